@@ -1,0 +1,1 @@
+//! Consul for the proxy suite.

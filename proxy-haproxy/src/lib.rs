@@ -1,0 +1,1 @@
+//! HAProxy for the proxy suite.

@@ -1,0 +1,1 @@
+//! Peers for the proxy suite.
