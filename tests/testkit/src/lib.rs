@@ -1,1 +1,4 @@
 //! Fakes and sandboxes.
+
+#[cfg(feature = "dns")]
+pub mod dns;
