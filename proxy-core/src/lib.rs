@@ -1,1 +1,70 @@
-//! The pure heart of the proxy suite.
+//! The heart of a reverse proxy for services that come and go: what a service is, how its
+//! parameters are read, which route a request takes, what a change would do, and the seam to the
+//! store that remembers it all.
+//!
+//! For engineers who build a proxy, a controller or a linter of their own. The crate is pure: it
+//! has no runtime, clock, environment, files or logging.
+//!
+//! ```
+//! use proxy_core::{Change, Params, RequestHead, RouteTable, parse_reconfigure, plan};
+//!
+//! let params = Params::from_query("serviceName=go-demo&servicePath=/demo&port=8080")?;
+//! let asked = parse_reconfigure(&params)?;
+//! let plan = plan(&RouteTable::new(), &[Change::Put(asked.value.service)])?;
+//!
+//! let request = RequestHead::new(Some(b"acme.com"), b"/demo/hello?x=1");
+//! let found = plan.after.resolve(&request).expect("the route was just added");
+//! assert_eq!(found.service.backend_name(found.destination), "go-demo-be8080");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! | to | use |
+//! |---|---|
+//! | read parameters | [`Params`], [`parse_reconfigure`], [`parse_remove`] |
+//! | hold services | [`Service`], [`RouteTable`], [`Change`] |
+//! | see what a change does | [`plan()`] |
+//! | route a request | [`RouteTable::resolve`], [`Route`], [`Rank`] |
+//! | write services down | [`Document`], [`CommitRecord`] |
+//! | remember | [`RouteStore`], [`MemoryStore`] |
+//!
+//! The crate has no features.
+
+mod document;
+mod field;
+mod host;
+mod memory;
+mod name;
+mod params;
+mod pattern;
+mod plan;
+mod reconfigure;
+mod revision;
+mod route;
+mod service;
+mod store;
+mod stored;
+mod table;
+
+pub use document::{DOCUMENT_VERSION, Document, DocumentError, MAX_DOCUMENT_BYTES, NoDocument};
+pub use field::{FieldError, FieldErrors, ParamWarning, Parsed, RefusalKind};
+pub use host::{Host, HostError, HostName, MAX_HOST_BYTES, Port, PortError};
+pub use memory::{MemoryStore, record_changes};
+pub use name::{AclName, Color, InstanceId, MAX_NAME_BYTES, NameError, ServiceName};
+pub use params::{MAX_PARAM_NAME_BYTES, MAX_PARAMS, MAX_VALUE_BYTES, Params, ParamsError};
+pub use pattern::{
+    Domain, DomainError, DomainPattern, MAX_PATH_BYTES, PathError, PathKind, PathKindError,
+    PathPattern,
+};
+pub use plan::{ChangeKind, Conflict, Effect, Plan, PlanError, PlannedChange, plan};
+pub use reconfigure::{Distribute, Reconfigure, Remove, parse_reconfigure, parse_remove};
+pub use revision::{CommitId, CommitRecord, Epoch, IdError, RecordedChange, Revision};
+pub use route::{Rank, RequestHead, Route};
+pub use service::{
+    Destination, DestinationSpec, MAX_DESTINATIONS, MAX_PATTERNS, MAX_ROUTES, Service, ServiceError,
+};
+pub use store::{
+    BoxError, CommitError, Committed, OfferError, Outcome, RouteStore, StoreCondition, StoreView,
+    Superseded, ViewSeq,
+};
+pub use stored::{Degradation, StoredTable};
+pub use table::{Change, Claim, RouteMatch, RouteTable};

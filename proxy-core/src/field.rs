@@ -1,0 +1,252 @@
+//! Reading parameters one by one while collecting everything that is wrong with them.
+
+use std::{collections::BTreeSet, fmt, str::FromStr};
+
+use crate::params::Params;
+
+/// How much of a refused value an error repeats.
+const SHOWN_VALUE_CHARS: usize = 80;
+
+/// One parameter that was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FieldError {
+    /// The parameter.
+    pub parameter: String,
+    /// Its value, cut to 80 characters, control characters escaped; none where it is missing.
+    pub value: Option<String>,
+    /// What is wrong with it.
+    pub problem: String,
+    /// What is allowed.
+    pub allowed: &'static str,
+}
+
+/// Everything that is wrong with the parameters of one request. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FieldErrors {
+    /// What kind of refusal it is.
+    pub kind: RefusalKind,
+    /// Each parameter that was refused; never empty.
+    pub errors: Vec<FieldError>,
+}
+
+/// What kind of refusal it is, for those who answer with a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RefusalKind {
+    /// A parameter is missing or wrong.
+    Invalid,
+    /// The service has neither a path nor a domain, which Docker Flow Proxy's listener takes as
+    /// "not for the proxy, do not try again".
+    NoRoute,
+}
+
+/// Something that is accepted and worth saying.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ParamWarning {
+    /// The parameter is not known and has no effect.
+    Unknown {
+        /// Its name.
+        parameter: String,
+    },
+    /// The parameter is known and has no effect here.
+    NoEffect {
+        /// Its name.
+        parameter: &'static str,
+        /// Why.
+        why: &'static str,
+    },
+}
+
+/// What was asked, and what is worth saying about how it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Parsed<T> {
+    /// What was asked.
+    pub value: T,
+    /// What is worth saying.
+    pub warnings: Vec<ParamWarning>,
+}
+
+/// Reads parameters, remembers which were asked for, and collects errors.
+pub(crate) struct Fields<'a> {
+    params: &'a Params,
+    known: BTreeSet<String>,
+    errors: Vec<FieldError>,
+}
+
+// === impl Parsed ===
+
+impl<T> Parsed<T> {
+    pub(crate) fn new(value: T, warnings: Vec<ParamWarning>) -> Self {
+        Self { value, warnings }
+    }
+}
+
+// === impl Fields ===
+
+impl<'a> Fields<'a> {
+    pub(crate) fn new(params: &'a Params) -> Self {
+        Self {
+            params,
+            known: BTreeSet::new(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// The text of a parameter, which counts as known from now on.
+    pub(crate) fn text(&mut self, name: &str) -> Option<&'a str> {
+        self.known.insert(name.to_owned());
+        self.params.get(name)
+    }
+
+    pub(crate) fn optional<T>(&mut self, name: &str, allowed: &'static str) -> Option<T>
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        let text = self.text(name)?;
+        self.parse(name, text, allowed, str::parse)
+    }
+
+    pub(crate) fn required<T>(&mut self, name: &str, allowed: &'static str) -> Option<T>
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        if self.text(name).is_none() {
+            self.missing(name, "it is missing", allowed);
+        }
+        self.optional(name, allowed)
+    }
+
+    /// A comma-separated list; white space around an item and empty items are dropped.
+    pub(crate) fn list<T, E: fmt::Display>(
+        &mut self,
+        name: &str,
+        allowed: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Vec<T> {
+        let text = self.text(name).unwrap_or_default();
+        text.split(',')
+            .map(|item| item.trim_matches([' ', '\t']))
+            .filter(|item| !item.is_empty())
+            .filter_map(|item| self.parse(name, item, allowed, &parse))
+            .collect()
+    }
+
+    pub(crate) fn parse<T, E: fmt::Display>(
+        &mut self,
+        name: &str,
+        text: &str,
+        allowed: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        parse(text)
+            .map_err(|problem| self.refuse(name, Some(text), problem.to_string(), allowed))
+            .ok()
+    }
+
+    pub(crate) fn missing(&mut self, name: &str, problem: &str, allowed: &'static str) {
+        self.refuse(name, None, problem.to_owned(), allowed);
+    }
+
+    pub(crate) fn refuse(
+        &mut self,
+        name: &str,
+        value: Option<&str>,
+        problem: String,
+        allowed: &'static str,
+    ) {
+        self.errors.push(FieldError {
+            parameter: name.to_owned(),
+            value: value.map(shown),
+            problem,
+            allowed,
+        });
+    }
+
+    pub(crate) fn has_errors(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
+    pub(crate) fn into_errors(self, kind: RefusalKind) -> FieldErrors {
+        FieldErrors {
+            kind,
+            errors: self.errors,
+        }
+    }
+
+    /// The parameters that nothing asked for.
+    pub(crate) fn unknown(&self) -> Vec<ParamWarning> {
+        self.params
+            .names()
+            .filter(|name| !self.known.contains(*name))
+            .map(|name| ParamWarning::Unknown {
+                parameter: shown(name),
+            })
+            .collect()
+    }
+}
+
+fn shown(text: &str) -> String {
+    let mut shown: String = text
+        .chars()
+        .take(SHOWN_VALUE_CHARS)
+        .flat_map(|c| {
+            let escaped = c.is_control().then(|| c.escape_default());
+            let plain = escaped.is_none().then_some(c);
+            escaped.into_iter().flatten().chain(plain)
+        })
+        .collect();
+    if text.chars().nth(SHOWN_VALUE_CHARS).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+// === impl FieldErrors ===
+
+impl fmt::Display for FieldErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, error) in self.errors.iter().enumerate() {
+            if i > 0 {
+                f.write_str("; ")?;
+            }
+            error.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for FieldErrors {}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.parameter, self.problem)?;
+        if let Some(value) = &self.value {
+            write!(f, " (given: {value})")?;
+        }
+        write!(f, "; allowed: {}", self.allowed)
+    }
+}
+
+// === impl ParamWarning ===
+
+impl fmt::Display for ParamWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown { parameter } => {
+                write!(
+                    f,
+                    "the parameter {parameter} is not known and has no effect"
+                )
+            }
+            Self::NoEffect { parameter, why } => {
+                write!(f, "the parameter {parameter} has no effect: {why}")
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! What `reconfigure` and `remove` ask, read from their parameters.
+
+use std::sync::Arc;
+
+use crate::{
+    document::Document,
+    field::{FieldErrors, Fields, ParamWarning, Parsed, RefusalKind},
+    host::Host,
+    name::{AclName, Color, NAME_GRAMMAR, ServiceName},
+    params::Params,
+    pattern::{DomainPattern, PathKind, PathPattern},
+    service::{DestinationSpec, MAX_DESTINATIONS, Service},
+};
+
+const HOST_GRAMMAR: &str = "a host name or an IP address, without a port";
+const PORT_GRAMMAR: &str = "a whole number from 1 to 65535";
+const PATH_GRAMMAR: &str =
+    "paths joined by commas, each as clients send it, as /api; other texts with another pathType";
+const DOMAIN_GRAMMAR: &str = "domains joined by commas: example.com or *.example.com";
+const KIND_GRAMMAR: &str = "path_beg, path, path_end, path_sub, path_dir or path_reg";
+const BOOL_GRAMMAR: &str = "true or false";
+const SERVICE_GRAMMAR: &str =
+    "at most 100 destinations, 500 domains or paths each, 2,000 routes and 64 KiB together";
+
+/// The parameters that make an indexed destination exist, as in Docker Flow Proxy.
+const DESTINATION_MARKS: [&str; 3] = ["servicePath", "port", "serviceDomain"];
+
+/// What a `reconfigure` asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reconfigure {
+    /// The service as it shall be.
+    pub service: Arc<Service>,
+    /// Whether to wait for every replica.
+    pub distribute: Distribute,
+}
+
+/// What a `remove` asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Remove {
+    /// The service that shall be gone.
+    pub service: ServiceName,
+    /// Whether to wait for every replica.
+    pub distribute: Distribute,
+}
+
+/// Whether the answer waits for every replica.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Distribute {
+    /// The answer comes once the change is stored and live here; the others follow the store.
+    #[default]
+    No,
+    /// The answer comes once every replica confirmed, or the wait is over.
+    Yes,
+}
+
+/// Reads the parameters of a `reconfigure`.
+///
+/// ```
+/// use proxy_core::{Params, parse_reconfigure};
+///
+/// let params = Params::from_query("serviceName=go-demo&servicePath=/demo&port=80a")?;
+/// let refused = parse_reconfigure(&params).unwrap_err();
+/// assert_eq!(refused.errors[0].parameter, "port");
+/// # Ok::<(), proxy_core::ParamsError>(())
+/// ```
+///
+/// # Errors
+/// Every parameter that is missing or wrong, at once.
+pub fn parse_reconfigure(params: &Params) -> Result<Parsed<Reconfigure>, FieldErrors> {
+    let mut fields = Fields::new(params);
+    let name: Option<ServiceName> = fields.required("serviceName", NAME_GRAMMAR);
+    let acl_name: Option<AclName> = fields.optional("aclName", NAME_GRAMMAR);
+    let color: Option<Color> = fields.optional("serviceColor", NAME_GRAMMAR);
+    let distribute = distribute(&mut fields);
+
+    // The unsuffixed values are the defaults of the indexed ones; alone they are the destination.
+    let indices: Vec<u16> = (1..=MAX_DESTINATIONS as u16)
+        .take_while(|i| {
+            let has = |mark| params.get(&format!("{mark}.{i}")).is_some();
+            DESTINATION_MARKS.iter().any(has)
+        })
+        .collect();
+    let mut specs = Vec::new();
+    let mut routed = true;
+    for index in if indices.is_empty() { vec![0] } else { indices } {
+        match destination(&mut fields, index) {
+            Read::Destination(spec) => specs.push(spec),
+            Read::NoRoute => routed = false,
+            Read::Refused => {}
+        }
+    }
+
+    let Some(name) = name else {
+        return Err(fields.into_errors(RefusalKind::Invalid));
+    };
+    if !routed && !fields.has_errors() {
+        fields.missing(
+            "servicePath",
+            "neither servicePath nor serviceDomain is given",
+            PATH_GRAMMAR,
+        );
+        return Err(fields.into_errors(RefusalKind::NoRoute));
+    }
+    if fields.has_errors() {
+        return Err(fields.into_errors(RefusalKind::Invalid));
+    }
+    let service = match Service::new(name, acl_name, color, specs) {
+        Ok(service) => Arc::new(service),
+        Err(problem) => {
+            fields.missing("serviceName", &problem.to_string(), SERVICE_GRAMMAR);
+            return Err(fields.into_errors(RefusalKind::Invalid));
+        }
+    };
+    if let Err(problem) = Document::from_service(Arc::clone(&service)) {
+        fields.missing("serviceName", &problem.to_string(), SERVICE_GRAMMAR);
+        return Err(fields.into_errors(RefusalKind::Invalid));
+    }
+    let mut warnings = fields.unknown();
+    if service.color().is_some() {
+        warnings.push(ParamWarning::NoEffect {
+            parameter: "serviceColor",
+            why: "it is kept, and picks a backend only where services come from a catalog",
+        });
+    }
+    Ok(Parsed::new(
+        Reconfigure {
+            service,
+            distribute,
+        },
+        warnings,
+    ))
+}
+
+/// Reads the parameters of a `remove`.
+///
+/// # Errors
+/// Every parameter that is missing or wrong, at once.
+pub fn parse_remove(params: &Params) -> Result<Parsed<Remove>, FieldErrors> {
+    let mut fields = Fields::new(params);
+    let service = fields.required("serviceName", NAME_GRAMMAR);
+    // Docker Flow Proxy needs it to find its files; here the name of the service is enough.
+    let _: Option<AclName> = fields.optional("aclName", NAME_GRAMMAR);
+    let distribute = distribute(&mut fields);
+    match service {
+        Some(service) if !fields.has_errors() => {
+            let warnings = fields.unknown();
+            Ok(Parsed::new(
+                Remove {
+                    service,
+                    distribute,
+                },
+                warnings,
+            ))
+        }
+        _ => Err(fields.into_errors(RefusalKind::Invalid)),
+    }
+}
+
+enum Read {
+    Destination(DestinationSpec),
+    NoRoute,
+    Refused,
+}
+
+fn destination(fields: &mut Fields<'_>, index: u16) -> Read {
+    // The suffixed parameter, else the unsuffixed one.
+    let mut named = |name: &str| {
+        if index == 0 {
+            return name.to_owned();
+        }
+        let suffixed = format!("{name}.{index}");
+        match (fields.text(&suffixed), fields.text(name)) {
+            (None, Some(_)) => name.to_owned(),
+            _ => suffixed,
+        }
+    };
+    let names = [
+        "pathType",
+        "servicePath",
+        "serviceDomain",
+        "port",
+        "outboundHostname",
+    ]
+    .map(&mut named);
+    let [kind, paths, domains, port, host] = &names;
+    let kind = fields
+        .optional(kind, KIND_GRAMMAR)
+        .unwrap_or(PathKind::Prefix);
+    let paths = fields.list(paths, PATH_GRAMMAR, |text| PathPattern::new(kind, text));
+    let domains = fields.list(domains, DOMAIN_GRAMMAR, str::parse::<DomainPattern>);
+    let outbound_hostname = fields.optional::<Host>(host, HOST_GRAMMAR);
+    if paths.is_empty() && domains.is_empty() {
+        // Asked so that it counts as known; without a route it is not missed.
+        fields.optional::<crate::host::Port>(port, PORT_GRAMMAR);
+        return Read::NoRoute;
+    }
+    let Some(port) = fields.required(port, PORT_GRAMMAR) else {
+        return Read::Refused;
+    };
+    Read::Destination(DestinationSpec {
+        index,
+        port,
+        outbound_hostname,
+        domains,
+        paths,
+    })
+}
+
+fn distribute(fields: &mut Fields<'_>) -> Distribute {
+    let Some(text) = fields.text("distribute") else {
+        return Distribute::No;
+    };
+    match text {
+        "true" | "True" | "TRUE" | "1" => Distribute::Yes,
+        "false" | "False" | "FALSE" | "0" => Distribute::No,
+        _ => {
+            let problem = "it is neither true nor false".to_owned();
+            fields.refuse("distribute", Some(text), problem, BOOL_GRAMMAR);
+            Distribute::No
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

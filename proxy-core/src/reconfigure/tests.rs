@@ -1,0 +1,116 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn ask(query: &str) -> Result<Parsed<Reconfigure>, FieldErrors> {
+    parse_reconfigure(&Params::from_query(query).unwrap())
+}
+
+fn refused(query: &str) -> Vec<String> {
+    let errors = ask(query).unwrap_err().errors;
+    errors.into_iter().map(|error| error.parameter).collect()
+}
+
+#[test]
+fn the_call_of_the_story_is_understood() {
+    let asked = ask("serviceName=go-demo&servicePath=/demo&port=8080&distribute=true").unwrap();
+    let service = &asked.value.service;
+    assert_eq!(service.name().as_str(), "go-demo");
+    assert_eq!(asked.value.distribute, Distribute::Yes);
+    let [destination] = service.destinations() else {
+        panic!("{service:?}")
+    };
+    assert_eq!(service.backend_name(destination), "go-demo-be8080");
+    assert_eq!(destination.paths()[0].to_string(), "path_beg /demo");
+    assert!(asked.warnings.is_empty());
+}
+
+#[test]
+fn every_error_is_reported_at_once() {
+    assert_eq!(
+        refused(
+            "serviceName=a%0A&servicePath=/x,y&port=0&pathType=nope&serviceDomain=*a&distribute=maybe"
+        ),
+        [
+            "serviceName",
+            "distribute",
+            "pathType",
+            "servicePath",
+            "serviceDomain",
+            "port"
+        ]
+    );
+}
+
+#[test]
+fn without_path_and_domain_there_is_no_route() {
+    assert_eq!(
+        ask("serviceName=a&port=80").unwrap_err().kind,
+        RefusalKind::NoRoute
+    );
+    assert_eq!(
+        ask("servicePath=/a&port=80").unwrap_err().kind,
+        RefusalKind::Invalid
+    );
+    assert_eq!(ask("port=80").unwrap_err().kind, RefusalKind::Invalid);
+    assert_eq!(refused("serviceName=a&servicePath=/a"), ["port"]);
+}
+
+#[test]
+fn indexed_destinations_take_the_unsuffixed_values_as_defaults() {
+    let asked =
+        ask("serviceName=a&port=80&servicePath.1=/a&servicePath.2=/b&port.2=81&servicePath.4=/d")
+            .unwrap();
+    let ports: Vec<_> = asked
+        .value
+        .service
+        .destinations()
+        .iter()
+        .map(|d| (d.index(), d.port().get()))
+        .collect();
+    assert_eq!(ports, [(1, 80), (2, 81)]);
+    let unknown = ParamWarning::Unknown {
+        parameter: "servicePath.4".into(),
+    };
+    assert_eq!(asked.warnings, [unknown]);
+}
+
+#[test]
+fn a_domain_alone_is_for_every_path() {
+    let asked = ask("serviceName=a&port=80&serviceDomain=Acme.com, *.acme.org").unwrap();
+    let [destination] = asked.value.service.destinations() else {
+        panic!()
+    };
+    assert_eq!(destination.paths(), [PathPattern::root()]);
+    assert_eq!(destination.domains().len(), 2);
+}
+
+#[test]
+fn a_service_that_no_document_could_hold_is_refused() {
+    let paths: Vec<String> = (0..400)
+        .map(|i| format!("/{i}{}", "x".repeat(150)))
+        .collect();
+    let query = format!("serviceName=a&port=80&servicePath={}", paths.join(","));
+    assert_eq!(refused(&query), ["serviceName"]);
+}
+
+proptest! {
+    /// Whatever arrives, what is accepted holds no character that is syntax anywhere.
+    #[test]
+    fn accepted_values_are_never_syntax(
+        name in any::<String>(), path in any::<String>(), domain in any::<String>(),
+        port in any::<String>(), acl in any::<String>(), host in any::<String>(),
+    ) {
+        let mut params = Params::default();
+        for (key, value) in [
+            ("serviceName", name), ("servicePath", path), ("serviceDomain", domain),
+            ("port", port), ("aclName", acl), ("outboundHostname", host),
+        ] {
+            params.insert(key.into(), value).unwrap();
+        }
+        if let Ok(asked) = parse_reconfigure(&params) {
+            let text = Document::from_service(asked.value.service).unwrap();
+            prop_assert!(text.raw().bytes().all(|b| b.is_ascii_graphic()));
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! A service: what an operator registers, and the unit that changes.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    host::{Host, HostError, Port},
+    name::{AclName, Color, ServiceName},
+    pattern::{DomainPattern, PathPattern},
+};
+
+/// The most destinations one service may have.
+pub const MAX_DESTINATIONS: usize = 100;
+/// The most domains, and the most paths, one destination may have.
+pub const MAX_PATTERNS: usize = 500;
+/// The most routes (domains times paths, over all destinations) one service may have. It bounds
+/// what one service can cost every replica in rendering and every request in matching.
+pub const MAX_ROUTES: usize = 2_000;
+
+/// A service and where its requests go. Immutable; a change replaces it whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    name: ServiceName,
+    acl_name: AclName,
+    color: Option<Color>,
+    destinations: Vec<Destination>,
+}
+
+/// One port of a service and the routes that lead there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    spec: DestinationSpec,
+    host: Host,
+}
+
+/// What is asked for a destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DestinationSpec {
+    /// The suffix of its parameters (`port.2` is 2); 0 where they have none.
+    pub index: u16,
+    /// The port the service listens on.
+    pub port: Port,
+    /// The host to send to, where it is not the service's name.
+    pub outbound_hostname: Option<Host>,
+    /// The domains it is for; none means every domain.
+    pub domains: Vec<DomainPattern>,
+    /// The paths it is for; none means every path.
+    pub paths: Vec<PathPattern>,
+}
+
+/// Why a service cannot be built.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServiceError {
+    /// It leads nowhere.
+    #[error("the service {0} has no destination")]
+    NoDestination(ServiceName),
+    /// Two destinations have the same index.
+    #[error("the service {service} has two destinations with the index {index}")]
+    DuplicateIndex {
+        /// The service.
+        service: ServiceName,
+        /// The index that occurs twice.
+        index: u16,
+    },
+    /// Its name is not a host name, and a destination names no other host.
+    #[error(
+        "the name of the service {service} is no host name, so outboundHostname must say where it is"
+    )]
+    NoHost {
+        /// The service.
+        service: ServiceName,
+        /// What the name lacks.
+        #[source]
+        source: HostError,
+    },
+    /// More than a limit allows.
+    #[error("the service {service} has {count} {what}; at most {limit} are allowed")]
+    TooMany {
+        /// The service.
+        service: ServiceName,
+        /// What there is too much of.
+        what: &'static str,
+        /// How many there are.
+        count: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+}
+
+// === impl Service ===
+
+impl Service {
+    /// A service with its destinations in order of their indices. A destination without paths gets
+    /// the path `/`; domains and paths that are given twice count once.
+    ///
+    /// # Errors
+    /// When there is no destination, an index occurs twice, a limit is passed, or the name of the
+    /// service would have to be a host name and is none.
+    pub fn new(
+        name: ServiceName,
+        acl_name: Option<AclName>,
+        color: Option<Color>,
+        specs: Vec<DestinationSpec>,
+    ) -> Result<Self, ServiceError> {
+        let too_many = |what, count, limit| ServiceError::TooMany {
+            service: name.clone(),
+            what,
+            count,
+            limit,
+        };
+        if specs.is_empty() {
+            return Err(ServiceError::NoDestination(name));
+        }
+        if specs.len() > MAX_DESTINATIONS {
+            return Err(too_many("destinations", specs.len(), MAX_DESTINATIONS));
+        }
+        let own_host = name.as_str().parse::<Host>();
+        let mut destinations = Vec::with_capacity(specs.len());
+        let mut indices = BTreeSet::new();
+        let mut routes = 0;
+        for mut spec in specs {
+            if !indices.insert(spec.index) {
+                return Err(ServiceError::DuplicateIndex {
+                    service: name,
+                    index: spec.index,
+                });
+            }
+            for (what, count) in [("domains", spec.domains.len()), ("paths", spec.paths.len())] {
+                if count > MAX_PATTERNS {
+                    return Err(too_many(what, count, MAX_PATTERNS));
+                }
+            }
+            keep_first(&mut spec.domains);
+            keep_first(&mut spec.paths);
+            if spec.paths.is_empty() {
+                spec.paths.push(PathPattern::root());
+            }
+            routes += spec.domains.len().max(1) * spec.paths.len();
+            let host = match (&spec.outbound_hostname, &own_host) {
+                (Some(host), _) => host.clone(),
+                (None, Ok(host)) => host.clone(),
+                (None, Err(source)) => {
+                    return Err(ServiceError::NoHost {
+                        service: name,
+                        source: source.clone(),
+                    });
+                }
+            };
+            destinations.push(Destination { spec, host });
+        }
+        if routes > MAX_ROUTES {
+            return Err(too_many("routes", routes, MAX_ROUTES));
+        }
+        destinations.sort_by_key(|destination| destination.spec.index);
+        let acl_name = acl_name.unwrap_or_else(|| AclName::from(&name));
+        Ok(Self {
+            name,
+            acl_name,
+            color,
+            destinations,
+        })
+    }
+
+    /// The name, which is the key of the table.
+    #[must_use]
+    pub fn name(&self) -> &ServiceName {
+        &self.name
+    }
+
+    /// The name of its ACLs and backends.
+    #[must_use]
+    pub fn acl_name(&self) -> &AclName {
+        &self.acl_name
+    }
+
+    /// The colour of a blue-green deployment.
+    #[must_use]
+    pub fn color(&self) -> Option<&Color> {
+        self.color.as_ref()
+    }
+
+    /// Where its requests go, by index; never empty.
+    #[must_use]
+    pub fn destinations(&self) -> &[Destination] {
+        &self.destinations
+    }
+
+    /// The host of one of its destinations: `outboundHostname`, else the service's name.
+    #[must_use]
+    pub fn host_of<'a>(&self, destination: &'a Destination) -> &'a Host {
+        &destination.host
+    }
+
+    /// What an HAProxy object that belongs to a destination is called behind its prefix:
+    /// `<aclName><between><port>`, and `_<index>` where the service has several destinations.
+    #[must_use]
+    pub fn object_name(&self, destination: &Destination, between: &str) -> String {
+        let (acl, port) = (&self.acl_name, destination.port());
+        match self.destinations.len() {
+            1 => format!("{acl}{between}{port}"),
+            _ => format!("{acl}{between}{port}_{}", destination.index()),
+        }
+    }
+
+    /// The name of a destination's backend: `<aclName>-be<port>[_<index>]`.
+    #[must_use]
+    pub fn backend_name(&self, destination: &Destination) -> String {
+        self.object_name(destination, "-be")
+    }
+}
+
+// === impl Destination ===
+
+impl Destination {
+    /// The suffix of its parameters; 0 where they have none.
+    #[must_use]
+    pub fn index(&self) -> u16 {
+        self.spec.index
+    }
+
+    /// The port it listens on.
+    #[must_use]
+    pub fn port(&self) -> Port {
+        self.spec.port
+    }
+
+    /// The host that `outboundHostname` names.
+    #[must_use]
+    pub fn outbound_hostname(&self) -> Option<&Host> {
+        self.spec.outbound_hostname.as_ref()
+    }
+
+    /// The domains it is for; none means every domain.
+    #[must_use]
+    pub fn domains(&self) -> &[DomainPattern] {
+        &self.spec.domains
+    }
+
+    /// The paths it is for; never empty.
+    #[must_use]
+    pub fn paths(&self) -> &[PathPattern] {
+        &self.spec.paths
+    }
+}
+
+// === impl DestinationSpec ===
+
+impl DestinationSpec {
+    /// A destination for every domain and path, unindexed.
+    #[must_use]
+    pub fn new(port: Port) -> Self {
+        Self {
+            index: 0,
+            port,
+            outbound_hostname: None,
+            domains: Vec::new(),
+            paths: Vec::new(),
+        }
+    }
+}
+
+fn keep_first<T: Clone + Ord>(items: &mut Vec<T>) {
+    let mut seen = BTreeSet::new();
+    items.retain(|item| seen.insert(item.clone()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(index: u16) -> DestinationSpec {
+        DestinationSpec {
+            index,
+            ..DestinationSpec::new(Port::new(80).unwrap())
+        }
+    }
+
+    #[test]
+    fn names_of_objects_carry_an_index_only_where_there_are_several() {
+        let name: ServiceName = "go-demo".parse().unwrap();
+        let one = Service::new(name.clone(), None, None, vec![spec(1)]).unwrap();
+        assert_eq!(one.backend_name(&one.destinations()[0]), "go-demo-be80");
+        let two = Service::new(name, None, None, vec![spec(2), spec(1)]).unwrap();
+        let names: Vec<_> = two
+            .destinations()
+            .iter()
+            .map(|d| two.backend_name(d))
+            .collect();
+        assert_eq!(names, ["go-demo-be80_1", "go-demo-be80_2"]);
+    }
+
+    #[test]
+    fn a_name_that_is_no_host_needs_an_outbound_hostname() {
+        let name: ServiceName = "a..b".parse().unwrap();
+        assert!(matches!(
+            Service::new(name.clone(), None, None, vec![spec(0)]),
+            Err(ServiceError::NoHost { .. })
+        ));
+        let mut with_host = spec(0);
+        with_host.outbound_hostname = Some("a.b".parse().unwrap());
+        assert!(Service::new(name, None, None, vec![with_host]).is_ok());
+    }
+
+    #[test]
+    fn two_destinations_cannot_share_an_index() {
+        let name: ServiceName = "a".parse().unwrap();
+        assert!(matches!(
+            Service::new(name, None, None, vec![spec(1), spec(1)]),
+            Err(ServiceError::DuplicateIndex { index: 1, .. })
+        ));
+    }
+}

@@ -1,0 +1,235 @@
+//! The route table: every service there is, and the definition of where a request goes.
+
+use std::sync::Arc;
+
+use imbl::{OrdMap, OrdSet};
+
+use crate::{
+    name::{AclName, ServiceName},
+    pattern::{DomainPattern, PathPattern},
+    route::{RequestHead, Route},
+    service::{Destination, Service},
+};
+
+/// Every service there is. Immutable in use: a change makes a new table that shares with the old
+/// one all that did not change, so a copy costs nothing and a change costs its own size.
+#[derive(Clone, Default)]
+pub struct RouteTable {
+    services: OrdMap<ServiceName, Arc<Service>>,
+    claims: OrdMap<Claim, OrdSet<ServiceName>>,
+    acl_names: OrdMap<AclName, OrdSet<ServiceName>>,
+}
+
+/// What a route claims: requests for this domain and this path.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub struct Claim {
+    /// The domain; none means every domain.
+    pub domain: Option<DomainPattern>,
+    /// The path.
+    pub path: PathPattern,
+}
+
+/// One change of the table. It replaces or removes a service whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// The service is as given, whether it was there or not.
+    Put(Arc<Service>),
+    /// The service is gone.
+    Remove(ServiceName),
+}
+
+/// Where a request goes.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct RouteMatch<'a> {
+    /// The service.
+    pub service: &'a Service,
+    /// Its destination.
+    pub destination: &'a Destination,
+    /// The route that won.
+    pub route: Route<'a>,
+}
+
+// === impl RouteTable ===
+
+impl RouteTable {
+    /// A table without services.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A service by name.
+    #[must_use]
+    pub fn get(&self, name: &ServiceName) -> Option<&Arc<Service>> {
+        self.services.get(name)
+    }
+
+    /// All services by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.services.values()
+    }
+
+    /// How many services there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.services.len()
+    }
+
+    /// Whether there is no service.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.services.is_empty()
+    }
+
+    /// The table after a change.
+    #[must_use]
+    pub fn with(&self, change: &Change) -> Self {
+        let mut next = self.clone();
+        next.apply(change);
+        next
+    }
+
+    /// Makes a change in place.
+    pub fn apply(&mut self, change: &Change) {
+        let name = match change {
+            Change::Put(service) => service.name(),
+            Change::Remove(name) => name,
+        };
+        if let Some(old) = self.services.remove(name) {
+            for claim in claims_of(&old) {
+                drop_from(&mut self.claims, &claim, name);
+            }
+            drop_from(&mut self.acl_names, old.acl_name(), name);
+        }
+        if let Change::Put(service) = change {
+            for claim in claims_of(service) {
+                self.claims.entry(claim).or_default().insert(name.clone());
+            }
+            let sharing = self.acl_names.entry(service.acl_name().clone());
+            sharing.or_default().insert(name.clone());
+            self.services.insert(name.clone(), Arc::clone(service));
+        }
+    }
+
+    /// Where a request goes: the matching route of least rank, or nowhere.
+    ///
+    /// This is the definition of routing that every rendered configuration is held to.
+    #[must_use]
+    pub fn resolve(&self, request: &RequestHead) -> Option<RouteMatch<'_>> {
+        self.iter()
+            .flat_map(|service| Route::of(service))
+            .filter(|route| route.matches(request))
+            .min_by_key(Route::rank)
+            .map(|route| RouteMatch {
+                service: route.service,
+                destination: route.destination,
+                route,
+            })
+    }
+
+    /// Every route, least rank first.
+    #[must_use]
+    pub fn routes_by_rank(&self) -> Vec<Route<'_>> {
+        let mut routes: Vec<_> = self.iter().flat_map(|service| Route::of(service)).collect();
+        routes.sort_by(|a, b| a.rank().cmp(&b.rank()));
+        routes
+    }
+
+    /// The services other than `service` that claim one of its routes, with that claim.
+    #[must_use]
+    pub fn rivals(&self, service: &Service) -> Vec<(Claim, ServiceName)> {
+        let mut rivals = Vec::new();
+        for claim in claims_of(service) {
+            for name in self.claims.get(&claim).into_iter().flatten() {
+                if name != service.name() {
+                    rivals.push((claim.clone(), name.clone()));
+                }
+            }
+        }
+        rivals
+    }
+
+    /// Another service that already uses the ACL name of `service`, if there is one.
+    #[must_use]
+    pub fn acl_name_holder(&self, service: &Service) -> Option<&ServiceName> {
+        self.acl_names
+            .get(service.acl_name())
+            .into_iter()
+            .flatten()
+            .find(|name| *name != service.name())
+    }
+}
+
+impl PartialEq for RouteTable {
+    fn eq(&self, other: &Self) -> bool {
+        self.services == other.services
+    }
+}
+
+impl Eq for RouteTable {}
+
+impl std::fmt::Debug for RouteTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+impl FromIterator<Arc<Service>> for RouteTable {
+    fn from_iter<I: IntoIterator<Item = Arc<Service>>>(services: I) -> Self {
+        let mut table = Self::new();
+        for service in services {
+            table.apply(&Change::Put(service));
+        }
+        table
+    }
+}
+
+// === impl Claim ===
+
+impl std::fmt::Display for Claim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(domain) = &self.domain {
+            write!(f, "domain {domain}, ")?;
+        }
+        self.path.fmt(f)
+    }
+}
+
+// === impl Change ===
+
+impl Change {
+    /// The service that changes.
+    #[must_use]
+    pub fn service_name(&self) -> &ServiceName {
+        match self {
+            Self::Put(service) => service.name(),
+            Self::Remove(name) => name,
+        }
+    }
+}
+
+fn claims_of(service: &Service) -> impl Iterator<Item = Claim> {
+    Route::of(service).map(|route| Claim {
+        domain: route.domain.cloned(),
+        path: route.path.clone(),
+    })
+}
+
+fn drop_from<K: Ord + Clone>(
+    index: &mut OrdMap<K, OrdSet<ServiceName>>,
+    key: &K,
+    name: &ServiceName,
+) {
+    if let Some(names) = index.get_mut(key) {
+        names.remove(name);
+        if names.is_empty() {
+            index.remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
