@@ -1,0 +1,323 @@
+//! One call to every peer at once, each with its own deadline and retries, and a
+//! report with one row per peer.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use futures_util::future::join_all;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::debug;
+
+use crate::address::PeerAddress;
+use crate::call::{Call, PeerReply, Repeat};
+use crate::transport::{
+    BuildError, DEFAULT_CONNECT_DEADLINE, DEFAULT_MAX_REPLY_BYTES, HttpTransport, Reach, Transport,
+    TransportError,
+};
+
+mod report;
+
+pub use self::report::{Outcome, Report, Row};
+
+/// Calls on the wire at once. More than any sane number of replicas, less than
+/// what a default limit of 1,024 open files allows beside the rest.
+pub const DEFAULT_FAN_OUT: usize = 64;
+
+/// How long one try may take. Half of the total, so that one that hangs leaves
+/// room for another, and its place on the wire to another peer.
+pub const DEFAULT_ATTEMPT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long a peer may take over all tries.
+pub const DEFAULT_TOTAL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Tries per peer. With the pauses between them, a peer that restarts is caught
+/// when it is back within a second; one that is gone does not hold the report up.
+pub const DEFAULT_ATTEMPTS: u32 = 4;
+
+/// The pause before the second try; each next one is twice as long, with jitter.
+pub const DEFAULT_FIRST_BACKOFF: Duration = Duration::from_millis(100);
+
+/// No pause between two tries is longer.
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
+
+/// How a broadcast behaves. The defaults suit replicas in one network.
+#[derive(Debug, Clone)]
+pub struct BroadcastSettings {
+    fan_out: usize,
+    connect_deadline: Duration,
+    attempt_deadline: Duration,
+    total_deadline: Duration,
+    attempts: u32,
+    first_backoff: Duration,
+    max_reply_bytes: usize,
+    secret: Option<SecretString>,
+    identity: Option<Identity>,
+}
+
+/// How this instance knows itself among its peers: each reply names its sender's
+/// instance in a header, and each call names ours in the same one, so that a peer
+/// that hears itself can say so at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    header: HeaderName,
+    own: HeaderValue,
+}
+
+impl Identity {
+    /// This instance is `own`, and `header` carries the id in calls and replies.
+    pub fn new(header: HeaderName, own: HeaderValue) -> Self {
+        Self { header, own }
+    }
+}
+
+impl Default for BroadcastSettings {
+    fn default() -> Self {
+        Self {
+            fan_out: DEFAULT_FAN_OUT,
+            connect_deadline: DEFAULT_CONNECT_DEADLINE,
+            attempt_deadline: DEFAULT_ATTEMPT_DEADLINE,
+            total_deadline: DEFAULT_TOTAL_DEADLINE,
+            attempts: DEFAULT_ATTEMPTS,
+            first_backoff: DEFAULT_FIRST_BACKOFF,
+            max_reply_bytes: DEFAULT_MAX_REPLY_BYTES,
+            secret: None,
+            identity: None,
+        }
+    }
+}
+
+impl BroadcastSettings {
+    /// Calls on the wire at once; at least one.
+    #[must_use]
+    pub fn fan_out(mut self, calls: usize) -> Self {
+        self.fan_out = calls.max(1);
+        self
+    }
+
+    /// How long a connection may take.
+    #[must_use]
+    pub fn connect_deadline(mut self, deadline: Duration) -> Self {
+        self.connect_deadline = deadline;
+        self
+    }
+
+    /// How long one try may take.
+    #[must_use]
+    pub fn attempt_deadline(mut self, deadline: Duration) -> Self {
+        self.attempt_deadline = deadline;
+        self
+    }
+
+    /// How long a peer may take over all tries: the longest that
+    /// [`Broadcast::call`] takes.
+    #[must_use]
+    pub fn total_deadline(mut self, deadline: Duration) -> Self {
+        self.total_deadline = deadline;
+        self
+    }
+
+    /// Tries per peer; at least one.
+    #[must_use]
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.attempts = attempts.max(1);
+        self
+    }
+
+    /// The pause before the second try.
+    #[must_use]
+    pub fn first_backoff(mut self, pause: Duration) -> Self {
+        self.first_backoff = pause;
+        self
+    }
+
+    /// The longest reply that is read.
+    #[must_use]
+    pub fn max_reply_bytes(mut self, bytes: usize) -> Self {
+        self.max_reply_bytes = bytes;
+        self
+    }
+
+    /// Sent to every peer as a bearer token.
+    #[must_use]
+    pub fn secret(mut self, secret: SecretString) -> Self {
+        self.secret = Some(secret);
+        self
+    }
+
+    /// Marks replies of this very instance.
+    #[must_use]
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+}
+
+/// Tells every peer the same thing. Cheap to clone; clones share connections and
+/// the bound on calls at once.
+#[derive(Debug, Clone)]
+pub struct Broadcast {
+    transport: Arc<dyn Transport>,
+    settings: Arc<BroadcastSettings>,
+    wire: Arc<Semaphore>,
+}
+
+/// How a try ended, and whether the next may follow.
+struct Tried {
+    outcome: Outcome,
+    again: bool,
+}
+
+impl Broadcast {
+    /// Calls over HTTP.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be set up.
+    pub fn over_http(settings: BroadcastSettings) -> Result<Self, BuildError> {
+        let transport = HttpTransport::new(settings.connect_deadline, settings.max_reply_bytes)?;
+        Ok(Self::over(Arc::new(transport), settings))
+    }
+
+    /// Calls over a transport of one's own.
+    pub fn over(transport: Arc<dyn Transport>, settings: BroadcastSettings) -> Self {
+        Self {
+            transport,
+            wire: Arc::new(Semaphore::new(settings.fan_out)),
+            settings: Arc::new(settings),
+        }
+    }
+
+    /// Calls all these peers and waits until each has a row, at most the total
+    /// deadline. A peer that hangs delays no other's row.
+    ///
+    /// Cancel safe in that nothing goes on after a drop; calls that are on the
+    /// wire then may have been heard.
+    pub async fn call(&self, peers: &BTreeSet<PeerAddress>, call: &Call) -> Report {
+        let call = self.dress(call.clone());
+        let rows = peers.iter().map(|peer| self.one(peer, &call));
+        Report::new(join_all(rows).await)
+    }
+
+    /// Adds what every call carries.
+    fn dress(&self, mut call: Call) -> Call {
+        if let Some(identity) = &self.settings.identity {
+            call = call.header(identity.header.clone(), identity.own.clone());
+        }
+        let bearer = self.settings.secret.as_ref().and_then(|secret| {
+            // A secret that no header can carry is not sent; the peer then refuses us.
+            HeaderValue::try_from(format!("Bearer {}", secret.expose_secret())).ok()
+        });
+        if let Some(mut bearer) = bearer {
+            bearer.set_sensitive(true);
+            call = call.header(header::AUTHORIZATION, bearer);
+        }
+        call
+    }
+
+    /// One peer, to its row.
+    async fn one(&self, peer: &PeerAddress, call: &Call) -> Row {
+        let start = Instant::now();
+        let end = start + self.settings.total_deadline;
+        let mut backoff = ExponentialBuilder::default()
+            .with_min_delay(self.settings.first_backoff)
+            .with_max_delay(MAX_BACKOFF)
+            .with_jitter()
+            .without_max_times()
+            .build();
+        let mut attempts = 0;
+        let mut outcome = Outcome::NotTried;
+        while attempts < self.settings.attempts {
+            // The place is held for one try, so that peers that hang do not keep
+            // the others from theirs.
+            let place = timeout(left(end), self.wire.acquire()).await;
+            let Ok(Ok(place)) = place else {
+                break;
+            };
+            attempts += 1;
+            let tried = self.attempt(peer, call, left(end)).await;
+            drop(place);
+            outcome = tried.outcome;
+            let pause = backoff.next().unwrap_or(MAX_BACKOFF);
+            if !tried.again || pause >= left(end) || attempts == self.settings.attempts {
+                break;
+            }
+            debug!(%peer, attempts, %outcome, "calling the peer again");
+            sleep(pause).await;
+        }
+        let row = Row::new(
+            peer.clone(),
+            self.instance(&outcome),
+            outcome,
+            attempts,
+            start.elapsed(),
+        );
+        debug!(%peer, outcome = %row.outcome(), attempts, took = ?row.took(), "called the peer");
+        row
+    }
+
+    async fn attempt(&self, peer: &PeerAddress, call: &Call, left: Duration) -> Tried {
+        let deadline = self.settings.attempt_deadline.min(left);
+        let sent = timeout(deadline, self.transport.send(peer, call)).await;
+        match sent.unwrap_or(Err(TransportError::Timeout { deadline })) {
+            Ok(reply) => self.judge(reply, call),
+            Err(error) => {
+                let again = match error.reach() {
+                    Reach::NotSent => true,
+                    Reach::MaybeHeard => call.may_repeat() == Repeat::Harmless,
+                    Reach::Misunderstood => false,
+                };
+                let outcome = match error.reach() {
+                    Reach::NotSent => Outcome::Unreachable(error),
+                    Reach::MaybeHeard | Reach::Misunderstood => Outcome::Unanswered(error),
+                };
+                Tried { outcome, again }
+            }
+        }
+    }
+
+    fn judge(&self, reply: PeerReply, call: &Call) -> Tried {
+        let myself = self
+            .settings
+            .identity
+            .as_ref()
+            .is_some_and(|identity| reply.header(&identity.header) == Some(&identity.own));
+        if myself {
+            return Tried {
+                outcome: Outcome::Myself(reply),
+                again: false,
+            };
+        }
+        if reply.status().is_success() {
+            return Tried {
+                outcome: Outcome::Confirmed(reply),
+                again: false,
+            };
+        }
+        let busy = [
+            StatusCode::TOO_MANY_REQUESTS,
+            StatusCode::SERVICE_UNAVAILABLE,
+        ];
+        Tried {
+            again: call.may_repeat() == Repeat::Harmless && busy.contains(&reply.status()),
+            outcome: Outcome::Refused(reply),
+        }
+    }
+
+    /// The instance that a reply names.
+    fn instance(&self, outcome: &Outcome) -> Option<String> {
+        let identity = self.settings.identity.as_ref()?;
+        let value = outcome.reply()?.header(&identity.header)?;
+        value.to_str().ok().map(str::to_owned)
+    }
+}
+
+fn left(end: Instant) -> Duration {
+    end.saturating_duration_since(Instant::now())
+}
+
+#[cfg(test)]
+mod tests;

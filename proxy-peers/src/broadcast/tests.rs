@@ -1,0 +1,1 @@
+//! The rules of retries, deadlines and bounds, on a transport that answers itself.
