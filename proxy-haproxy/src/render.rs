@@ -1,0 +1,185 @@
+//! From a route table to HAProxy's configuration. Pure: the same table, settings and addresses give
+//! the same bytes.
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+use proxy_core::{Destination, Host, RouteTable, Service, ServiceName};
+use serde::Serialize;
+
+use crate::{
+    address_book::{AddressBook, Resolution},
+    rendered::RenderedConfig,
+    routing::acl::{self, Names, Rule},
+    settings::{AccessLog, RenderSettings},
+    template::TemplateError,
+};
+
+/// HAProxy keeps times in 31 bits of milliseconds and refuses longer ones; nobody waits that long.
+const MAX_TIME: Duration = Duration::from_millis(i32::MAX as u64);
+
+/// Why there is no configuration. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RenderError {
+    /// The template is wrong, or a value fits into no word.
+    #[error("the configuration cannot be rendered")]
+    Template(#[from] TemplateError),
+    /// There is nothing to accept requests on.
+    #[error("the configuration has no bind; give at least one address and port")]
+    NoBind,
+    /// A route is of a kind that this version cannot compile.
+    #[error("the service {service} has the domain {domain}, which cannot be rendered")]
+    UnsupportedDomain {
+        /// The service.
+        service: ServiceName,
+        /// Its domain.
+        domain: String,
+    },
+}
+
+/// What templates see. Every name here is a name that a user's own template may use.
+#[derive(Debug, Serialize)]
+struct Model {
+    worker_socket: String,
+    access_log: bool,
+    hard_stop_after: String,
+    max_old_workers: u32,
+    fd_hard_limit: u32,
+    timeouts: BTreeMap<&'static str, String>,
+    nameservers: Vec<SocketAddr>,
+    binds: Vec<String>,
+    /// Some route asks for the host.
+    by_host: bool,
+    rules: Vec<Rule>,
+    backends: Vec<Backend>,
+}
+
+#[derive(Debug, Serialize)]
+struct Backend {
+    name: String,
+    server: String,
+    address: String,
+    /// The address is a name: the addresses to begin with, for `init-addr`.
+    init_addr: Option<String>,
+    /// The address family that HAProxy asks DNS for first.
+    prefer: &'static str,
+}
+
+/// Renders a table.
+///
+/// ```
+/// use proxy_core::{Params, RouteTable, parse_reconfigure};
+/// use proxy_haproxy::{AddressBook, RenderSettings, RunPath, render};
+///
+/// let params = Params::from_query("serviceName=go-demo&servicePath=/demo&port=8080")?;
+/// let table: RouteTable = [parse_reconfigure(&params)?.value.service].into_iter().collect();
+/// let settings = RenderSettings::new(RunPath::new("/var/run/proxy")?);
+///
+/// let config = render(&table, &settings, &AddressBook::new())?;
+/// assert!(config.main_text().contains("    use_backend go-demo-be8080 if url_go-demo8080\n"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// When the template cannot be rendered with this table, or there is nothing to bind.
+pub fn render(
+    table: &RouteTable,
+    settings: &RenderSettings,
+    addresses: &AddressBook,
+) -> Result<RenderedConfig, RenderError> {
+    if settings.binds.is_empty() {
+        return Err(RenderError::NoBind);
+    }
+    let mut names = Names::default();
+    let mut name_of = BTreeMap::new();
+    let mut backends = Vec::new();
+    let mut by_host = false;
+    for service in table.iter() {
+        for destination in service.destinations() {
+            let name = names.take(service.backend_name(destination));
+            name_of.insert((service.name().as_str(), destination.index()), name.clone());
+            backends.push(backend(name, service, destination, addresses));
+            by_host |= !destination.domains().is_empty();
+        }
+    }
+    let rules = acl::compile(table, &name_of).map_err(|unknown| RenderError::UnsupportedDomain {
+        service: unknown.service,
+        domain: unknown.domain,
+    })?;
+    let timeouts = &settings.timeouts;
+    let model = Model {
+        worker_socket: settings.run.worker_socket().to_owned(),
+        access_log: settings.access_log == AccessLog::Stdout,
+        hard_stop_after: time(settings.hard_stop_after),
+        max_old_workers: settings.max_old_workers,
+        fd_hard_limit: settings.fd_hard_limit,
+        timeouts: [
+            ("connect", timeouts.connect),
+            ("client", timeouts.client),
+            ("server", timeouts.server),
+            ("queue", timeouts.queue),
+            ("http_request", timeouts.http_request),
+            ("http_keep_alive", timeouts.http_keep_alive),
+            ("tunnel", timeouts.tunnel),
+        ]
+        .map(|(name, length)| (name, time(length)))
+        .into(),
+        nameservers: settings.nameservers.clone(),
+        binds: settings.binds.iter().map(ToString::to_string).collect(),
+        by_host,
+        rules,
+        backends,
+    };
+    Ok(RenderedConfig::new(settings.template.render(model)?))
+}
+
+fn backend(
+    name: String,
+    service: &Service,
+    destination: &Destination,
+    addresses: &AddressBook,
+) -> Backend {
+    let port = destination.port();
+    let host = service.host_of(destination);
+    let resolution = addresses.get(host);
+    let (address, init_addr) = match (host.ip(), resolution) {
+        (Some(ip), _) | (None, Resolution::System { address: ip }) => {
+            (SocketAddr::new(ip, port.get()).to_string(), None)
+        }
+        (None, resolution) => {
+            let init_addr = match resolution.address() {
+                Some(last) => format!("last,{last},none"),
+                None => "last,none".to_owned(),
+            };
+            (format!("{}:{port}", dns_name(host)), Some(init_addr))
+        }
+    };
+    Backend {
+        name,
+        server: service.name().to_string(),
+        address,
+        init_addr,
+        // HAProxy would ask for IPv6 first and move a server there that answered on IPv4.
+        prefer: match resolution.address() {
+            Some(last) if last.is_ipv6() => "ipv6",
+            _ => "ipv4",
+        },
+    }
+}
+
+/// HAProxy's resolvers ask for the name as it is, and a dot at its end is an empty label to them.
+fn dns_name(host: &Host) -> String {
+    host.to_string().trim_end_matches('.').to_owned()
+}
+
+fn time(length: Duration) -> String {
+    let length = length.min(MAX_TIME);
+    if length.subsec_nanos() == 0 {
+        format!("{}s", length.as_secs())
+    } else {
+        format!("{}ms", length.as_millis().max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+//! A rendered configuration: the files HAProxy reads, by name, for whoever writes or compares them.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use sha2::{Digest as _, Sha256};
+
+/// The name of HAProxy's main file in every configuration.
+pub const MAIN_FILE: &str = "haproxy.cfg";
+
+/// The longest file name, below every file system's limit.
+const MAX_FILE_NAME_BYTES: usize = 200;
+
+/// A plain file name: letters, digits, `.`, `_` and `-`, not beginning with `.` or `-`. It is joined
+/// to folders, so it can never lead out of one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileName(String);
+
+/// Why a text is no [`FileName`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is no plain file name: 1 to {MAX_FILE_NAME_BYTES} letters, digits, '.', '_' and '-', \
+     beginning with a letter, a digit or '_'"
+)]
+pub struct FileNameError(String);
+
+/// Every file of one configuration. Same files, same [`Digest`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RenderedConfig {
+    main: String,
+    others: BTreeMap<FileName, String>,
+}
+
+/// SHA-256 over the names and contents of a configuration's files, shown in hexadecimal.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest([u8; 32]);
+
+// === impl FileName ===
+
+impl FileName {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for FileName {
+    type Err = FileNameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let begins = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+        if begins && text.len() <= MAX_FILE_NAME_BYTES && text.chars().all(fits) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(FileNameError(text.to_owned()))
+        }
+    }
+}
+
+impl AsRef<str> for FileName {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+// === impl RenderedConfig ===
+
+impl RenderedConfig {
+    /// A configuration of one file. HAProxy wants a line break at the end, so it gets one.
+    #[must_use]
+    pub fn new(main: impl Into<String>) -> Self {
+        let mut main = main.into();
+        if !main.ends_with('\n') {
+            main.push('\n');
+        }
+        Self {
+            main,
+            others: BTreeMap::new(),
+        }
+    }
+
+    /// The same with another file beside the main one. The main file itself is replaced by
+    /// giving its name.
+    #[must_use]
+    pub fn with_file(mut self, name: FileName, content: impl Into<String>) -> Self {
+        if name.as_str() == MAIN_FILE {
+            return Self {
+                others: self.others,
+                ..Self::new(content)
+            };
+        }
+        self.others.insert(name, content.into());
+        self
+    }
+
+    /// What stands in `haproxy.cfg`.
+    #[must_use]
+    pub fn main_text(&self) -> &str {
+        &self.main
+    }
+
+    /// Every file, `haproxy.cfg` first.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &str)> {
+        let others = self.others.iter();
+        std::iter::once((MAIN_FILE, self.main.as_str()))
+            .chain(others.map(|(name, content)| (name.as_str(), content.as_str())))
+    }
+
+    /// What tells this configuration from every other.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let mut hash = Sha256::new();
+        for (name, content) in self.files() {
+            // Lengths first, so that no two sets of files run together to the same bytes.
+            for part in [name, content] {
+                hash.update((part.len() as u64).to_be_bytes());
+                hash.update(part.as_bytes());
+            }
+        }
+        Digest(hash.finalize().into())
+    }
+}
+
+// === impl Digest ===
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_names_stay_in_their_folder() {
+        for good in ["routing.map", "crt-list.txt", "_x", "7"] {
+            assert!(good.parse::<FileName>().is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", ".hidden", "-f", "a/b", "a\\b", "a b", "a\n", "é"] {
+            assert!(bad.parse::<FileName>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_digest_tells_files_apart() {
+        let map = |text| RenderedConfig::new("x").with_file("a.map".parse().unwrap(), text);
+        assert_eq!(map("1").digest(), map("1").digest());
+        assert_ne!(map("1").digest(), map("2").digest());
+        assert_ne!(map("").digest(), RenderedConfig::new("x").digest());
+        assert_eq!(map("1").digest().to_string().len(), 64);
+    }
+
+    #[test]
+    fn the_main_file_ends_in_a_line_break() {
+        assert_eq!(RenderedConfig::new("global").main_text(), "global\n");
+        let replaced = RenderedConfig::new("a").with_file(MAIN_FILE.parse().unwrap(), "b");
+        assert_eq!(replaced.main_text(), "b\n");
+    }
+}

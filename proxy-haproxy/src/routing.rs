@@ -1,0 +1,5 @@
+//! Compilations of a route table into HAProxy's rules. Each gives the answer of
+//! [`RouteTable::resolve`](proxy_core::RouteTable::resolve) for every request.
+
+pub(crate) mod acl;
+mod overlap;

@@ -1,0 +1,162 @@
+//! The template engine's set-up: strict, and unable to turn a value into syntax.
+
+use std::{fmt, sync::Arc};
+
+use minijinja::{
+    Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value,
+    syntax::SyntaxConfig, value::{Serde, ValueKind},
+};
+use serde::Serialize;
+
+use crate::word;
+
+const NAME: &str = "haproxy.cfg";
+
+/// The text that a configuration is rendered from.
+///
+/// The language is Jinja's. Every `{{ value }}` becomes one HAProxy word, or part of one, whatever
+/// the value holds: it is quoted where it needs to be, and a value that no quoting can hold (a line
+/// break, a control character, nothing at all) fails the rendering, as does a name that does not
+/// exist. Text outside the braces is the author's own and is left as it is.
+#[derive(Clone)]
+pub struct Template {
+    environment: Arc<Environment<'static>>,
+}
+
+/// What is wrong with a template, or with a value that it was given.
+#[derive(Debug, thiserror::Error)]
+#[error("the template cannot be {} (line {line}): {message}", if *.compiled { "rendered" } else { "read" })]
+pub struct TemplateError {
+    /// The line of the template, from 1; 0 where the engine does not know.
+    line: usize,
+    message: String,
+    compiled: bool,
+    #[source]
+    source: Option<Box<Error>>,
+}
+
+// === impl Template ===
+
+impl Template {
+    /// Reads a template.
+    ///
+    /// # Errors
+    /// When the text is no template; says the line.
+    pub fn new(text: impl Into<String>) -> Result<Self, TemplateError> {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_formatter(format_word);
+        environment.set_syntax(syntax().map_err(|error| TemplateError::new(error, false))?);
+        environment
+            .add_template_owned(NAME, text.into())
+            .map_err(|error| TemplateError::new(error, false))?;
+        Ok(Self {
+            environment: Arc::new(environment),
+        })
+    }
+
+    pub(crate) fn render(&self, model: impl Serialize) -> Result<String, TemplateError> {
+        self.environment
+            .get_template(NAME)
+            .and_then(|template| template.render(Serde(model)))
+            .map_err(|error| TemplateError::new(error, true))
+    }
+}
+
+impl Default for Template {
+    /// The template of the suite: see `render/default.cfg.j2`.
+    #[expect(clippy::expect_used, reason = "the text is a part of the program, and a test reads it")]
+    fn default() -> Self {
+        Self::new(include_str!("render/default.cfg.j2")).expect("the default template is valid")
+    }
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Template").finish_non_exhaustive()
+    }
+}
+
+// === impl TemplateError ===
+
+impl TemplateError {
+    fn new(error: Error, compiled: bool) -> Self {
+        Self {
+            line: error.line().unwrap_or_default(),
+            message: error.detail().map_or_else(|| error.kind().to_string(), str::to_owned),
+            compiled,
+            source: Some(Box::new(error)),
+        }
+    }
+
+    /// The line of the template, from 1; 0 where it is not known.
+    #[must_use]
+    pub fn line(&self) -> usize {
+        self.line
+    }
+}
+
+fn syntax() -> Result<SyntaxConfig, Error> {
+    SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .keep_trailing_newline(true)
+        .build()
+}
+
+/// Writes a value as (part of) one HAProxy word. There is no way around it: a value marked as safe
+/// is quoted like any other.
+fn format_word(out: &mut Output, _state: &mut State, value: &Value) -> Result<(), Error> {
+    let refuse = |why: String| Err(Error::new(ErrorKind::BadEscape, why));
+    match value.kind() {
+        ValueKind::Number | ValueKind::Bool => write!(out, "{value}").map_err(Error::from),
+        ValueKind::String => {
+            let Some(text) = value.as_str() else {
+                return refuse("a value that is not UTF-8 cannot be written".to_owned());
+            };
+            match word::quote(text) {
+                Ok(quoted) => out.write_str(&quoted).map_err(Error::from),
+                Err(problem) => refuse(format!("{text:?} cannot be one HAProxy word: {problem}")),
+            }
+        }
+        ValueKind::Undefined => Err(Error::from(ErrorKind::UndefinedError)),
+        other => refuse(format!("{other} cannot be one HAProxy word; write its parts")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use minijinja::context;
+
+    use super::*;
+
+    fn render(text: &str, value: &str) -> Result<String, TemplateError> {
+        Template::new(text)?.render(context! { value, list => [1, 2] })
+    }
+
+    #[test]
+    fn a_value_is_one_word() {
+        assert_eq!(render("a {{ value }}\n", "/x").unwrap(), "a /x\n");
+        assert_eq!(render("a {{ value }}", "b c # d").unwrap(), "a 'b c # d'");
+        assert_eq!(render("a {{ value }}", "it's").unwrap(), r"a 'it'\''s'");
+        assert_eq!(render("{{ value|safe }}", "a b").unwrap(), "'a b'");
+        assert_eq!(render("{{ value }}", "{{ 7 * 7 }}").unwrap(), "'{{ 7 * 7 }}'");
+    }
+
+    #[test]
+    fn what_no_quoting_can_hold_is_refused() {
+        for bad in ["", "a\nb", "a\0", "\u{7f}", "a\r"] {
+            let error = render("x {{ value }}", bad).unwrap_err();
+            assert_eq!(error.line(), 1, "{bad:?}");
+        }
+        for text in ["{{ nothing }}", "{{ value.nothing }}", "{{ list }}", "{{ none }}"] {
+            assert!(render(text, "x").is_err(), "{text}");
+        }
+        assert!(Template::new("{% if %}").is_err());
+    }
+
+    #[test]
+    fn the_default_template_is_one() {
+        let _ = Template::default();
+    }
+}
