@@ -128,6 +128,13 @@ impl Revision {
     pub fn new(epoch: Epoch, number: u64, id: CommitId) -> Self {
         Self { epoch, number, id }
     }
+
+    /// Whether whoever stands here has `other` behind it: the same life of the store, and the same
+    /// commit or a later one.
+    #[must_use]
+    pub fn reaches(&self, other: &Self) -> bool {
+        self == other || (self.epoch == other.epoch && self.number > other.number)
+    }
 }
 
 impl fmt::Display for Revision {

@@ -6,12 +6,12 @@ use std::{
     sync::Arc,
 };
 
-use imbl::OrdMap;
+use imbl::{OrdMap, ordmap::DiffItem};
 
 use crate::{
     document::{Document, DocumentError},
     name::ServiceName,
-    revision::CommitRecord,
+    revision::{CommitRecord, RecordedChange},
     service::Service,
     table::{Change, RouteTable},
 };
@@ -136,6 +136,26 @@ impl StoredTable {
         next
     }
 
+    /// What changed between an older table and this one. Costs what changed where the two share
+    /// their past.
+    #[must_use]
+    pub fn changes_since(&self, older: &Self) -> BTreeMap<ServiceName, RecordedChange> {
+        let changed = older
+            .documents
+            .diff(&self.documents)
+            .map(|item| match item {
+                DiffItem::Add(name, new) => (name, None, Some(new)),
+                DiffItem::Update { old, new } => (new.0, Some(old.1), Some(new.1)),
+                DiffItem::Remove(name, old) => (name, Some(old), None),
+            });
+        changed
+            .map(|(name, before, after)| {
+                let change = RecordedChange::new(before.cloned(), after.cloned());
+                (name.clone(), change)
+            })
+            .collect()
+    }
+
     /// The last version of a service that could be read.
     #[must_use]
     pub fn service(&self, name: &ServiceName) -> Option<&Arc<Service>> {
@@ -192,6 +212,22 @@ mod tests {
         assert_eq!(stored.document(&name), Some(&newer));
         stored.put(document("a", 1, 82));
         assert!(stored.degraded().is_empty());
+    }
+
+    #[test]
+    fn the_difference_of_two_tables_is_what_changed() {
+        let older = StoredTable::from_documents([document("a", 1, 80), document("b", 1, 80)]);
+        let mut newer = older.clone();
+        newer.put(document("a", 1, 81));
+        newer.remove(&"b".parse().unwrap());
+        newer.put(document("c", 1, 80));
+        let changes = newer.changes_since(&older);
+        let shapes: Vec<_> = changes
+            .iter()
+            .map(|(name, c)| (name.as_str(), c.before.is_some(), c.after.is_some()))
+            .collect();
+        let expected = [("a", true, true), ("b", true, false), ("c", false, true)];
+        assert_eq!(shapes, expected);
     }
 
     #[test]

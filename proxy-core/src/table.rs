@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use imbl::{OrdMap, OrdSet};
+use imbl::{OrdMap, OrdSet, ordmap::DiffItem};
 
 use crate::{
     name::{AclName, ServiceName},
@@ -112,6 +112,17 @@ impl RouteTable {
             sharing.or_default().insert(name.clone());
             self.services.insert(name.clone(), Arc::clone(service));
         }
+    }
+
+    /// The changes that make this table out of an older one, by service.
+    #[must_use]
+    pub fn changes_since(&self, older: &Self) -> Vec<Change> {
+        let changed = older.services.diff(&self.services).map(|item| match item {
+            DiffItem::Add(_, new) => Change::Put(Arc::clone(new)),
+            DiffItem::Update { new, .. } => Change::Put(Arc::clone(new.1)),
+            DiffItem::Remove(name, _) => Change::Remove(name.clone()),
+        });
+        changed.collect()
     }
 
     /// Where a request goes: the matching route of least rank, or nowhere.

@@ -68,6 +68,22 @@ fn a_removed_service_leaves_no_claim_behind() {
     assert!(table.is_empty() && table.claims.is_empty() && table.acl_names.is_empty());
 }
 
+#[test]
+fn the_changes_between_two_tables_make_one_out_of_the_other() {
+    let older: RouteTable = [service("a", &[], &["/a"]), service("b", &[], &["/b"])]
+        .into_iter()
+        .collect();
+    let newer = older
+        .with(&Change::Remove("a".parse().unwrap()))
+        .with(&Change::Put(service("b", &[], &["/c"])))
+        .with(&Change::Put(service("c", &[], &["/d"])));
+    let changes = newer.changes_since(&older);
+    assert_eq!(changes.len(), 3);
+    let mut made = older;
+    changes.iter().for_each(|change| made.apply(change));
+    assert_eq!(made, newer);
+}
+
 proptest! {
     /// The first match in rank order is what `resolve` says: the law the ACL form is built on.
     #[test]
