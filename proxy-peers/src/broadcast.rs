@@ -237,6 +237,9 @@ impl Broadcast {
             let Ok(Ok(place)) = place else {
                 break;
             };
+            if left(end).is_zero() {
+                break;
+            }
             attempts += 1;
             let tried = self.attempt(peer, call, left(end)).await;
             drop(place);

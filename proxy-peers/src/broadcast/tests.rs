@@ -1,1 +1,330 @@
-//! The rules of retries, deadlines and bounds, on a transport that answers itself.
+//! The rules of retries, deadlines and bounds, on a transport that answers from a
+//! script and a clock that the test owns.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use http::Method;
+
+use super::*;
+
+const INSTANCE: HeaderName = HeaderName::from_static("x-test-instance");
+
+#[derive(Debug, Clone)]
+enum Step {
+    Reply(u16),
+    From(&'static str, u16),
+    Slow(Duration, u16),
+    Refuse,
+    Break,
+    Garble,
+    Hang,
+}
+
+/// Plays each peer's steps in turn and the last one for ever.
+#[derive(Debug, Default)]
+struct Script {
+    steps: Mutex<BTreeMap<String, VecDeque<Step>>>,
+    heard: Mutex<Vec<(String, Call)>>,
+    on_wire: AtomicUsize,
+    most_on_wire: AtomicUsize,
+}
+
+struct Leave<'a>(&'a AtomicUsize);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Script {
+    fn new(steps: impl IntoIterator<Item = (&'static str, Vec<Step>)>) -> Arc<Self> {
+        let steps = steps
+            .into_iter()
+            .map(|(peer, steps)| (peer.to_owned(), steps.into()))
+            .collect();
+        Arc::new(Self {
+            steps: Mutex::new(steps),
+            ..Self::default()
+        })
+    }
+
+    fn peers(&self) -> BTreeSet<PeerAddress> {
+        let steps = self.steps.lock().unwrap();
+        steps.keys().map(|peer| peer.parse().unwrap()).collect()
+    }
+
+    fn next(&self, peer: &str) -> Step {
+        let mut steps = self.steps.lock().unwrap();
+        let steps = steps.get_mut(peer).unwrap();
+        if steps.len() > 1 {
+            steps.pop_front().unwrap()
+        } else {
+            steps.front().unwrap().clone()
+        }
+    }
+}
+
+fn reply(status: u16) -> PeerReply {
+    PeerReply::new(StatusCode::from_u16(status).unwrap(), "")
+}
+
+#[async_trait]
+impl Transport for Script {
+    async fn send(&self, peer: &PeerAddress, call: &Call) -> Result<PeerReply, TransportError> {
+        let peer = peer.to_string();
+        self.heard
+            .lock()
+            .unwrap()
+            .push((peer.clone(), call.clone()));
+        let now = self.on_wire.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_on_wire.fetch_max(now, Ordering::SeqCst);
+        let _leave = Leave(&self.on_wire);
+        let source = || Box::new(io::Error::other("scripted"));
+        match self.next(&peer) {
+            Step::Reply(status) => Ok(reply(status)),
+            Step::From(instance, status) => {
+                Ok(reply(status).with_header(INSTANCE, HeaderValue::from_static(instance)))
+            }
+            Step::Slow(delay, status) => {
+                sleep(delay).await;
+                Ok(reply(status))
+            }
+            Step::Refuse => Err(TransportError::Connect { source: source() }),
+            Step::Break => Err(TransportError::Broken { source: source() }),
+            Step::Garble => Err(TransportError::Garbled { source: source() }),
+            Step::Hang => std::future::pending().await,
+        }
+    }
+}
+
+fn ping(repeat: Repeat) -> Call {
+    Call::new(Method::PUT, "/offer").unwrap().repeat(repeat)
+}
+
+async fn run(script: &Arc<Script>, settings: BroadcastSettings, call: &Call) -> Report {
+    let transport: Arc<dyn Transport> = Arc::clone(script) as _;
+    Broadcast::over(transport, settings)
+        .call(&script.peers(), call)
+        .await
+}
+
+fn row<'a>(report: &'a Report, peer: &str) -> &'a Row {
+    let found = report
+        .rows()
+        .iter()
+        .find(|row| row.address().to_string() == peer);
+    found.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_peer_has_a_row_in_order() {
+    let script = Script::new([
+        ("c:1", vec![Step::Reply(204)]),
+        ("a:1", vec![Step::Reply(200)]),
+        ("b:1", vec![Step::Reply(409)]),
+    ]);
+
+    let report = run(
+        &script,
+        BroadcastSettings::default(),
+        &ping(Repeat::Unwanted),
+    )
+    .await;
+
+    let rows: Vec<_> = report
+        .rows()
+        .iter()
+        .map(|row| {
+            (
+                row.address().to_string(),
+                row.outcome().word(),
+                row.attempts(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            ("a:1".to_owned(), "confirmed", 1),
+            ("b:1".to_owned(), "refused", 1),
+            ("c:1".to_owned(), "confirmed", 1),
+        ]
+    );
+    assert!(!report.all_confirmed());
+    assert_eq!(
+        row(&report, "b:1").reason().unwrap(),
+        "answered 409 Conflict"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_is_back_soon_is_told() {
+    let script = Script::new([("a:1", vec![Step::Refuse, Step::Refuse, Step::Reply(200)])]);
+
+    let report = run(
+        &script,
+        BroadcastSettings::default(),
+        &ping(Repeat::Unwanted),
+    )
+    .await;
+
+    assert!(report.all_confirmed());
+    assert_eq!(row(&report, "a:1").attempts(), 3);
+    assert!(row(&report, "a:1").took() >= DEFAULT_FIRST_BACKOFF);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_is_gone_is_given_up_long_before_the_deadline() {
+    let script = Script::new([("a:1", vec![Step::Refuse])]);
+
+    let report = run(
+        &script,
+        BroadcastSettings::default(),
+        &ping(Repeat::Harmless),
+    )
+    .await;
+
+    let row = row(&report, "a:1");
+    assert_eq!(row.outcome().word(), "unreachable");
+    assert_eq!(row.attempts(), DEFAULT_ATTEMPTS);
+    assert!(row.took() < Duration::from_secs(2), "{:?}", row.took());
+    assert_eq!(row.reason().unwrap(), "no connection: scripted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_have_been_heard_is_repeated_only_where_that_is_harmless() {
+    for (step, unwanted, harmless) in [
+        (Step::Break, 1, 2),
+        (Step::Reply(503), 1, 2),
+        (Step::Reply(429), 1, 2),
+        (Step::Reply(500), 1, 1),
+        (Step::Garble, 1, 1),
+    ] {
+        for (repeat, attempts) in [(Repeat::Unwanted, unwanted), (Repeat::Harmless, harmless)] {
+            let script = Script::new([("a:1", vec![step.clone(), Step::Reply(200)])]);
+            let report = run(&script, BroadcastSettings::default(), &ping(repeat)).await;
+            assert_eq!(
+                row(&report, "a:1").attempts(),
+                attempts,
+                "{step:?} {repeat:?}"
+            );
+            assert_eq!(report.all_confirmed(), attempts == 2, "{step:?} {repeat:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_hangs_delays_no_other_row_and_ends_with_the_deadline() {
+    let script = Script::new([
+        ("a:1", vec![Step::Hang]),
+        ("b:1", vec![Step::Slow(Duration::from_millis(20), 200)]),
+    ]);
+    let settings = BroadcastSettings::default()
+        .attempt_deadline(Duration::from_secs(2))
+        .total_deadline(Duration::from_secs(5));
+    let start = Instant::now();
+
+    let report = run(&script, settings, &ping(Repeat::Harmless)).await;
+
+    assert!(
+        start.elapsed() <= Duration::from_secs(5),
+        "{:?}",
+        start.elapsed()
+    );
+    let hung = row(&report, "a:1");
+    assert_eq!(hung.outcome().word(), "unanswered");
+    assert!(hung.attempts() > 1, "{}", hung.attempts());
+    let other = row(&report, "b:1");
+    assert_eq!(other.outcome().word(), "confirmed");
+    assert!(
+        other.took() < Duration::from_millis(50),
+        "{:?}",
+        other.took()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn peers_that_hang_do_not_keep_the_others_from_the_wire() {
+    let mut steps: Vec<(&'static str, Vec<Step>)> = vec![
+        ("a-hangs:1", vec![Step::Hang]),
+        ("b-hangs:1", vec![Step::Hang]),
+    ];
+    steps.extend(["c:1", "d:1", "e:1"].map(|peer| (peer, vec![Step::Reply(200)])));
+    let script = Script::new(steps);
+    let settings = BroadcastSettings::default().fan_out(2);
+
+    let report = run(&script, settings, &ping(Repeat::Harmless)).await;
+
+    for peer in ["c:1", "d:1", "e:1"] {
+        let row = row(&report, peer);
+        assert_eq!(row.outcome().word(), "confirmed");
+        assert!(row.took() <= DEFAULT_ATTEMPT_DEADLINE + Duration::from_millis(50));
+    }
+    assert_eq!(script.most_on_wire.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_whose_turn_never_comes_is_said_not_to_have_heard() {
+    let script = Script::new([("a:1", vec![Step::Hang]), ("b:1", vec![Step::Reply(200)])]);
+    let settings = BroadcastSettings::default()
+        .fan_out(1)
+        .attempt_deadline(Duration::from_secs(9))
+        .total_deadline(Duration::from_secs(3));
+
+    let report = run(&script, settings, &ping(Repeat::Unwanted)).await;
+
+    assert_eq!(row(&report, "b:1").outcome().word(), "not-tried");
+    assert_eq!(row(&report, "b:1").attempts(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn this_instance_is_known_by_its_id() {
+    let script = Script::new([
+        ("a:1", vec![Step::From("me", 500)]),
+        ("b:1", vec![Step::From("other", 200)]),
+    ]);
+    let identity = Identity::new(INSTANCE, HeaderValue::from_static("me"));
+    let settings = BroadcastSettings::default().identity(identity);
+
+    let report = run(&script, settings, &ping(Repeat::Harmless)).await;
+
+    assert_eq!(row(&report, "a:1").outcome().word(), "myself");
+    assert_eq!(row(&report, "b:1").instance(), Some("other"));
+    assert!(report.all_confirmed());
+    let heard = script.heard.lock().unwrap();
+    assert!(
+        heard
+            .iter()
+            .all(|(_, call)| call.header_value(&INSTANCE).unwrap() == "me")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_secret_is_sent_and_never_shown() {
+    let script = Script::new([("a:1", vec![Step::Reply(200)])]);
+    let settings = BroadcastSettings::default().secret("geheim".to_owned().into());
+    assert!(!format!("{settings:?}").contains("geheim"));
+
+    let report = run(&script, settings, &ping(Repeat::Unwanted)).await;
+
+    let heard = script.heard.lock().unwrap();
+    let (_, call) = &heard[0];
+    let bearer = call.header_value(&header::AUTHORIZATION).unwrap();
+    assert_eq!(bearer, "Bearer geheim");
+    assert!(!format!("{call:?} {bearer:?} {report:?}").contains("geheim"));
+}
+
+#[test]
+fn what_crosses_threads_may() {
+    fn assert_shared<T: Send + Sync + 'static>() {}
+    assert_shared::<Broadcast>();
+    assert_shared::<Report>();
+    assert_shared::<TransportError>();
+    assert_shared::<crate::DiscoverError>();
+    assert_shared::<crate::Peers>();
+}
