@@ -42,6 +42,10 @@
 //! [`Bytes`] of `bytes`, [`SecretString`] of `secrecy`, and the `watch::Receiver`
 //! of `tokio`.
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 mod address;
 mod broadcast;
 mod call;

@@ -1,6 +1,13 @@
 //! The broadcast over HTTP, against servers in this process that behave as badly
 //! as peers do.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers say what they expect as its body does"
+)]
+
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,5 +1,12 @@
 //! Discovery through real datagrams, against the test kit's DNS server.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers say what they expect as its body does"
+)]
+
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::net::IpAddr;
@@ -133,6 +140,16 @@ async fn a_late_answer_within_the_deadline_counts() {
     dns.fault(NAME, Fault::Late(SHORT / 8));
 
     assert_eq!(tasks(&dns).discover().await.unwrap().peers().len(), 1);
+}
+
+#[tokio::test]
+async fn a_lost_datagram_is_not_a_silent_server() {
+    let dns = TestDns::start().await.unwrap();
+    dns.set(NAME, ips(&["127.0.0.2", "::1"]));
+    // The first question of each family.
+    dns.fault(NAME, Fault::Lose(2));
+
+    assert_eq!(tasks(&dns).discover().await.unwrap().peers().len(), 2);
 }
 
 #[tokio::test]

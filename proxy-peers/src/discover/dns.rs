@@ -266,3 +266,79 @@ fn name_server(address: SocketAddr) -> NameServerConfig {
 fn shared(error: NetError) -> Arc<dyn Error + Send + Sync> {
     Arc::new(error)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tasks() -> DnsDiscover {
+        let port = NonZeroU16::new(80).unwrap();
+        DnsDiscover::new("tasks.proxy", port, NameServers::Given(Vec::new()))
+    }
+
+    fn found(ips: &[&str], seconds: u64) -> Result<Found, Missing> {
+        Ok(Found {
+            addresses: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
+            valid_for: Duration::from_secs(seconds),
+        })
+    }
+
+    fn denied() -> Result<Found, Missing> {
+        let name = "tasks.proxy".into();
+        Err(Missing::Denied(DiscoverError::NoAddress { name }))
+    }
+
+    fn unknown(tasks: &DnsDiscover) -> Result<Found, Missing> {
+        Err(Missing::Unknown(tasks.silence()))
+    }
+
+    fn texts(answer: &Answer) -> Vec<String> {
+        answer.peers().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_shorter_time_to_live_counts() {
+        let answer = tasks().settle(found(&["10.0.0.1"], 9), found(&["::1"], 4));
+        assert_eq!(answer.unwrap().valid_for(), Some(Duration::from_secs(4)));
+    }
+
+    #[test]
+    fn a_family_that_fails_keeps_what_it_had_while_the_other_answers() {
+        let tasks = tasks();
+        tasks
+            .settle(found(&["10.0.0.1"], 1), found(&["::1"], 1))
+            .unwrap();
+
+        let answer = tasks
+            .settle(found(&["10.0.0.2"], 1), unknown(&tasks))
+            .unwrap();
+
+        assert_eq!(texts(&answer), ["10.0.0.2:80", "[::1]:80"]);
+    }
+
+    #[test]
+    fn a_family_that_is_denied_is_empty() {
+        let tasks = tasks();
+        tasks
+            .settle(found(&["10.0.0.1"], 1), found(&["::1"], 1))
+            .unwrap();
+
+        let answer = tasks.settle(found(&["10.0.0.1"], 1), denied()).unwrap();
+
+        assert_eq!(texts(&answer), ["10.0.0.1:80"]);
+    }
+
+    #[test]
+    fn a_failure_says_more_than_a_denial() {
+        let tasks = tasks();
+        for (v4, v6) in [(denied(), unknown(&tasks)), (unknown(&tasks), denied())] {
+            let error = tasks.settle(v4, v6).unwrap_err();
+            assert!(matches!(error, DiscoverError::Silence { .. }), "{error:?}");
+        }
+        let error = tasks.settle(denied(), denied()).unwrap_err();
+        assert!(
+            matches!(error, DiscoverError::NoAddress { .. }),
+            "{error:?}"
+        );
+    }
+}

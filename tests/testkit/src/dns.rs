@@ -26,6 +26,8 @@ const PORT_ATTEMPTS: u32 = 20;
 pub enum Fault {
     /// The query is counted and nothing is sent.
     Silent,
+    /// So many queries get no answer, as lost datagrams do; the next ones get the true one.
+    Lose(u32),
     /// The true answer comes this much later.
     Late(Duration),
     /// "There is no such name."

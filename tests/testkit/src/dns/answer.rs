@@ -40,7 +40,7 @@ pub(super) fn reply(query: &[u8], carrier: Carrier, shared: &Shared) -> Reply {
     let (records, fault) = look_up(question, shared);
     let mut after = Duration::ZERO;
     let message = match fault {
-        Some(Fault::Silent) => return Reply::Nothing,
+        Some(Fault::Silent | Fault::Lose(_)) => return Reply::Nothing,
         Some(Fault::Garbage) => {
             return Reply::Send {
                 bytes: b"this is no DNS message".to_vec(),
@@ -65,11 +65,24 @@ fn look_up(question: &Query, shared: &Shared) -> (Option<Records>, Option<Fault>
     let found = {
         let mut zone = shared.zone();
         *zone.queries.entry(name.clone()).or_default() += 1;
-        let fault = zone.faults.get(&name).or(zone.fault_for_all.as_ref());
-        (zone.records.get(&name).cloned(), fault.cloned())
+        let zone = &mut *zone;
+        let fault = zone.faults.get_mut(&name).or(zone.fault_for_all.as_mut());
+        (zone.records.get(&name).cloned(), fault.and_then(strike))
     };
     shared.total.send_modify(|total| *total += 1);
     found
+}
+
+/// What this query gets of a fault that may wear off.
+fn strike(fault: &mut Fault) -> Option<Fault> {
+    match fault {
+        Fault::Lose(0) => None,
+        Fault::Lose(left) => {
+            *left -= 1;
+            Some(Fault::Silent)
+        }
+        lasting => Some(lasting.clone()),
+    }
 }
 
 fn respond(request: &Message, code: ResponseCode) -> Message {

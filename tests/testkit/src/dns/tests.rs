@@ -206,3 +206,18 @@ async fn a_stopped_server_gives_its_port_back() {
 
     TestDns::bind(address).await.unwrap();
 }
+
+#[tokio::test]
+async fn lost_queries_are_counted_down() {
+    let dns = TestDns::start().await.unwrap();
+    dns.set("a", ips(&["127.0.0.2"]));
+    dns.fault("a", Fault::Lose(1));
+
+    let lost = ask_bytes(&dns, &query("a.", RecordType::A), SILENCE).await;
+
+    assert!(lost.is_none());
+    assert_eq!(
+        addresses(&ask(&dns, "a.", RecordType::A).await),
+        ["127.0.0.2"]
+    );
+}
