@@ -564,3 +564,6 @@ fn is_free(host: Ipv4Addr) -> bool {
         .all(|port| TcpListener::bind((host, *port)).is_ok())
         && UdpSocket::bind((host, SERF_PORT)).is_ok()
 }
+
+#[cfg(test)]
+mod tests;
