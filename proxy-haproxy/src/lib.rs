@@ -1,15 +1,51 @@
 //! HAProxy for the proxy suite.
 
 mod address_book;
+#[cfg(feature = "run")]
+mod apply;
+#[cfg(feature = "run")]
+mod bind;
+#[cfg(feature = "run")]
+mod diagnostic;
+#[cfg(feature = "run")]
+mod file;
+#[cfg(feature = "run")]
+mod lock;
+#[cfg(feature = "run")]
+mod master;
+#[cfg(feature = "run")]
+mod process;
+#[cfg(feature = "run")]
+mod reload;
 mod render;
 mod rendered;
 mod routing;
 mod run_path;
 mod settings;
 mod template;
+#[cfg(feature = "run")]
+mod validate;
 mod word;
 
 pub use address_book::{AddressBook, Resolution};
+#[cfg(feature = "run")]
+pub use apply::{Applied, Applier, ApplyError};
+#[cfg(feature = "run")]
+pub use bind::{BindError, probe_bind};
+#[cfg(feature = "run")]
+pub use diagnostic::{Diagnostic, Severity};
+#[cfg(feature = "run")]
+pub use file::{Active, ConfigDir, ConfigDirError, DEFAULT_KEPT_GENERATIONS, Staged};
+#[cfg(feature = "run")]
+pub use lock::LockError;
+#[cfg(feature = "run")]
+pub use process::{
+    DEFAULT_RELOAD_DEADLINE, DEFAULT_RESTART_DELAY, DEFAULT_RESTART_DELAY_LIMIT,
+    DEFAULT_START_DEADLINE, DownReason, Haproxy, HaproxyState, ProcessSettings, Start, StartError,
+    Stopped,
+};
+#[cfg(feature = "run")]
+pub use reload::{Reload, ReloadError, Reloaded, Serving};
 pub use render::{RenderError, render};
 pub use rendered::{Digest, FileName, FileNameError, MAIN_FILE, RenderedConfig};
 pub use run_path::{MAX_SOCKET_PATH_BYTES, RunPath, RunPathError};
@@ -18,3 +54,7 @@ pub use settings::{
     DEFAULT_MAX_OLD_WORKERS, RenderSettings, Timeouts, TlsMode,
 };
 pub use template::{Template, TemplateError};
+#[cfg(feature = "run")]
+pub use validate::{
+    DEFAULT_PARALLEL_VALIDATIONS, DEFAULT_VALIDATE_DEADLINE, Validate, ValidateError, Validator,
+};

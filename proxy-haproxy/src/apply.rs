@@ -1,0 +1,221 @@
+//! From a rendered configuration to one that is served: the single writer of what HAProxy reads.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::{
+    file::{Active, ConfigDir, ConfigDirError, Staged},
+    reload::{Reload, ReloadError, Reloaded, Serving},
+    rendered::{Digest, RenderedConfig},
+};
+
+/// Makes configurations current and has them loaded, one at a time. Disk comes first, so that a
+/// HAProxy that is restarted at any moment reads what it is about to be told.
+#[derive(Debug)]
+pub struct Applier<R> {
+    dir: Arc<Mutex<ConfigDir>>,
+    reload: R,
+    running: Option<Digest>,
+}
+
+/// What became of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Applied {
+    /// It is served.
+    Loaded {
+        /// The configuration on disk.
+        active: Active,
+        /// The reload.
+        reloaded: Reloaded,
+    },
+    /// It was served already, byte for byte.
+    Unchanged {
+        /// What tells it from others.
+        digest: Digest,
+    },
+}
+
+/// Why a configuration is not served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApplyError {
+    /// It could not be written. What was served is served, and what was on disk is on disk.
+    #[error("the configuration cannot be written; HAProxy serves the one before")]
+    Disk(#[from] ConfigDirError),
+    /// It was written and HAProxy did not load it. On disk is the one before again.
+    #[error("the configuration is not loaded; the one before is on disk again")]
+    Reload(#[source] ReloadError),
+    /// As [`ApplyError::Reload`], and the one before could not be put back: a HAProxy that is
+    /// restarted reads the one that was not loaded.
+    #[error("the configuration is not loaded, and the one before cannot be put back on disk: {restore}")]
+    NotRestored {
+        /// Why it was not loaded.
+        #[source]
+        reload: ReloadError,
+        /// Why the one before is not on disk.
+        restore: ConfigDirError,
+    },
+    /// The runtime ended while files were written.
+    #[error("the writing of the configuration was interrupted by the end of the program")]
+    Interrupted,
+}
+
+// === impl Applier ===
+
+impl<R: Reload> Applier<R> {
+    /// Writes to a folder and reloads what reads it. What runs is not known, so the first
+    /// configuration is loaded even if it is the one on disk.
+    #[must_use]
+    pub fn new(dir: ConfigDir, reload: R) -> Self {
+        Self {
+            dir: Arc::new(Mutex::new(dir)),
+            reload,
+            running: None,
+        }
+    }
+
+    /// Says what HAProxy is known to serve, as after [`Start::Fresh`](crate::Start::Fresh): what was
+    /// on disk when it was started.
+    #[must_use]
+    pub fn with_running(self, digest: Digest) -> Self {
+        Self {
+            running: Some(digest),
+            ..self
+        }
+    }
+
+    /// What HAProxy serves, where that is known.
+    #[must_use]
+    pub fn running(&self) -> Option<Digest> {
+        self.running
+    }
+
+    /// What does the reloads.
+    pub fn reload_handle(&self) -> &R {
+        &self.reload
+    }
+
+    /// Writes a configuration beside the current one, to be validated.
+    ///
+    /// # Errors
+    /// When it cannot be written; nothing is left of it.
+    pub async fn stage(&self, config: &RenderedConfig) -> Result<Staged, ApplyError> {
+        let config = config.clone();
+        self.on_disk(move |dir| dir.stage(&config)).await
+    }
+
+    /// Makes a configuration the one that is served. Does not validate it: see
+    /// [`Validate`](crate::Validate).
+    ///
+    /// Not cancel safe: dropped in the middle, the configuration may be on disk and not loaded. Run
+    /// it where nothing cancels it.
+    ///
+    /// # Errors
+    /// When it cannot be written or HAProxy does not load it; [`ApplyError::serving`] tells what is
+    /// served.
+    pub async fn apply(&mut self, config: &RenderedConfig) -> Result<Applied, ApplyError> {
+        let digest = config.digest();
+        if self.running == Some(digest) {
+            return Ok(Applied::Unchanged { digest });
+        }
+        let staged = self.stage(config).await?;
+        self.apply_staged(staged).await
+    }
+
+    /// As [`Applier::apply`], for a configuration that was staged and found valid.
+    ///
+    /// # Errors
+    /// As [`Applier::apply`].
+    pub async fn apply_staged(&mut self, staged: Staged) -> Result<Applied, ApplyError> {
+        let digest = staged.digest();
+        if self.running == Some(digest) {
+            return Ok(Applied::Unchanged { digest });
+        }
+        let before = self.running.take();
+        let active = match self.on_disk(move |dir| dir.activate(staged)).await {
+            Ok(active) => active,
+            Err(error) => {
+                self.running = before;
+                return Err(error);
+            }
+        };
+        match self.reload.reload().await {
+            Ok(reloaded) => {
+                self.running = Some(digest);
+                Ok(Applied::Loaded { active, reloaded })
+            }
+            Err(reload) => {
+                if reload.serving() == Serving::Previous {
+                    self.running = before;
+                }
+                match self.on_disk(ConfigDir::restore_previous).await {
+                    // The first configuration of all has nothing before it.
+                    Ok(_) | Err(ApplyError::Disk(ConfigDirError::NoPrevious(_))) => {
+                        Err(ApplyError::Reload(reload))
+                    }
+                    Err(ApplyError::Disk(restore)) => Err(ApplyError::NotRestored { reload, restore }),
+                    Err(other) => Err(other),
+                }
+            }
+        }
+    }
+
+    /// Has HAProxy read what is on disk again.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn reload_again(&mut self) -> Result<Reloaded, ApplyError> {
+        let before = self.running.take();
+        let active = self.on_disk(|dir| dir.active()).await?;
+        match self.reload.reload().await {
+            Ok(reloaded) => {
+                self.running = active.map(|active| active.digest);
+                Ok(reloaded)
+            }
+            Err(reload) => {
+                if reload.serving() == Serving::Previous {
+                    self.running = before;
+                }
+                Err(ApplyError::Reload(reload))
+            }
+        }
+    }
+
+    /// The text of the current `haproxy.cfg`.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn active_text(&self) -> Result<Option<String>, ApplyError> {
+        self.on_disk(|dir| dir.active_text()).await
+    }
+
+    /// Runs file work where it blocks nobody.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut ConfigDir) -> Result<T, ConfigDirError> + Send + 'static,
+    ) -> Result<T, ApplyError> {
+        let dir = Arc::clone(&self.dir);
+        let task = tokio::task::spawn_blocking(move || {
+            // The folder is whole after a crash at any step, so also after a panic.
+            work(&mut dir.lock().unwrap_or_else(PoisonError::into_inner))
+        });
+        Ok(task.await.map_err(|_| ApplyError::Interrupted)??)
+    }
+}
+
+// === impl ApplyError ===
+
+impl ApplyError {
+    /// What is served now.
+    #[must_use]
+    pub fn serving(&self) -> Serving {
+        match self {
+            Self::Disk(_) => Serving::Previous,
+            Self::Reload(reload) | Self::NotRestored { reload, .. } => reload.serving(),
+            Self::Interrupted => Serving::Unknown,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

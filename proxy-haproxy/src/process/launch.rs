@@ -1,0 +1,90 @@
+//! Starts a master and waits until it serves.
+
+use std::process::Stdio;
+
+use tokio::{
+    process::{Child, Command},
+    time::{Instant, sleep},
+};
+
+use super::{MasterProcess, ProcessSettings, StartError};
+use crate::master::{self, DEFAULT_ASK_DEADLINE, Processes};
+
+const POLL_INTERVAL: std::time::Duration = std::time::Duration::from_millis(10);
+
+/// What HAProxy leaves in its own environment when it re-executes itself. Found in ours (we may run
+/// below a HAProxy ourselves), it would take the new one for a reload.
+const RE_EXECUTION_VARIABLES: [&str; 4] = [
+    "HAPROXY_MWORKER_REEXEC",
+    "HAPROXY_MWORKER_WAIT_ONLY",
+    "HAPROXY_PROCESSES",
+    "HAPROXY_LOAD_SUCCESS",
+];
+
+/// A child that does not serve yet; dropped, it is ended.
+struct Launching(Option<Child>);
+
+impl Drop for Launching {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.start_kill();
+        }
+    }
+}
+
+/// Starts a master. It takes the listening sockets of `others` over and tells them to finish.
+pub(super) async fn launch(
+    settings: &ProcessSettings,
+    others: &[MasterProcess],
+) -> Result<(MasterProcess, Processes), StartError> {
+    let mut command = Command::new(settings.binary());
+    let others: Vec<String> = others
+        .iter()
+        .filter_map(|other| Some(other.pid()?.to_string()))
+        .collect();
+    if !others.is_empty() {
+        command.arg("-x").arg(settings.run().worker_socket());
+        command.arg("-sf").args(others);
+    }
+    command
+        .args(settings.arguments())
+        .stdin(Stdio::null())
+        // Standard output and error are ours: a pipe would break when we die and HAProxy does not.
+        // A process group of its own: the terminal's Ctrl-C is for us.
+        .process_group(0);
+    for variable in RE_EXECUTION_VARIABLES {
+        command.env_remove(variable);
+    }
+    let child = command.spawn().map_err(|source| StartError::Spawn {
+        binary: settings.binary().to_path_buf(),
+        source,
+    })?;
+    let pid = child.id();
+    let mut launching = Launching(Some(child));
+    let until = Instant::now() + settings.start_deadline();
+    loop {
+        if let Some(child) = &mut launching.0
+            && let Ok(Some(status)) = child.try_wait()
+        {
+            launching.0 = None;
+            return Err(StartError::Exited { status });
+        }
+        // The socket may still be another master's.
+        if let Ok(processes) = master::processes(settings.master_socket(), DEFAULT_ASK_DEADLINE).await
+            && Some(processes.master) == pid
+            && !processes.workers.is_empty()
+            && let Some(child) = launching.0.take()
+        {
+            return Ok((MasterProcess::Child(Box::new(child)), processes));
+        }
+        if Instant::now() >= until {
+            if let Some(mut child) = launching.0.take() {
+                let _ = child.kill().await;
+            }
+            return Err(StartError::NotReady {
+                waited: settings.start_deadline(),
+            });
+        }
+        sleep(POLL_INTERVAL).await;
+    }
+}
