@@ -1,0 +1,109 @@
+//! Where the API is: a URL without secrets in it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use reqwest::Url;
+
+/// The path under which the API lies; Docker Flow Proxy's own.
+const BASE: &str = "v1/docker-flow-proxy/";
+
+/// The address of a replica's admin API.
+#[derive(Debug, Clone)]
+pub(crate) struct ApiAddress(Url);
+
+/// An address that cannot be used. It does not show the text, which may hold a password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum AddressError {
+    #[error("it is no URL; write http://host:port")]
+    NoUrl,
+    #[error("only http and https lead to a proxy")]
+    Scheme,
+    #[error("it holds a user or password; the token goes into --token or PROXY_TOKEN")]
+    Credentials,
+}
+
+impl ApiAddress {
+    /// The URL of one endpoint.
+    pub(crate) fn endpoint(&self, name: &str, params: &[(String, String)]) -> Url {
+        let mut url = self.0.clone();
+        url.set_path(&format!("{}{BASE}{name}", self.0.path()));
+        if !params.is_empty() {
+            url.query_pairs_mut().extend_pairs(params);
+        }
+        url
+    }
+}
+
+impl fmt::Display for ApiAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str().trim_end_matches('/'))
+    }
+}
+
+impl FromStr for ApiAddress {
+    type Err = AddressError;
+
+    /// A text without a scheme is taken for `host:port`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let full = if text.contains("://") {
+            text.to_owned()
+        } else {
+            format!("http://{text}")
+        };
+        let mut url = Url::parse(&full).map_err(|_| AddressError::NoUrl)?;
+        if !["http", "https"].contains(&url.scheme()) {
+            return Err(AddressError::Scheme);
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(AddressError::Credentials);
+        }
+        url.set_query(None);
+        url.set_fragment(None);
+        if !url.path().ends_with('/') {
+            let path = format!("{}/", url.path());
+            url.set_path(&path);
+        }
+        Ok(Self(url))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(address: &str, params: &[(&str, &str)]) -> String {
+        let params: Vec<_> = params
+            .iter()
+            .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        let address: ApiAddress = address.parse().unwrap();
+        address.endpoint("ping", &params).to_string()
+    }
+
+    #[test]
+    fn a_host_and_port_are_enough() {
+        let url = "http://proxy:8080/v1/docker-flow-proxy/ping";
+        assert_eq!(endpoint("proxy:8080", &[]), url);
+        assert_eq!(endpoint("http://proxy:8080/", &[]), url);
+        assert_eq!(
+            endpoint("https://lb/proxy", &[]),
+            "https://lb/proxy/v1/docker-flow-proxy/ping"
+        );
+    }
+
+    #[test]
+    fn values_stay_values() {
+        assert_eq!(
+            endpoint("p:1", &[("servicePath", "/a&b=c #é"), ("x", "1")]),
+            "http://p:1/v1/docker-flow-proxy/ping?servicePath=%2Fa%26b%3Dc+%23%C3%A9&x=1"
+        );
+    }
+
+    #[test]
+    fn a_password_is_refused_and_not_repeated() {
+        let error = "http://me:geheim@p:1".parse::<ApiAddress>().unwrap_err();
+        assert_eq!(error, AddressError::Credentials);
+        assert!(!error.to_string().contains("geheim"));
+    }
+}

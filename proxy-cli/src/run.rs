@@ -1,0 +1,229 @@
+//! From a command to its output and verdict.
+
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use clap::CommandFactory;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::args::{Cli, Command, Global};
+use crate::client::{Client, Question, Reply};
+use crate::show;
+use crate::verdict::{Intent, Verdict};
+
+/// The longest file that is imported; what is longer is none of ours.
+const MAX_IMPORT_BYTES: u64 = 256 * 1024 * 1024;
+
+/// How an answer is shown to a human reader.
+#[derive(Debug, Clone, Copy)]
+enum View {
+    /// What happened, and who has it.
+    Change,
+    /// The message alone.
+    Message,
+    /// Every field.
+    Fields,
+    /// As it came: it is a document.
+    Document,
+}
+
+/// What a command asks, and how the answer is shown.
+struct Plan {
+    question: Question,
+    intent: Intent,
+    view: View,
+}
+
+/// Runs one command.
+pub(crate) async fn run(cli: Cli) -> Result<Verdict> {
+    if let Command::Completions { shell } = cli.command {
+        let mut command = Cli::command();
+        clap_complete::generate(shell, &mut command, "proxyctl", &mut io::stdout());
+        return Ok(Verdict::Done);
+    }
+    let plan = match plan(&cli.global, &cli.command) {
+        Ok(plan) => plan,
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            return Ok(Verdict::Usage);
+        }
+    };
+    let (intent, view) = (plan.intent, plan.view);
+    let client = Client::new(
+        cli.global.address.to_string(),
+        cli.global.timeout,
+        cli.global.token.clone(),
+    )
+    .context("the HTTP client cannot be set up")?;
+    let reply = match client.ask(plan.question).await {
+        Ok(reply) => reply,
+        Err(error) => {
+            let verdict = Verdict::of_silence(&error, intent);
+            let hint = match verdict {
+                Verdict::Unknown => "; the change may or may not be made: see `proxyctl status`",
+                _ => "",
+            };
+            let text = format!("{error}{hint}");
+            if cli.global.json {
+                print(&pretty(&json!({ "Status": "NOK", "Message": text })))?;
+            } else {
+                complain(&text);
+            }
+            return Ok(verdict);
+        }
+    };
+    let answer: Option<Value> = serde_json::from_str(&reply.body).ok();
+    let verdict = Verdict::of_reply(&reply, answer.as_ref(), intent);
+    if let Command::Export { output: Some(file) } = &cli.command
+        && verdict == Verdict::Done
+    {
+        write_file(file, &reply.body)?;
+        complain(&format!("written to {}", file.display()));
+        return Ok(verdict);
+    }
+    show_reply(&cli.global, view, &reply, answer.as_ref(), verdict)?;
+    Ok(verdict)
+}
+
+fn plan(global: &Global, command: &Command) -> Result<Plan> {
+    let ask = |method, name: &str, params: &[(String, String)]| Question {
+        method,
+        url: global.address.endpoint(name, params),
+        body: None,
+    };
+    let read = |name: &str, params: &[(String, String)], view| Plan {
+        question: ask(Method::GET, name, params),
+        intent: Intent::Read,
+        view,
+    };
+    let change = |question| Plan {
+        question,
+        intent: Intent::Change,
+        view: View::Change,
+    };
+    Ok(match command {
+        Command::Reconfigure(service) => {
+            change(ask(Method::PUT, "reconfigure", &service.params()?))
+        }
+        Command::Remove(remove) => {
+            let mut params = vec![pair("serviceName", &remove.service_name)];
+            params.extend(remove.distribute.then(|| pair("distribute", "true")));
+            change(ask(Method::DELETE, "remove", &params))
+        }
+        Command::Config if global.json => read("config", &[pair("type", "json")], View::Document),
+        Command::Config => read("config", &[], View::Document),
+        Command::Ping => read("ping", &[], View::Message),
+        Command::Status => read("status", &[], View::Fields),
+        Command::Export { .. } => read("export", &[], View::Document),
+        Command::Import { file, distribute } => {
+            let params: Vec<_> = distribute
+                .then(|| pair("distribute", "true"))
+                .into_iter()
+                .collect();
+            let mut question = ask(Method::PUT, "import", &params);
+            question.body = Some(read_file(file)?);
+            change(question)
+        }
+        Command::Reload => change(ask(Method::POST, "reload", &[])),
+        Command::Completions { .. } => anyhow::bail!("completions ask nobody"),
+    })
+}
+
+fn show_reply(
+    global: &Global,
+    view: View,
+    reply: &Reply,
+    answer: Option<&Value>,
+    verdict: Verdict,
+) -> Result<()> {
+    let done = verdict == Verdict::Done;
+    if let (View::Document, true) = (view, done) {
+        return print(&reply.body);
+    }
+    let Some(answer) = answer else {
+        let code = reply.status.as_u16();
+        let text = show::raw(&reply.body);
+        if global.json {
+            let message = format!("HTTP {code}: {text}");
+            return print(&pretty(
+                &json!({ "Status": if done { "OK" } else { "NOK" }, "Message": message }),
+            ));
+        }
+        if done {
+            return print(&format!("{text}\n"));
+        }
+        complain(&format!("the proxy answered HTTP {code}: {text}"));
+        return Ok(());
+    };
+    if global.json {
+        return print(&pretty(answer));
+    }
+    let text = match (view, done) {
+        (View::Fields, true) => show::fields(answer),
+        (View::Message, true) => format!("{}\n", show::message(answer, "OK")),
+        _ => show::change(answer, done),
+    };
+    if done {
+        return print(&text);
+    }
+    complain(text.trim_end());
+    if [401, 403].contains(&reply.status.as_u16()) {
+        complain("give the API token in PROXY_TOKEN or --token");
+    }
+    Ok(())
+}
+
+fn pair(name: &str, value: &str) -> (String, String) {
+    (name.to_owned(), value.to_owned())
+}
+
+fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
+}
+
+fn read_file(file: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut reader: Box<dyn Read> = if file == Path::new("-") {
+        Box::new(io::stdin())
+    } else {
+        let opened = std::fs::File::open(file);
+        Box::new(opened.with_context(|| format!("cannot read {}", file.display()))?)
+    };
+    let limit = MAX_IMPORT_BYTES.saturating_add(1);
+    Read::take(&mut reader, limit)
+        .read_to_end(&mut bytes)
+        .with_context(|| format!("cannot read {}", file.display()))?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_IMPORT_BYTES {
+        anyhow::bail!("{} is longer than {MAX_IMPORT_BYTES} bytes", file.display());
+    }
+    Ok(bytes)
+}
+
+/// A file that is there is replaced whole or not at all.
+fn write_file(file: &Path, text: &str) -> Result<()> {
+    let parent = match file.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let failed = || format!("cannot write {}", file.display());
+    let mut staged = tempfile::NamedTempFile::new_in(parent).with_context(failed)?;
+    staged.write_all(text.as_bytes()).with_context(failed)?;
+    staged.as_file().sync_all().with_context(failed)?;
+    staged.persist(file).with_context(failed)?;
+    Ok(())
+}
+
+/// Results go to standard output. A reader that closed it (`| head`) has what it wanted.
+fn print(text: &str) -> Result<()> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to standard output"),
+    }
+}
+
+/// What went wrong goes to standard error.
+fn complain(text: &str) {
+    eprintln!("proxyctl: {text}");
+}

@@ -1,0 +1,363 @@
+//! The built program against an API that answers from a script.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers say what they expect as its body does"
+)]
+
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::process::Command;
+use wiremock::matchers::{body_string, header, method, path, query_param};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+const BASE: &str = "/v1/docker-flow-proxy";
+
+fn proxyctl(address: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_proxyctl"));
+    command
+        .env_clear()
+        .env("PROXY_ADDRESS", address)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+async fn run(address: &str, arguments: &[&str]) -> Output {
+    proxyctl(address, arguments).output().await.unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+async fn answering(status: u16, answer: Value) -> MockServer {
+    let server = MockServer::start().await;
+    Mock::given(|_: &wiremock::Request| true)
+        .respond_with(ResponseTemplate::new(status).set_body_json(answer))
+        .mount(&server)
+        .await;
+    server
+}
+
+#[tokio::test]
+async fn reconfigure_sends_every_parameter_and_shows_every_replica() {
+    let server = MockServer::start().await;
+    Mock::given(method("PUT"))
+        .and(path(format!("{BASE}/reconfigure")))
+        .and(query_param("serviceName", "go-demo"))
+        .and(query_param("servicePath", "/demo,/a b"))
+        .and(query_param("port", "8080"))
+        .and(query_param("distribute", "true"))
+        .and(query_param("reqMode", "http"))
+        .and(header("authorization", "Bearer geheim"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(json!({
+            "Status": "OK",
+            "Message": "",
+            "ServiceName": "go-demo",
+            "Revision": {"Epoch": "e", "Number": 3, "Id": "i"},
+            "Stored": true,
+            "Peers": [{"Address": "127.0.0.2:8080", "Instance": "aa", "Status": "Applied", "Milliseconds": 12}],
+        })))
+        .expect(1)
+        .mount(&server)
+        .await;
+
+    let output = proxyctl(
+        &server.uri(),
+        &[
+            "reconfigure",
+            "go-demo",
+            "--service-path=/demo,/a b",
+            "--port=8080",
+            "--distribute",
+            "--param=reqMode=http",
+        ],
+    )
+    .env("PROXY_TOKEN", "geheim")
+    .output()
+    .await
+    .unwrap();
+
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    assert_eq!(
+        out(&output),
+        "done (revision 3)\nREPLICA         INSTANCE  STATUS   MS  REASON\n127.0.0.2:8080  aa        Applied  12\n"
+    );
+}
+
+#[tokio::test]
+async fn remove_is_a_delete() {
+    let server = MockServer::start().await;
+    Mock::given(method("DELETE"))
+        .and(path(format!("{BASE}/remove")))
+        .and(query_param("serviceName", "go-demo"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(json!({"Status": "OK"})))
+        .expect(1)
+        .mount(&server)
+        .await;
+
+    let output = run(&server.uri(), &["remove", "go-demo"]).await;
+
+    assert_eq!(code(&output), 0, "{}", err(&output));
+}
+
+#[tokio::test]
+async fn exit_codes_are_what_help_says() {
+    for (status, answer, expected) in [
+        (200, json!({"Status": "OK"}), 0),
+        (400, json!({"Status": "NOK", "Message": "no"}), 1),
+        (409, json!({"Status": "NOK", "Message": "no"}), 1),
+        (503, json!({"Status": "NOK", "Message": "no store"}), 1),
+        (
+            502,
+            json!({"Status": "NOK", "Stored": true, "Message": "one is missing"}),
+            4,
+        ),
+        (504, json!({"Status": "NOK", "Message": "unknown"}), 5),
+    ] {
+        let server = answering(status, answer).await;
+        let output = run(&server.uri(), &["reconfigure", "a", "--port=1"]).await;
+        assert_eq!(code(&output), expected, "{status}: {}", err(&output));
+        let json = run(&server.uri(), &["--json", "reconfigure", "a", "--port=1"]).await;
+        assert_eq!(code(&json), expected);
+        assert!(
+            serde_json::from_slice::<Value>(&json.stdout).is_ok(),
+            "{}",
+            out(&json)
+        );
+    }
+    assert_eq!(code(&run("http://127.0.0.1:1", &["nonsense"]).await), 2);
+    let help = out(&run("http://127.0.0.1:1", &["--help"]).await);
+    assert!(help.contains("Exit codes:"), "{help}");
+}
+
+#[tokio::test]
+async fn a_refusal_names_every_parameter() {
+    let server = answering(
+        400,
+        json!({
+            "Status": "NOK", "Message": "2 parameters were refused; nothing was changed",
+            "Errors": [
+                {"Parameter": "port", "Value": "0", "Problem": "is no port", "Allowed": "1 to 65535"},
+                {"Parameter": "servicePath", "Value": "", "Problem": "is missing", "Allowed": "a path"},
+            ],
+        }),
+    )
+    .await;
+
+    let output = run(&server.uri(), &["reconfigure", "a", "--param=x=y"]).await;
+
+    assert_eq!(out(&output), "");
+    let text = err(&output);
+    assert!(text.contains("nothing was changed"), "{text}");
+    assert!(
+        text.contains("port \"0\": is no port (allowed: 1 to 65535)"),
+        "{text}"
+    );
+    assert!(text.contains("servicePath"), "{text}");
+}
+
+#[tokio::test]
+async fn nobody_there_is_three_and_says_where() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+
+    for command in [&["ping"][..], &["reconfigure", "a", "--port=1"]] {
+        let output = run(&address, command).await;
+        assert_eq!(code(&output), 3);
+        assert!(err(&output).contains(&address), "{}", err(&output));
+    }
+    let json = run(&address, &["--json", "ping"]).await;
+    let answer: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(answer["Status"], "NOK");
+}
+
+#[tokio::test]
+async fn silence_is_three_for_a_question_and_unknown_for_a_change() {
+    let slow = MockServer::start().await;
+    Mock::given(|_: &wiremock::Request| true)
+        .respond_with(ResponseTemplate::new(200).set_delay(Duration::from_secs(30)))
+        .mount(&slow)
+        .await;
+
+    let question = run(&slow.uri(), &["--timeout=300ms", "ping"]).await;
+    let change = run(&slow.uri(), &["--timeout=300ms", "remove", "a"]).await;
+
+    assert_eq!(code(&question), 3, "{}", err(&question));
+    assert!(
+        err(&question).contains("within 300 ms"),
+        "{}",
+        err(&question)
+    );
+    assert_eq!(code(&change), 5, "{}", err(&change));
+    assert!(err(&change).contains("may or may not"), "{}", err(&change));
+}
+
+#[tokio::test]
+async fn config_is_printed_as_it_came_and_as_json() {
+    let server = MockServer::start().await;
+    let config = "global\n    daemon\n\nfrontend services\n    bind *:80\n";
+    Mock::given(path(format!("{BASE}/config")))
+        .and(query_param("type", "json"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(json!({"go-demo": {}})))
+        .with_priority(1)
+        .mount(&server)
+        .await;
+    Mock::given(path(format!("{BASE}/config")))
+        .respond_with(ResponseTemplate::new(200).set_body_string(config))
+        .mount(&server)
+        .await;
+
+    let text = run(&server.uri(), &["config"]).await;
+    let json = run(&server.uri(), &["config", "--json"]).await;
+
+    assert_eq!(out(&text), config);
+    let answer: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(answer, json!({"go-demo": {}}));
+}
+
+#[tokio::test]
+async fn an_export_is_imported_byte_for_byte() {
+    let document = "{\"Services\": {\"go-demo\":   {\"x\": 1}}}\n";
+    let server = MockServer::start().await;
+    Mock::given(method("GET"))
+        .and(path(format!("{BASE}/export")))
+        .respond_with(ResponseTemplate::new(200).set_body_string(document))
+        .mount(&server)
+        .await;
+    Mock::given(method("PUT"))
+        .and(path(format!("{BASE}/import")))
+        .and(query_param("distribute", "true"))
+        .and(body_string(document))
+        .respond_with(
+            ResponseTemplate::new(200)
+                .set_body_json(json!({"Status": "OK", "Message": "1 service"})),
+        )
+        .expect(2)
+        .mount(&server)
+        .await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("table.json");
+    let name = file.to_str().unwrap();
+
+    let exported = run(&server.uri(), &["export", "--output", name]).await;
+    let printed = run(&server.uri(), &["export"]).await;
+    let imported = run(&server.uri(), &["import", name, "--distribute"]).await;
+    let mut piped = proxyctl(&server.uri(), &["import", "-", "--distribute"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = piped.stdin.take().unwrap();
+    stdin.write_all(document.as_bytes()).await.unwrap();
+    drop(stdin);
+    let piped = piped.wait_with_output().await.unwrap();
+
+    assert_eq!(code(&exported), 0, "{}", err(&exported));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), document);
+    assert_eq!(out(&printed), document);
+    assert_eq!(out(&imported), "1 service\n");
+    assert_eq!(out(&piped), "1 service\n");
+}
+
+#[tokio::test]
+async fn a_failed_export_leaves_the_file_alone() {
+    let server = answering(503, json!({"Status": "NOK", "Message": "starting"})).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("table.json");
+    std::fs::write(&file, "older").unwrap();
+
+    let output = run(&server.uri(), &["export", "-o", file.to_str().unwrap()]).await;
+
+    assert_eq!(code(&output), 1);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "older");
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_there_asks_nobody() {
+    let server = MockServer::start().await;
+    let output = run(&server.uri(), &["import", "/no/such/file"]).await;
+    assert_eq!(code(&output), 2);
+    assert!(err(&output).contains("/no/such/file"), "{}", err(&output));
+    assert!(server.received_requests().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn status_and_ping_are_short() {
+    let server = answering(200, json!({"Status": "OK", "Store": {"Kind": "consul"}})).await;
+    assert_eq!(out(&run(&server.uri(), &["ping"]).await), "OK\n");
+    assert_eq!(
+        out(&run(&server.uri(), &["status"]).await),
+        "Status      OK\nStore.Kind  consul\n"
+    );
+}
+
+#[tokio::test]
+async fn something_that_is_no_proxy_is_shown_as_such() {
+    let server = MockServer::start().await;
+    let page = ResponseTemplate::new(404).set_body_string("<html>\u{1b}[2Jnot here</html>");
+    Mock::given(|_: &wiremock::Request| true)
+        .respond_with(page)
+        .mount(&server)
+        .await;
+
+    let output = run(&server.uri(), &["ping"]).await;
+
+    assert_eq!(code(&output), 1);
+    let text = err(&output);
+    assert!(
+        text.contains("HTTP 404") && text.contains("not here"),
+        "{text}"
+    );
+    assert!(!text.contains('\u{1b}'));
+}
+
+#[tokio::test]
+async fn the_token_is_printed_nowhere() {
+    let server = answering(401, json!({"Status": "NOK", "Message": "no token"})).await;
+    let mut texts = String::new();
+    for arguments in [
+        &["ping"][..],
+        &["--json", "ping"],
+        &["--help"],
+        &["reconfigure", "--help"],
+        &["reconfigure"],
+        &["--address=http://127.0.0.1:1", "ping"],
+    ] {
+        let output = proxyctl(&server.uri(), arguments)
+            .env("PROXY_TOKEN", "geheim")
+            .output()
+            .await
+            .unwrap();
+        texts.push_str(&out(&output));
+        texts.push_str(&err(&output));
+    }
+    assert!(texts.contains("PROXY_TOKEN"), "{texts}");
+    assert!(!texts.contains("geheim"), "{texts}");
+}
+
+#[tokio::test]
+async fn every_shell_gets_its_completions() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let output = run("http://127.0.0.1:1", &["completions", shell]).await;
+        assert_eq!(code(&output), 0);
+        assert!(out(&output).contains("reconfigure"), "{shell}");
+    }
+}
