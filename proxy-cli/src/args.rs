@@ -19,7 +19,7 @@ Exit codes:
   1  refused by the proxy: nothing was changed
   2  wrong usage, or a file that cannot be read or written
   3  the proxy was not reached, or gave no answer in time to a question
-  4  stored, but not every replica confirmed (HTTP 502)
+  4  stored, but in part or not confirmed by every replica (HTTP 502)
   5  the outcome is unknown (HTTP 504, or no answer to a change that was sent)";
 
 /// Changes and questions for a running proxy, over its HTTP API.
@@ -90,8 +90,12 @@ pub(crate) enum Command {
         #[arg(long)]
         distribute: bool,
     },
-    /// Show the state of the replica: revision, store, HAProxy, peers.
-    Status,
+    /// Show the state of the replica: revision, store, HAProxy, services in trouble.
+    Status {
+        /// Also what became of the change with this id, where its answer was lost.
+        #[arg(long, value_name = "ID")]
+        id: Option<String>,
+    },
     /// Make HAProxy load its config again.
     Reload,
     /// Print the completions for a shell.

@@ -115,7 +115,10 @@ fn plan(global: &Global, command: &Command) -> Result<Plan> {
         Command::Config if global.json => read("config", &[pair("type", "json")], View::Document),
         Command::Config => read("config", &[], View::Document),
         Command::Ping => read("ping", &[], View::Message),
-        Command::Status => read("status", &[], View::Fields),
+        Command::Status { id } => {
+            let id = id.as_ref().map(|id| pair("id", id));
+            read("status", id.as_slice(), View::Fields)
+        }
         Command::Export { .. } => read("export", &[], View::Document),
         Command::Import { file, distribute } => {
             let params: Vec<_> = distribute

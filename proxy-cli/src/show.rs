@@ -26,6 +26,9 @@ pub(crate) fn change(answer: &Value, done: bool) -> String {
         let _ = write!(headline, " (revision {number})");
     }
     let _ = writeln!(out, "{headline}");
+    if let Some(id) = answer.get("Id").map(cell).filter(|_| !done) {
+        let _ = writeln!(out, "to learn what became of it: proxyctl status --id {id}");
+    }
     for error in list(answer, "Errors") {
         let _ = writeln!(out, "  {}", problem(error));
     }
@@ -251,6 +254,13 @@ mod tests {
             "2 parameters are wrong\n  port \"x\\\\u{1b}[2J\": is no number (allowed: 1 to 65535)\n  \
              servicePath: is missing\n  something else\n"
         );
+    }
+
+    #[test]
+    fn an_unknown_outcome_says_how_to_learn_it() {
+        let answer = json!({"Status": "NOK", "Message": "unknown", "Stored": null, "Id": "ab12"});
+        let text = change(&answer, false);
+        assert!(text.contains("proxyctl status --id ab12"), "{text}");
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl Verdict {
             .is_some_and(|stored| stored == &Value::Bool(true));
         match reply.status {
             status if status.is_success() && !nok => Self::Done,
-            StatusCode::BAD_GATEWAY if stored => Self::NotEverywhere,
+            _ if stored => Self::NotEverywhere,
             StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => match intent {
                 Intent::Read => Self::NotReached,
                 Intent::Change => Self::Unknown,
@@ -104,6 +104,7 @@ mod tests {
             (500, None, Change, Verdict::Refused),
             (503, nok(), Change, Verdict::Refused),
             (502, stored(), Change, Verdict::NotEverywhere),
+            (503, stored(), Change, Verdict::NotEverywhere),
             (502, None, Read, Verdict::NotReached),
             (502, None, Change, Verdict::Unknown),
             (504, nok(), Change, Verdict::Unknown),

@@ -307,6 +307,9 @@ async fn status_and_ping_are_short() {
         out(&run(&server.uri(), &["status"]).await),
         "Status      OK\nStore.Kind  consul\n"
     );
+    run(&server.uri(), &["status", "--id=ab12"]).await;
+    let asked = server.received_requests().await.unwrap();
+    assert_eq!(asked.last().unwrap().url.query(), Some("id=ab12"));
 }
 
 #[tokio::test]
