@@ -4,3 +4,7 @@
 pub mod consul;
 #[cfg(feature = "dns")]
 pub mod dns;
+#[cfg(feature = "haproxy")]
+pub mod haproxy;
+#[cfg(feature = "haproxy")]
+pub mod load;

@@ -1,0 +1,129 @@
+//! What the tests share: a table, a HAProxy that serves it, and waiting for a condition.
+
+use std::{
+    fmt::Debug,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use proxy_core::{Params, RouteTable, Service, parse_reconfigure};
+use proxy_haproxy::{
+    AddressBook, Applier, Bind, BindAddress, ConfigDir, Haproxy, HaproxyState, ProcessSettings,
+    RenderSettings, RenderedConfig, RunPath, render,
+};
+use testkit::haproxy::{HaproxySandbox, HttpAnswer, ReservedPort, get};
+
+/// A sandbox with one port to bind.
+pub struct Bench {
+    pub sandbox: HaproxySandbox,
+    pub port: ReservedPort,
+}
+
+pub fn service(query: &str) -> Arc<Service> {
+    let params = Params::from_query(query).unwrap();
+    parse_reconfigure(&params).unwrap().value.service
+}
+
+pub fn table<Q: AsRef<str>>(queries: &[Q]) -> RouteTable {
+    queries.iter().map(|query| service(query.as_ref())).collect()
+}
+
+/// A service at an address of this machine.
+pub fn at(name: &str, path: &str, address: SocketAddr) -> String {
+    let (ip, port) = (address.ip(), address.port());
+    format!("serviceName={name}&servicePath={path}&port={port}&outboundHostname={ip}")
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        Self {
+            sandbox: HaproxySandbox::new().unwrap(),
+            port: ReservedPort::new().unwrap(),
+        }
+    }
+
+    pub fn run(&self) -> RunPath {
+        RunPath::new(self.sandbox.run_path()).unwrap()
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.port.address()
+    }
+
+    pub fn render_settings(&self) -> RenderSettings {
+        let address = BindAddress::Ip(self.address().ip());
+        let port = self.port.get().to_string().parse().unwrap();
+        RenderSettings::new(self.run()).with_binds(vec![Bind::plain(address, port)])
+    }
+
+    pub fn render<Q: AsRef<str>>(&self, queries: &[Q]) -> RenderedConfig {
+        render(&table(queries), &self.render_settings(), &AddressBook::new()).unwrap()
+    }
+
+    pub fn dir(&self) -> ConfigDir {
+        ConfigDir::open(self.sandbox.configs_path()).unwrap()
+    }
+
+    pub fn process_settings(&self, dir: &ConfigDir) -> ProcessSettings {
+        ProcessSettings::new(self.sandbox.binary(), dir.main_path(), self.run())
+    }
+
+    /// A HAProxy that serves these services.
+    pub async fn serve<Q: AsRef<str>>(&self, queries: &[Q]) -> (Arc<Haproxy>, Applier<Arc<Haproxy>>) {
+        let config = self.render(queries);
+        let mut dir = self.dir();
+        let staged = dir.stage(&config).unwrap();
+        dir.activate(staged).unwrap();
+        let haproxy = Haproxy::start(self.process_settings(&dir)).await.unwrap();
+        let haproxy = Arc::new(haproxy);
+        let applier = Applier::new(dir, Arc::clone(&haproxy)).with_running(config.digest());
+        (haproxy, applier)
+    }
+
+    pub async fn get(&self, path: &str) -> HttpAnswer {
+        get(self.address(), "acme.com", path).await.unwrap()
+    }
+}
+
+/// Waits until a condition gives something, for as long as anything here may take.
+pub async fn eventually<T, F>(what: &str, mut condition: F) -> T
+where
+    F: AsyncFnMut() -> Result<T, String>,
+{
+    let begun = Instant::now();
+    loop {
+        match condition().await {
+            Ok(found) => return found,
+            Err(last) if begun.elapsed() > Duration::from_secs(30) => {
+                panic!("{what}: not within 30 s; last seen: {last}")
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+/// Waits for a state, and gives the master and its workers.
+pub async fn running(haproxy: &Haproxy, unlike: Option<u32>) -> (u32, Vec<u32>) {
+    let mut state = haproxy.state();
+    let wanted = state.wait_for(|state| match state {
+        HaproxyState::Running { master_pid, .. } => Some(*master_pid) != unlike,
+        _ => false,
+    });
+    let found = tokio::time::timeout(Duration::from_secs(30), wanted).await;
+    match &*found.expect("HAProxy runs within 30 s").unwrap() {
+        HaproxyState::Running {
+            master_pid,
+            worker_pids,
+        } => (*master_pid, worker_pids.clone()),
+        other => panic!("{other:?}"),
+    }
+}
+
+pub fn equal<T: PartialEq + Debug>(found: T, wanted: T) -> Result<(), String> {
+    if found == wanted {
+        Ok(())
+    } else {
+        Err(format!("{found:?}"))
+    }
+}

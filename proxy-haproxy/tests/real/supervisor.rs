@@ -1,0 +1,283 @@
+//! Starting, taking over, reloading, restarting and ending HAProxy.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use proxy_haproxy::{
+    Applied, ApplyError, Haproxy, Reload, ReloadError, RenderedConfig, Serving, Start, StartError,
+    Stopped,
+};
+use testkit::{
+    haproxy::DemoBackend,
+    load::{Connections, Load, LoadPlan},
+};
+
+use crate::bench::{Bench, at, equal, eventually, running};
+
+fn send(signal: Signal, pid: u32) {
+    kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
+}
+
+#[tokio::test]
+async fn a_reload_is_confirmed_by_its_new_worker() {
+    let bench = Bench::new();
+    let demo = DemoBackend::start("hello, world!\n").await.unwrap();
+    let (haproxy, mut applier) = bench.serve::<&str>(&[]).await;
+    assert_eq!(haproxy.started(), Start::Fresh);
+    let (master, workers) = running(&haproxy, None).await;
+    assert_eq!(bench.get("/demo/hello").await.status, 404);
+
+    let config = bench.render(&[at("go-demo", "/demo", demo.address())]);
+    let Applied::Loaded { reloaded, .. } = applier.apply(&config).await.unwrap() else {
+        panic!("nothing was loaded");
+    };
+    // At once, and every time: the old worker takes no new connection.
+    for _ in 0..50 {
+        let answer = bench.get("/demo/hello").await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, "hello, world!\n"));
+    }
+    assert_eq!(reloaded.master_pid, master);
+    assert!(!workers.contains(&reloaded.worker_pid));
+    assert_eq!(running(&haproxy, None).await, (master, vec![reloaded.worker_pid]));
+
+    let again = applier.apply(&config).await.unwrap();
+    assert!(matches!(again, Applied::Unchanged { .. }), "{again:?}");
+    haproxy.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_reload_that_fails_leaves_the_old_worker_and_its_configuration() {
+    let bench = Bench::new();
+    let demo = DemoBackend::start("demo").await.unwrap();
+    let (haproxy, mut applier) = bench.serve(&[at("go-demo", "/demo", demo.address())]).await;
+    let before = running(&haproxy, None).await;
+    let text = applier.active_text().await.unwrap();
+
+    let error = applier.apply(&RenderedConfig::new("nonsense")).await.unwrap_err();
+    assert!(matches!(error, ApplyError::Reload(ReloadError::Refused { .. })), "{error:?}");
+    assert_eq!(error.serving(), Serving::Previous);
+    assert_eq!(bench.get("/demo").await.body, "demo");
+    assert_eq!(running(&haproxy, None).await, before);
+    assert_eq!(applier.active_text().await.unwrap(), text);
+
+    // And it reloads as ever afterwards.
+    let config = bench.render(&[at("go-demo", "/other", demo.address())]);
+    applier.apply(&config).await.unwrap();
+    assert_eq!(bench.get("/other").await.body, "demo");
+    haproxy.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_master_that_is_killed_is_started_again() {
+    let bench = Bench::new();
+    let (haproxy, _applier) = bench.serve::<&str>(&[]).await;
+    let (master, _) = running(&haproxy, None).await;
+    send(Signal::SIGKILL, master);
+    let (again, _) = running(&haproxy, Some(master)).await;
+    assert_eq!(bench.get("/").await.status, 404);
+    eventually("one master", async || equal(bench.sandbox.masters(), vec![again])).await;
+    haproxy.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_is_killed_is_started_again() {
+    let bench = Bench::new();
+    let (haproxy, _applier) = bench.serve::<&str>(&[]).await;
+    let (master, workers) = running(&haproxy, None).await;
+    send(Signal::SIGKILL, workers[0]);
+    let (again, _) = running(&haproxy, Some(master)).await;
+    assert_eq!(bench.get("/").await.status, 404);
+    eventually("one master", async || equal(bench.sandbox.masters(), vec![again])).await;
+    haproxy.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_reload_starts_a_haproxy_that_is_down() {
+    let bench = Bench::new();
+    let (haproxy, mut applier) = bench.serve::<&str>(&[]).await;
+    let (master, _) = running(&haproxy, None).await;
+    // It cannot be started again: on disk is nonsense, by someone else's hand.
+    let main = bench.sandbox.configs_path().join("current/haproxy.cfg");
+    std::fs::write(main, "nonsense\n").unwrap();
+    send(Signal::SIGKILL, master);
+    let error = eventually("a failed reload", async || match haproxy.reload().await {
+        Err(error @ ReloadError::Down { .. }) => Ok(error),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    assert_eq!(error.serving(), Serving::Nothing);
+
+    let config = bench.render(&[at("go-demo", "/demo", bench.address())]);
+    let applied = applier.apply(&config).await.unwrap();
+    assert!(matches!(applied, Applied::Loaded { .. }));
+    assert_eq!(bench.get("/").await.status, 404);
+    assert_eq!(bench.sandbox.masters().len(), 1);
+    haproxy.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_haproxy_that_is_left_is_taken_over() {
+    let bench = Bench::new();
+    let demo = DemoBackend::start("demo").await.unwrap();
+    let (haproxy, applier) = bench.serve::<&str>(&[]).await;
+    let (master, _) = running(&haproxy, None).await;
+    drop((haproxy, applier));
+    assert_eq!(bench.get("/").await.status, 404, "it serves on");
+
+    let dir = bench.dir();
+    let haproxy = Arc::new(Haproxy::start(bench.process_settings(&dir)).await.unwrap());
+    assert_eq!(haproxy.started(), Start::TakenOver);
+    assert_eq!(running(&haproxy, None).await.0, master);
+    let mut applier = proxy_haproxy::Applier::new(dir, Arc::clone(&haproxy));
+    let config = bench.render(&[at("go-demo", "/demo", demo.address())]);
+    applier.apply(&config).await.unwrap();
+    assert_eq!(bench.get("/demo").await.body, "demo");
+    assert_eq!(bench.sandbox.masters(), vec![master]);
+
+    // It is watched like a child.
+    send(Signal::SIGKILL, master);
+    let (again, _) = running(&haproxy, Some(master)).await;
+    assert_eq!(bench.get("/demo").await.body, "demo");
+    eventually("one master", async || equal(bench.sandbox.masters(), vec![again])).await;
+    assert_eq!(haproxy.shutdown(Duration::from_secs(5)).await, Stopped::Gracefully);
+}
+
+#[tokio::test]
+async fn a_haproxy_with_another_command_line_is_replaced_without_a_gap() {
+    let bench = Bench::new();
+    let demo = DemoBackend::start("demo").await.unwrap();
+    let (haproxy, applier) = bench.serve(&[at("go-demo", "/demo", demo.address())]).await;
+    let (master, _) = running(&haproxy, None).await;
+    drop((haproxy, applier));
+
+    let plan = load_plan(&bench, Connections::OneEach);
+    let mut load = Load::start(&plan);
+    load.answered(50).await.unwrap();
+    let dir = bench.dir();
+    // The same file by another name: not the command line that this start would use.
+    let settings = proxy_haproxy::ProcessSettings::new(
+        bench.sandbox.binary(),
+        bench.sandbox.configs_path().join("haproxy.cfg"),
+        bench.run(),
+    );
+    let haproxy = Haproxy::start(settings).await.unwrap();
+    assert_eq!(haproxy.started(), Start::Fresh);
+    let (new, _) = running(&haproxy, None).await;
+    assert_ne!(new, master);
+    eventually("one master", async || equal(bench.sandbox.masters(), vec![new])).await;
+    let seen = load.report().answered;
+    load.answered(seen + 50).await.unwrap();
+    let report = load.stop().await;
+    assert_eq!(report.failed(), 0, "{report:?}");
+    haproxy.reload().await.unwrap();
+    haproxy.shutdown(Duration::from_secs(5)).await;
+    drop(dir);
+}
+
+#[tokio::test]
+async fn one_supervisor_has_a_run_path() {
+    let bench = Bench::new();
+    let (haproxy, applier) = bench.serve::<&str>(&[]).await;
+    let main = bench.sandbox.configs_path().join("current/haproxy.cfg");
+    let settings = proxy_haproxy::ProcessSettings::new(bench.sandbox.binary(), main, bench.run());
+    let second = Haproxy::start(settings).await;
+    assert!(matches!(second, Err(StartError::Lock(_))), "{second:?}");
+    assert_eq!(bench.sandbox.masters().len(), 1);
+    haproxy.shutdown(Duration::from_secs(5)).await;
+    drop(applier);
+}
+
+#[tokio::test]
+async fn shutdown_leaves_no_process_and_no_socket() {
+    let bench = Bench::new();
+    let (haproxy, _applier) = bench.serve::<&str>(&[]).await;
+    assert_eq!(haproxy.shutdown(Duration::from_secs(5)).await, Stopped::Gracefully);
+    assert_eq!(bench.sandbox.processes(), []);
+    let run = bench.run();
+    for socket in [run.master_socket(), run.worker_socket()] {
+        assert!(!std::path::Path::new(socket).exists(), "{socket}");
+    }
+    assert!(matches!(haproxy.reload().await, Err(ReloadError::Down { .. })));
+    assert_eq!(haproxy.shutdown(Duration::from_secs(5)).await, Stopped::WasDown);
+}
+
+#[tokio::test]
+async fn shutdown_cuts_what_is_left_at_its_deadline() {
+    let bench = Bench::new();
+    // It takes connections and never answers.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    let (haproxy, _applier) = bench.serve(&[at("slow", "/slow", address)]).await;
+    let asked = tokio::spawn(testkit::haproxy::get(bench.address(), "acme.com", "/slow"));
+    let _held = silent.accept().await.unwrap();
+
+    let begun = Instant::now();
+    let deadline = Duration::from_millis(500);
+    assert_eq!(haproxy.shutdown(deadline).await, Stopped::AtDeadline);
+    assert!(begun.elapsed() >= deadline);
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    assert_eq!(bench.sandbox.processes(), []);
+    assert!(asked.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_start_that_fails_leaves_nothing() {
+    let bench = Bench::new();
+    let mut dir = bench.dir();
+    let staged = dir.stage(&RenderedConfig::new("nonsense")).unwrap();
+    dir.activate(staged).unwrap();
+    let failed = Haproxy::start(bench.process_settings(&dir)).await;
+    assert!(matches!(failed, Err(StartError::Exited { .. })), "{failed:?}");
+    let settings = proxy_haproxy::ProcessSettings::new("/no/haproxy", dir.main_path(), bench.run());
+    let failed = Haproxy::start(settings).await;
+    assert!(matches!(failed, Err(StartError::Spawn { .. })), "{failed:?}");
+    assert_eq!(bench.sandbox.processes(), []);
+}
+
+fn load_plan(bench: &Bench, connections: Connections) -> LoadPlan {
+    LoadPlan {
+        address: bench.address(),
+        host: "acme.com".to_owned(),
+        path: "/demo".to_owned(),
+        expect: "demo".to_owned(),
+        rate: 500,
+        clients: 10,
+        connections,
+    }
+}
+
+async fn no_request_fails_in_30_reloads(connections: Connections) {
+    let bench = Bench::new();
+    let demo = DemoBackend::start("demo").await.unwrap();
+    let unrelated = at("go-demo", "/demo", demo.address());
+    let (haproxy, mut applier) = bench.serve(&[unrelated.as_str()]).await;
+    let (master, _) = running(&haproxy, None).await;
+    let mut load = Load::start(&load_plan(&bench, connections));
+    for number in 0..30 {
+        let seen = load.report().answered;
+        let other = at("other", &format!("/other/{number}"), demo.address());
+        let applied = applier.apply(&bench.render(&[unrelated.as_str(), other.as_str()])).await.unwrap();
+        assert!(matches!(applied, Applied::Loaded { .. }));
+        load.answered(seen + 20).await.unwrap();
+    }
+    let report = load.stop().await;
+    assert_eq!(report.failed(), 0, "{report:?}");
+    assert_eq!(bench.sandbox.masters(), vec![master]);
+    haproxy.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_on_kept_connections_fails_in_30_reloads() {
+    no_request_fails_in_30_reloads(Connections::KeptAlive).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_on_new_connections_fails_in_30_reloads() {
+    no_request_fails_in_30_reloads(Connections::OneEach).await;
+}

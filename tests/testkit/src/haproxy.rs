@@ -1,0 +1,178 @@
+//! A place for a real HAProxy to run in: folders, ports and the binary, and an eye on its processes.
+//! For tests of whatever starts one.
+
+use std::{
+    fs, io,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tempfile::TempDir;
+use tokio::net::TcpSocket;
+
+mod backend;
+mod client;
+
+pub use backend::DemoBackend;
+pub use client::{HttpAnswer, Request, get, request};
+pub(crate) use client::{header, read_answer};
+
+/// A place for one HAProxy. Dropped, it ends every HAProxy that was started with one of its paths.
+#[derive(Debug)]
+pub struct HaproxySandbox {
+    folder: TempDir,
+    binary: PathBuf,
+}
+
+/// A port of 127.0.0.1 that nobody else gets while this exists. HAProxy (and whatever else binds
+/// with `SO_REUSEPORT`) can listen there all the same.
+#[derive(Debug)]
+pub struct ReservedPort {
+    port: u16,
+    _socket: TcpSocket,
+}
+
+/// A process that was started with one of the sandbox's paths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SandboxProcess {
+    /// Its number.
+    pub pid: u32,
+    /// Its parent's.
+    pub parent: u32,
+}
+
+impl HaproxySandbox {
+    /// An empty place.
+    ///
+    /// # Errors
+    /// When there is no HAProxy, or no folder can be made.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            binary: find_binary()?,
+            // Not in TMPDIR, which may be too long for a socket path.
+            folder: tempfile::Builder::new().prefix("hap").tempdir_in("/tmp")?,
+        })
+    }
+
+    /// The HAProxy that is tested with.
+    #[must_use]
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// The sandbox's own folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// For the configuration.
+    #[must_use]
+    pub fn configs_path(&self) -> PathBuf {
+        self.folder.path().join("cfg")
+    }
+
+    /// For the sockets.
+    #[must_use]
+    pub fn run_path(&self) -> PathBuf {
+        self.folder.path().join("run")
+    }
+
+    /// The live processes that were started with one of the sandbox's paths, by number.
+    #[must_use]
+    pub fn processes(&self) -> Vec<SandboxProcess> {
+        let mark = self.folder.path().to_string_lossy().into_owned();
+        let mut found: Vec<_> = fs::read_dir("/proc")
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| process(&entry.path(), &mark))
+            .collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// Those of them that are masters: no other of them started them.
+    #[must_use]
+    pub fn masters(&self) -> Vec<u32> {
+        let all = self.processes();
+        all.iter()
+            .filter(|process| all.iter().all(|other| other.pid != process.parent))
+            .map(|process| process.pid)
+            .collect()
+    }
+}
+
+impl Drop for HaproxySandbox {
+    fn drop(&mut self) {
+        for process in self.processes() {
+            if let Ok(pid) = i32::try_from(process.pid) {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
+    }
+}
+
+impl ReservedPort {
+    /// Any free port.
+    ///
+    /// # Errors
+    /// When the system has none.
+    pub fn new() -> io::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseport(true)?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        Ok(Self {
+            port: socket.local_addr()?.port(),
+            _socket: socket,
+        })
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn get(&self) -> u16 {
+        self.port
+    }
+
+    /// The port with its address.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+}
+
+/// `HAPROXY_BIN`, else the first on `PATH`, else where Debian puts it.
+fn find_binary() -> io::Result<PathBuf> {
+    if let Some(binary) = std::env::var_os("HAPROXY_BIN") {
+        return Ok(binary.into());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain([PathBuf::from("/usr/sbin")])
+        .map(|folder| folder.join("haproxy"))
+        .find(|binary| binary.is_file())
+        .ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                "this test needs a real HAProxy: `apt-get install haproxy`, or set HAPROXY_BIN",
+            )
+        })
+}
+
+fn process(folder: &Path, mark: &str) -> Option<SandboxProcess> {
+    let pid = folder.file_name()?.to_str()?.parse().ok()?;
+    let line = fs::read(folder.join("cmdline")).ok()?;
+    if !String::from_utf8_lossy(&line).contains(mark) {
+        return None;
+    }
+    let stat = fs::read_to_string(folder.join("stat")).ok()?;
+    let mut words = stat.rsplit_once(')')?.1.split_whitespace();
+    let alive = words.next()? != "Z";
+    let parent = words.next()?.parse().ok()?;
+    alive.then_some(SandboxProcess { pid, parent })
+}

@@ -1,0 +1,187 @@
+//! A steady load that counts every failure with its reason.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::TcpStream,
+    sync::watch,
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, timeout},
+};
+
+use crate::haproxy::{HttpAnswer, Request, header, read_answer};
+
+/// A request that takes longer has failed.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Whether a connection carries one request or many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connections {
+    /// Kept open from request to request, as long as the server keeps it open.
+    KeptAlive,
+    /// A new one for each request.
+    OneEach,
+}
+
+/// What to send.
+#[derive(Debug, Clone)]
+pub struct LoadPlan {
+    /// Where to.
+    pub address: SocketAddr,
+    /// The Host header.
+    pub host: String,
+    /// The path.
+    pub path: String,
+    /// What the body of every answer must be.
+    pub expect: String,
+    /// Requests per second, over all clients.
+    pub rate: u32,
+    /// Clients that send them, each one request at a time.
+    pub clients: u32,
+    /// Whether connections are kept.
+    pub connections: Connections,
+}
+
+/// A load that runs. Dropping it ends it.
+#[derive(Debug)]
+pub struct Load {
+    counts: Arc<Mutex<LoadReport>>,
+    stop: watch::Sender<bool>,
+    clients: JoinSet<()>,
+    answered: watch::Receiver<u64>,
+}
+
+/// What came of a load.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LoadReport {
+    /// Requests that were answered as expected.
+    pub answered: u64,
+    /// Requests that were not, by reason.
+    pub failures: BTreeMap<String, u64>,
+}
+
+impl Load {
+    /// Begins to send.
+    #[must_use]
+    pub fn start(plan: &LoadPlan) -> Self {
+        let counts = Arc::<Mutex<LoadReport>>::default();
+        let (stop, stopped) = watch::channel(false);
+        let (total, answered) = watch::channel(0);
+        let mut clients = JoinSet::new();
+        let count = plan.clients.max(1);
+        let pause = Duration::from_secs(1) * count / plan.rate.max(1);
+        for index in 0..count {
+            let client = Client {
+                plan: plan.clone(),
+                counts: Arc::clone(&counts),
+                total: total.clone(),
+                open: None,
+            };
+            // Spread over the pause, so that the rate is steady and not a burst per tick.
+            let offset = pause * index / count;
+            clients.spawn(client.run(offset, pause, stopped.clone()));
+        }
+        Self {
+            counts,
+            stop,
+            clients,
+            answered,
+        }
+    }
+
+    /// Waits until this many requests in all were answered as expected.
+    ///
+    /// # Errors
+    /// When that takes longer than 30 seconds; says what came instead.
+    pub async fn answered(&mut self, count: u64) -> Result<(), String> {
+        let reached = self.answered.wait_for(|answered| *answered >= count);
+        let in_time = matches!(timeout(Duration::from_secs(30), reached).await, Ok(Ok(_)));
+        if in_time { Ok(()) } else { Err(format!("{:?}", self.report())) }
+    }
+
+    /// What came of it so far.
+    #[must_use]
+    pub fn report(&self) -> LoadReport {
+        let counts = self.counts.lock();
+        counts.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets what was sent be answered and ends.
+    pub async fn stop(mut self) -> LoadReport {
+        self.stop.send_replace(true);
+        while self.clients.join_next().await.is_some() {}
+        self.report()
+    }
+}
+
+impl LoadReport {
+    /// How many requests failed.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.failures.values().sum()
+    }
+}
+
+struct Client {
+    plan: LoadPlan,
+    counts: Arc<Mutex<LoadReport>>,
+    total: watch::Sender<u64>,
+    open: Option<TcpStream>,
+}
+
+impl Client {
+    async fn run(mut self, offset: Duration, pause: Duration, mut stop: watch::Receiver<bool>) {
+        tokio::time::sleep(offset).await;
+        let mut ticks = interval(pause);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+            let outcome = timeout(REQUEST_DEADLINE, self.ask()).await;
+            let failure = match outcome {
+                Ok(Ok(answer)) if answer.status == 200 && answer.body == self.plan.expect => None,
+                Ok(Ok(answer)) => Some(format!("status {}: {:.80}", answer.status, answer.body)),
+                Ok(Err(error)) => Some(format!("{}: {error}", error.kind())),
+                Err(_) => Some(format!("no answer within {REQUEST_DEADLINE:?}")),
+            };
+            if failure.is_some() {
+                self.open = None;
+            }
+            let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+            match failure {
+                Some(reason) => *counts.failures.entry(reason).or_default() += 1,
+                None => {
+                    counts.answered += 1;
+                    self.total.send_modify(|total| *total += 1);
+                }
+            }
+        }
+    }
+
+    async fn ask(&mut self) -> io::Result<HttpAnswer> {
+        let keep = self.plan.connections == Connections::KeptAlive;
+        let mut stream = match self.open.take() {
+            Some(stream) => stream,
+            None => TcpStream::connect(self.plan.address).await?,
+        };
+        let request = Request::get(self.plan.path.as_str())
+            .with_header("Host", self.plan.host.as_str())
+            .bytes(!keep);
+        stream.write_all(&request).await?;
+        let answer = read_answer(&mut stream).await?;
+        let closes = header(&answer.head, "connection").is_some_and(|value| value == "close");
+        if keep && !closes {
+            self.open = Some(stream);
+        }
+        Ok(answer)
+    }
+}
