@@ -261,9 +261,13 @@ async fn no_request_fails_in_30_reloads(connections: Connections) {
     let mut load = Load::start(&load_plan(&bench, connections));
     for number in 0..30 {
         let seen = load.report().answered;
-        let other = at("other", &format!("/other/{number}"), demo.address());
+        let path = format!("/other/{number}");
+        let other = at("other", &path, demo.address());
         let applied = applier.apply(&bench.render(&[unrelated.as_str(), other.as_str()])).await.unwrap();
         assert!(matches!(applied, Applied::Loaded { .. }));
+        for _ in 0..5 {
+            assert_eq!(bench.get(&path).await.body, "demo", "the change is live once it is confirmed");
+        }
         load.answered(seen + 20).await.unwrap();
     }
     let report = load.stop().await;
