@@ -1,1 +1,17 @@
-//! The server of the proxy suite.
+//! The server of the proxy suite: HAProxy carries the traffic, Consul remembers it, any replica
+//! takes a change and every replica serves it.
+//!
+//! The binary `proxy-server` is a thin `main.rs` over this library; whoever embeds it starts a
+//! replica with [`Server::start`] and ends it with [`Server::shutdown`].
+//!
+//! The way of one change: `api` parses it and sends it to the `engine`, which plans, renders and
+//! validates it, commits it to the store, makes it live through a `carrier` and tells the peers.
+
+mod announce;
+mod api;
+mod carrier;
+mod chain;
+mod engine;
+mod metrics;
+mod settings;
+mod store;

@@ -1,0 +1,84 @@
+//! Telling the other replicas: the fast path of a change.
+//!
+//! With a shared store an announcement is a hint that spares the peers a wait for their watch; they
+//! converge without it. Replicas that keep a store each have nothing but the announcement: it
+//! repeats the change, and each makes it its own.
+
+mod peers;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use proxy_core::{CommitRecord, Document, InstanceId, Revision, ServiceName};
+use serde::{Deserialize, Serialize};
+
+pub(crate) use peers::{AnnouncerSettings, PeerAnnouncer, identity};
+
+use crate::engine::ReplicaRow;
+
+/// The path of announcements, below the address of a replica.
+pub(crate) const PEER_PATH: &str = "/v1/docker-flow-proxy/peer/announce";
+/// The header in which replicas name themselves to each other.
+pub(crate) const INSTANCE_HEADER: &str = "x-proxy-instance";
+
+/// Tells the other replicas.
+#[async_trait]
+pub(crate) trait Announce: Send + Sync + 'static {
+    /// Tells everyone and waits until each has answered or its time is over. One row per replica,
+    /// this one included; `failure` is why the change is not live here, where it is not.
+    async fn announce(&self, announcement: Announcement, failure: Option<&str>) -> Vec<ReplicaRow>;
+}
+
+/// Whether the replicas share one store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Sharing {
+    /// They do: announcements are hints.
+    Shared,
+    /// Each has its own: announcements repeat the change.
+    Own,
+}
+
+/// What is told. Also the body of the call, as JSON.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Announcement {
+    /// The point in history to reach.
+    pub(crate) reach: Option<Revision>,
+    /// The commits that lead there.
+    pub(crate) records: Vec<Arc<CommitRecord>>,
+    /// The changes that a caller waits for, by service: the document, or none for a removal.
+    pub(crate) repeated: BTreeMap<ServiceName, Option<Arc<Document>>>,
+}
+
+/// What a replica answers to an announcement.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct PeerAnswer {
+    /// Who answers.
+    pub(crate) instance: InstanceId,
+    /// Where its table stands.
+    pub(crate) revision: Option<Revision>,
+    /// Why it does not serve what was announced; none where it does.
+    pub(crate) reason: Option<String>,
+}
+
+// === impl Announcement ===
+
+impl Announcement {
+    pub(crate) fn new(
+        reach: Option<Revision>,
+        records: Vec<Arc<CommitRecord>>,
+        repeated: BTreeMap<ServiceName, Option<Arc<Document>>>,
+    ) -> Self {
+        Self {
+            reach,
+            records,
+            repeated,
+        }
+    }
+
+    /// Whether there is nothing to tell and nobody who waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.repeated.is_empty()
+    }
+}

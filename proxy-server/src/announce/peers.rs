@@ -1,0 +1,175 @@
+//! Announcements over HTTP to the replicas that discovery finds.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use proxy_core::InstanceId;
+use proxy_peers::{
+    Broadcast, Call, Condition, HeaderName, HeaderValue, Method, Outcome, Peers, Repeat, Row,
+};
+
+use super::{Announce, Announcement, INSTANCE_HEADER, PEER_PATH, PeerAnswer, Sharing};
+use crate::{
+    engine::{ReplicaRow, ReplicaStatus},
+    metrics::Metrics,
+};
+
+/// How long discovery may take before the peers that are known already are called.
+const DISCOVERY_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Announces to the peers that are found.
+#[derive(Debug)]
+pub(crate) struct PeerAnnouncer {
+    /// None where no peers are configured.
+    peers: Option<Arc<Peers>>,
+    broadcast: Broadcast,
+    settings: AnnouncerSettings,
+    metrics: Arc<Metrics>,
+}
+
+/// Who announces, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct AnnouncerSettings {
+    pub(crate) instance: InstanceId,
+    /// How this replica is called in its own row when discovery does not name it.
+    pub(crate) own_address: String,
+    /// How discovery is called in answers: the DNS name or the list.
+    pub(crate) source: String,
+    pub(crate) sharing: Sharing,
+}
+
+// === impl PeerAnnouncer ===
+
+impl PeerAnnouncer {
+    pub(crate) fn new(
+        peers: Option<Arc<Peers>>,
+        broadcast: Broadcast,
+        settings: AnnouncerSettings,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            peers,
+            broadcast,
+            settings,
+            metrics,
+        }
+    }
+
+    fn own_row(&self, address: String, took: Duration, failure: Option<&str>) -> ReplicaRow {
+        ReplicaRow {
+            address,
+            instance: Some(self.settings.instance.to_string()),
+            status: match failure {
+                None => ReplicaStatus::Applied,
+                Some(_) => ReplicaStatus::Failed,
+            },
+            took,
+            reason: failure.map(str::to_owned),
+        }
+    }
+
+    fn row(&self, row: &Row, failure: Option<&str>) -> ReplicaRow {
+        self.metrics.peer_call(row.outcome().word());
+        let answer = row
+            .outcome()
+            .reply()
+            .and_then(|reply| serde_json::from_slice::<PeerAnswer>(reply.body()).ok());
+        let (status, reason) = match (row.outcome(), &answer) {
+            (Outcome::Myself(_), _) => {
+                return self.own_row(row.address().to_string(), row.took(), failure);
+            }
+            (Outcome::Confirmed(_), Some(_)) => (ReplicaStatus::Applied, None),
+            (Outcome::Confirmed(_), None) => (
+                ReplicaStatus::Unconfirmed,
+                Some("answered with something that is no confirmation; is it a proxy of this version?".to_owned()),
+            ),
+            (Outcome::Refused(_), Some(answer)) => (ReplicaStatus::Failed, answer.reason.clone()),
+            _ => (ReplicaStatus::Unconfirmed, row.reason()),
+        };
+        ReplicaRow {
+            address: row.address().to_string(),
+            instance: answer.map(|answer| answer.instance.to_string()),
+            status,
+            took: row.took(),
+            reason,
+        }
+    }
+}
+
+#[async_trait]
+impl Announce for PeerAnnouncer {
+    async fn announce(&self, announcement: Announcement, failure: Option<&str>) -> Vec<ReplicaRow> {
+        let own = |took| self.own_row(self.settings.own_address.clone(), took, failure);
+        let Some(peers) = &self.peers else {
+            return vec![own(Duration::ZERO)];
+        };
+        if self.settings.sharing == Sharing::Own && announcement.repeated.is_empty() {
+            return vec![own(Duration::ZERO)];
+        }
+        let call = match call(&announcement) {
+            Ok(call) => call,
+            Err(why) => {
+                tracing::error!(why, "an announcement could not be made");
+                return vec![own(Duration::ZERO)];
+            }
+        };
+        let found = peers.refresh(DISCOVERY_DEADLINE).await;
+        self.metrics.peers(found.peers().len());
+        let report = self.broadcast.call(found.peers(), &call).await;
+        let mut rows: Vec<_> = report
+            .rows()
+            .iter()
+            .map(|row| self.row(row, failure))
+            .collect();
+        for row in rows
+            .iter()
+            .filter(|row| row.status != ReplicaStatus::Applied)
+        {
+            tracing::warn!(
+                peer = row.address,
+                reason = row.reason,
+                "a replica did not confirm"
+            );
+        }
+        let me = Some(self.settings.instance.as_str());
+        if !rows.iter().any(|row| row.instance.as_deref() == me) {
+            rows.push(own(Duration::ZERO));
+        }
+        let unknown = match found.condition() {
+            Condition::Current => None,
+            Condition::Stale { reason, .. } => Some(crate::chain::chain(reason)),
+            _ => Some("discovery did not answer in time".to_owned()),
+        };
+        if let Some(reason) = unknown {
+            // Nobody knows who is missing, and that must not look like everyone.
+            rows.push(ReplicaRow {
+                address: self.settings.source.clone(),
+                instance: None,
+                status: ReplicaStatus::Unconfirmed,
+                took: Duration::ZERO,
+                reason: Some(format!("the replicas could not be discovered: {reason}")),
+            });
+        }
+        rows
+    }
+}
+
+fn call(announcement: &Announcement) -> Result<Call, String> {
+    let body = serde_json::to_vec(announcement).map_err(|why| why.to_string())?;
+    let json = HeaderValue::from_static("application/json");
+    Ok(Call::new(Method::POST, PEER_PATH)
+        .map_err(|why| why.to_string())?
+        .header(HeaderName::from_static("content-type"), json)
+        .body(body)
+        // A replica that hears it twice finds the second time that it is there already.
+        .repeat(Repeat::Harmless))
+}
+
+/// The header by which replicas tell themselves from their peers.
+pub(crate) fn identity(instance: &InstanceId) -> Option<proxy_peers::Identity> {
+    let own = HeaderValue::from_str(instance.as_str()).ok()?;
+    Some(proxy_peers::Identity::new(
+        HeaderName::from_static(INSTANCE_HEADER),
+        own,
+    ))
+}

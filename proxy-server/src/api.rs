@@ -1,0 +1,122 @@
+//! The admin API: Docker Flow Proxy's URLs, and what is new beside them.
+//!
+//! One file per endpoint. Only this module knows HTTP: what the engine answers becomes a status and
+//! a JSON object with Docker Flow Proxy's capitalised names in [`answer`].
+
+mod answer;
+mod auth;
+mod config;
+mod export;
+mod import;
+mod metrics;
+mod peer;
+mod ping;
+mod reconfigure;
+mod reload;
+mod remove;
+mod request;
+mod service_json;
+mod status;
+
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    http::StatusCode,
+    middleware,
+    routing::{any, get, post},
+};
+use proxy_core::{InstanceId, RouteStore};
+use secrecy::SecretString;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::{announce::Sharing, carrier::CarrierCondition, engine::EngineHandle, metrics::Metrics};
+
+/// The largest body of a request in bytes, but for an import or an announcement.
+const MAX_BODY: usize = 2 * 1024 * 1024;
+/// The largest table that can be imported, and the largest announcement, in bytes.
+const MAX_TABLE_BODY: usize = 64 * 1024 * 1024;
+
+/// What the handlers need.
+#[derive(Clone, Debug)]
+pub(crate) struct Api {
+    pub(crate) engine: EngineHandle,
+    pub(crate) store: Arc<dyn RouteStore>,
+    pub(crate) carrier: Arc<dyn Carried>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) instance: InstanceId,
+    pub(crate) sharing: Sharing,
+    pub(crate) wait_timeout: Duration,
+    pub(crate) keys: Arc<Keys>,
+    /// The file that holds a table which gave way to the store's, if there is one.
+    pub(crate) superseded_file: tokio::sync::watch::Receiver<Option<String>>,
+}
+
+/// What callers must carry.
+#[derive(Debug, Default)]
+pub(crate) struct Keys {
+    pub(crate) api: Option<SecretString>,
+    pub(crate) peer: Option<SecretString>,
+}
+
+/// What the API shows of the carrier.
+pub(crate) trait Carried: Send + Sync + std::fmt::Debug {
+    fn config_text(&self) -> Option<String>;
+    fn condition(&self) -> CarrierCondition;
+}
+
+/// The whole API as a service. It holds no socket.
+pub(crate) fn router(api: Api) -> Router {
+    let proxy = Router::new()
+        .route("/reconfigure", any(reconfigure::reconfigure))
+        .route("/remove", any(remove::remove))
+        .route("/reload", any(reload::reload))
+        .route("/config", get(config::config))
+        .route("/status", get(status::status))
+        .route("/export", get(export::export))
+        .route(
+            "/import",
+            post(import::import)
+                .put(import::import)
+                .layer(DefaultBodyLimit::max(MAX_TABLE_BODY)),
+        )
+        .route("/ping", any(ping::ping));
+    let announce = post(peer::announce).layer(DefaultBodyLimit::max(MAX_TABLE_BODY));
+    Router::new()
+        .nest("/v1/docker-flow-proxy", proxy.clone())
+        .nest("/v1/proxy", proxy)
+        .route(crate::announce::PEER_PATH, announce)
+        .route("/metrics", get(metrics::metrics))
+        .route("/v1/test", any(ping::test))
+        .route("/v2/test", any(ping::test))
+        .fallback(nowhere)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(api.clone(), auth::check))
+        .layer(CatchPanicLayer::custom(panicked))
+        .with_state(api)
+}
+
+async fn nowhere(uri: axum::http::Uri) -> answer::Answered {
+    let message = format!(
+        "there is nothing at {}; the API is below /v1/docker-flow-proxy/, for instance /v1/docker-flow-proxy/reconfigure",
+        uri.path()
+    );
+    answer::Answered::refused(StatusCode::NOT_FOUND, message)
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the layer hands the value over"
+)]
+fn panicked(_panic: Box<dyn std::any::Any + Send + 'static>) -> axum::response::Response {
+    use axum::response::IntoResponse;
+    tracing::error!("a handler panicked; this is a bug");
+    let message =
+        "a bug in the proxy ended this call; whether it changed something is not known: see status"
+            .to_owned();
+    answer::Answered::refused(StatusCode::INTERNAL_SERVER_ERROR, message).into_response()
+}

@@ -1,0 +1,200 @@
+//! Answers: the status and the JSON object for what the engine said.
+
+use axum::{
+    Json,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use proxy_core::{FieldErrors, ParamWarning, ParamsError, RefusalKind};
+use serde_json::{Map, Value, json};
+
+use crate::engine::{Answer, ChangeError, ReplicaRow, ReplicaStatus};
+
+/// An answer on its way out.
+#[derive(Debug)]
+pub(super) struct Answered {
+    status: StatusCode,
+    fields: Map<String, Value>,
+}
+
+// === impl Answered ===
+
+impl Answered {
+    pub(super) fn ok(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::OK, message.into())
+    }
+
+    pub(super) fn refused(status: StatusCode, message: impl Into<String>) -> Self {
+        Self::new(status, message.into())
+    }
+
+    fn new(status: StatusCode, message: String) -> Self {
+        let word = if status.is_success() { "OK" } else { "NOK" };
+        let mut fields = Map::new();
+        fields.insert("Status".into(), word.into());
+        fields.insert("Message".into(), message.into());
+        Self { status, fields }
+    }
+
+    /// Adds a field.
+    pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.fields.insert(name.into(), value.into());
+        self
+    }
+
+    /// Adds several fields; `Status` and `Message` stay as they are.
+    pub(super) fn with_all(mut self, more: Map<String, Value>) -> Self {
+        for (name, value) in more {
+            self.fields.entry(name).or_insert(value);
+        }
+        self
+    }
+
+    /// Whether it tells of success, in one word for the metrics.
+    pub(super) fn outcome(&self) -> &'static str {
+        match self.status {
+            StatusCode::OK => "ok",
+            StatusCode::BAD_GATEWAY => "partial",
+            StatusCode::GATEWAY_TIMEOUT => "unknown",
+            status if status.is_client_error() => "refused",
+            _ => "failed",
+        }
+    }
+
+    /// What the engine answered to a change. `done` says in words what was asked for.
+    pub(super) fn change(
+        answer: Result<Answer, ChangeError>,
+        done: &str,
+        warnings: &[ParamWarning],
+    ) -> Self {
+        match answer {
+            Ok(answer) => Self::changed(&answer, done, warnings),
+            Err(error) => error.into(),
+        }
+    }
+
+    fn changed(answer: &Answer, done: &str, warnings: &[ParamWarning]) -> Self {
+        let missing: Vec<_> = answer
+            .replicas
+            .iter()
+            .filter(|row| row.status != ReplicaStatus::Applied)
+            .collect();
+        let (status, message) = match (&answer.failure, missing.as_slice()) {
+            (Some(why), _) => (
+                StatusCode::BAD_GATEWAY,
+                format!(
+                    "stored, and not live here: {why}; the last good configuration runs on and this is tried again"
+                ),
+            ),
+            (None, []) => (StatusCode::OK, done.to_owned()),
+            (None, missing) => (
+                StatusCode::BAD_GATEWAY,
+                format!(
+                    "stored and live here; {} of {} replicas did not confirm in time; those that share the store follow it by themselves",
+                    missing.len(),
+                    answer.replicas.len()
+                ),
+            ),
+        };
+        let mut said: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        said.extend(answer.conflicts.iter().map(|conflict| {
+            format!(
+                "{} is also claimed by the service {}; the more specific route wins, and of equals the first by aclName",
+                conflict.claim, conflict.other
+            )
+        }));
+        if answer.commits > 1 {
+            said.push(format!(
+                "the change was too large for one commit and took {}",
+                answer.commits
+            ));
+        }
+        Self::new(status, message)
+            .with("Stored", true)
+            .with("Revision", revision(answer.revision))
+            .with("Warnings", said)
+            .with("Peers", answer.replicas.iter().map(row).collect::<Vec<_>>())
+    }
+}
+
+impl From<ChangeError> for Answered {
+    fn from(error: ChangeError) -> Self {
+        let status = match &error {
+            ChangeError::Plan(_) => StatusCode::CONFLICT,
+            ChangeError::Rejected { .. } => StatusCode::BAD_REQUEST,
+            ChangeError::StoreRefused { .. } => StatusCode::FORBIDDEN,
+            ChangeError::Unknown { .. } => StatusCode::GATEWAY_TIMEOUT,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let answered = Self::new(status, error.to_string());
+        match &error {
+            ChangeError::Unknown { id, .. } => answered
+                .with("Stored", Value::Null)
+                .with("Id", id.to_string()),
+            ChangeError::Unavailable { commits, .. }
+            | ChangeError::StoreRefused { commits, .. } => answered.with("Stored", *commits > 0),
+            _ => answered.with("Stored", false),
+        }
+    }
+}
+
+impl From<FieldErrors> for Answered {
+    fn from(refused: FieldErrors) -> Self {
+        let status = match refused.kind {
+            RefusalKind::NoRoute => StatusCode::CONFLICT,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        let errors: Vec<Value> = refused
+            .errors
+            .iter()
+            .map(|error| {
+                json!({
+                    "Parameter": error.parameter,
+                    "Value": error.value,
+                    "Problem": error.problem,
+                    "Allowed": error.allowed,
+                })
+            })
+            .collect();
+        Self::new(status, format!("{refused}; nothing was changed"))
+            .with("Stored", false)
+            .with("Errors", errors)
+    }
+}
+
+impl From<ParamsError> for Answered {
+    fn from(error: ParamsError) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            format!("{error}; nothing was changed"),
+        )
+        .with("Stored", false)
+    }
+}
+
+impl IntoResponse for Answered {
+    fn into_response(self) -> Response {
+        (self.status, Json(Value::Object(self.fields))).into_response()
+    }
+}
+
+/// A revision as an object, or null.
+pub(super) fn revision(revision: Option<proxy_core::Revision>) -> Value {
+    revision.map_or(Value::Null, |revision| {
+        json!({
+            "Epoch": revision.epoch.to_string(),
+            "Number": revision.number,
+            "Id": revision.id.to_string(),
+        })
+    })
+}
+
+fn row(row: &ReplicaRow) -> Value {
+    json!({
+        "Address": row.address,
+        "Instance": row.instance,
+        "Status": row.status.word(),
+        "Milliseconds": u64::try_from(row.took.as_millis()).unwrap_or(u64::MAX),
+        "Reason": row.reason,
+    })
+}

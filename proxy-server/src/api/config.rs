@@ -1,0 +1,67 @@
+//! `config`: what HAProxy runs as text, or the services as JSON.
+
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use proxy_core::Params;
+use serde_json::{Map, Value};
+
+use super::{Api, answer::Answered, service_json::service_json};
+
+pub(super) async fn config(State(api): State<Api>, uri: Uri) -> Response {
+    let params = match Params::from_query(uri.query().unwrap_or_default()) {
+        Ok(params) => params,
+        Err(error) => return Answered::from(error).into_response(),
+    };
+    match params.get("type") {
+        Some("json") => services(&api).into_response(),
+        None | Some("text") => text(&api),
+        Some(other) => {
+            let message = format!("type: {other:?} is not known; allowed: text, json");
+            Answered::refused(StatusCode::BAD_REQUEST, message).into_response()
+        }
+    }
+}
+
+fn text(api: &Api) -> Response {
+    match api.carrier.config_text() {
+        Some(text) => {
+            let plain = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+            (plain, text).into_response()
+        }
+        None => {
+            let message = "there is no configuration yet: the table was not read from the store";
+            Answered::refused(StatusCode::SERVICE_UNAVAILABLE, message).into_response()
+        }
+    }
+}
+
+/// Name to service, with what is wrong where something is.
+fn services(api: &Api) -> Json<Value> {
+    let snapshot = api.engine.snapshot();
+    let mut services = Map::new();
+    for service in snapshot.served.iter() {
+        let fields = service_json(service);
+        services.insert(service.name().to_string(), Value::Object(fields));
+    }
+    for (name, held) in &snapshot.quarantined {
+        let entry = services
+            .entry(name.to_string())
+            .or_insert_with(|| Value::Object(Map::new()));
+        if let Value::Object(fields) = entry {
+            fields.insert("Quarantined".into(), held.why.clone().into());
+        }
+    }
+    for (name, why) in snapshot.view.degraded() {
+        let entry = services
+            .entry(name.to_string())
+            .or_insert_with(|| Value::Object(Map::new()));
+        if let Value::Object(fields) = entry {
+            fields.insert("Degraded".into(), why.to_string().into());
+        }
+    }
+    Json(Value::Object(services))
+}

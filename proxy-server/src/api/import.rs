@@ -1,0 +1,95 @@
+//! `import`: the table becomes what a file says, as one change: what the file lacks is removed.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    body::Bytes,
+    extract::State,
+    http::{StatusCode, Uri},
+};
+use proxy_core::{Change, Distribute, Params, ServiceName};
+
+use super::{
+    Api,
+    answer::Answered,
+    export::{EXPORT_FORMAT, Export},
+};
+use crate::engine::ChangeRequest;
+
+pub(super) async fn import(State(api): State<Api>, uri: Uri, body: Bytes) -> Answered {
+    let answered = run(&api, &uri, &body).await;
+    api.metrics.change("import", answered.outcome());
+    answered
+}
+
+async fn run(api: &Api, uri: &Uri, body: &Bytes) -> Answered {
+    let params = match Params::from_query(uri.query().unwrap_or_default()) {
+        Ok(params) => params,
+        Err(error) => return error.into(),
+    };
+    let distribute = match params.get("distribute") {
+        Some("true") => Distribute::Yes,
+        None | Some("false") => Distribute::No,
+        Some(other) => {
+            let message =
+                format!("distribute: {other:?} is neither true nor false; nothing was changed");
+            return Answered::refused(StatusCode::BAD_REQUEST, message);
+        }
+    };
+    let wanted = match read(body) {
+        Ok(wanted) => wanted,
+        Err(message) => {
+            let message = format!("{message}; nothing was changed");
+            return Answered::refused(StatusCode::BAD_REQUEST, message).with("Stored", false);
+        }
+    };
+    let count = wanted.len();
+    let snapshot = api.engine.snapshot();
+    let gone = snapshot
+        .view
+        .stored
+        .documents()
+        .map(|document| document.name());
+    let gone = gone.filter(|name| !wanted.contains_key(*name));
+    let removals = gone.map(|name| Change::Remove(name.clone()));
+    // Removals first: what they free (an ACL name) may be used by what comes.
+    let changes = removals.chain(wanted.values().cloned()).collect();
+    let answer = api
+        .engine
+        .change(ChangeRequest::new(changes, distribute))
+        .await;
+    Answered::change(
+        answer,
+        &format!("the table is the file's: {count} services"),
+        &[],
+    )
+}
+
+/// Every service of the file, or everything that is wrong with it.
+fn read(body: &[u8]) -> Result<BTreeMap<ServiceName, Change>, String> {
+    let export: Export = serde_json::from_slice(body)
+        .map_err(|problem| format!("the body is not what export gives: {problem}"))?;
+    if export.format != EXPORT_FORMAT {
+        return Err(format!(
+            "the file has format {}; this release reads {EXPORT_FORMAT}",
+            export.format
+        ));
+    }
+    let mut wanted = BTreeMap::new();
+    let mut problems = Vec::new();
+    for document in export.services {
+        match document.service() {
+            Ok(service) => {
+                let change = Change::Put(Arc::clone(service));
+                if wanted.insert(document.name().clone(), change).is_some() {
+                    problems.push(format!("the service {} occurs twice", document.name()));
+                }
+            }
+            Err(problem) => problems.push(problem.to_string()),
+        }
+    }
+    match problems.is_empty() {
+        true => Ok(wanted),
+        false => Err(problems.join("; ")),
+    }
+}

@@ -1,0 +1,49 @@
+//! A service under Docker Flow Proxy's capitalised names.
+
+use proxy_core::{Destination, PathPattern, Service};
+use serde_json::{Map, Value, json};
+
+/// `ServiceName`, `AclName`, ..., with the destinations in `ServiceDest`. The fields of the first
+/// destination also stand at the top, where the version of 2016 has them.
+pub(super) fn service_json(service: &Service) -> Map<String, Value> {
+    let mut fields = Map::new();
+    let destinations: Vec<Value> = service
+        .destinations()
+        .iter()
+        .map(|destination| Value::Object(destination_json(destination)))
+        .collect();
+    if let Some(first) = service.destinations().first() {
+        fields = destination_json(first);
+        fields.remove("Index");
+    }
+    fields.insert("ServiceName".into(), service.name().as_str().into());
+    fields.insert("AclName".into(), service.acl_name().as_str().into());
+    let color = service.color().map(|color| color.as_str());
+    fields.insert("ServiceColor".into(), color.into());
+    fields.insert("ServiceDest".into(), destinations.into());
+    fields
+}
+
+fn destination_json(destination: &Destination) -> Map<String, Value> {
+    let paths: Vec<&str> = destination.paths().iter().map(PathPattern::text).collect();
+    let domains: Vec<String> = destination
+        .domains()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let kind = destination.paths().first().map(|path| path.kind().fetch());
+    let host = destination.outbound_hostname().map(ToString::to_string);
+    let object = json!({
+        "Index": destination.index(),
+        "Port": destination.port().to_string(),
+        "ServicePath": paths,
+        "ServiceDomain": domains,
+        "PathType": kind,
+        "OutboundHostname": host,
+        "ReqMode": "http",
+    });
+    match object {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}

@@ -1,0 +1,1 @@
+//! The API over a scripted engine, without a socket.

@@ -1,0 +1,122 @@
+//! The seam to whatever carries the traffic.
+//!
+//! The engine decides what the table is; a [`Carrier`] turns tables into configurations, judges
+//! them and makes them live. HAProxy is the real one; tests script another.
+
+use async_trait::async_trait;
+use proxy_core::RouteTable;
+
+/// Turns tables into live configurations.
+#[async_trait]
+pub trait Carrier: Send + Sync + 'static {
+    /// A configuration that was found good and is not live yet. Dropping it leaves nothing behind.
+    type Candidate: Send;
+
+    /// Renders a table and has it judged. Changes nothing that is live.
+    async fn check(&self, table: &RouteTable) -> Result<Self::Candidate, CheckError>;
+
+    /// Makes a candidate live: writes it, reloads, and confirms that it runs. After an error the
+    /// last good configuration runs on, unless the error says otherwise.
+    async fn apply(&self, candidate: Self::Candidate, force: Reload)
+    -> Result<Applied, ApplyError>;
+
+    /// Waits until rendering the same table may give another configuration (a name that was
+    /// followed has moved). Cancel safe.
+    async fn moved(&self);
+
+    /// The configuration that is live, as the file that HAProxy runs; none before the first.
+    fn config_text(&self) -> Option<String>;
+
+    /// How the carrier is, in words for `status`.
+    fn condition(&self) -> CarrierCondition;
+}
+
+/// Whether a configuration that is live already is loaded again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reload {
+    /// Only one that differs from what is live.
+    IfDifferent,
+    /// Always.
+    Always,
+}
+
+/// Why a table did not become a candidate. Nothing that is live was touched.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckError {
+    /// The table makes a configuration that is not valid.
+    #[error("HAProxy would not take the configuration: {words}")]
+    Rejected {
+        /// The carrier's own words.
+        words: String,
+    },
+    /// The table could not be judged (no disk, no process, no time). It may be fine.
+    #[error("the configuration could not be checked")]
+    Unable {
+        /// Why.
+        #[source]
+        why: proxy_core::BoxError,
+    },
+}
+
+/// What making a candidate live took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Applied {
+    /// It was live already.
+    Unchanged,
+    /// HAProxy was started, or taken over, with it.
+    Started,
+    /// HAProxy was reloaded with it.
+    Reloaded,
+}
+
+/// Why a candidate is not live.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[error("the configuration is not live")]
+pub struct ApplyError {
+    /// Why, and what runs instead.
+    #[source]
+    pub why: proxy_core::BoxError,
+}
+
+/// How a carrier is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CarrierCondition {
+    /// It was not asked to run yet.
+    NotStarted,
+    /// It is being started.
+    Starting,
+    /// It carries traffic.
+    Running,
+    /// It does not, and why; it is tried again.
+    Down(String),
+}
+
+// === impl ApplyError ===
+
+impl ApplyError {
+    /// A candidate that did not become live.
+    #[must_use]
+    pub fn new(why: impl Into<proxy_core::BoxError>) -> Self {
+        Self { why: why.into() }
+    }
+}
+
+// === impl CarrierCondition ===
+
+impl CarrierCondition {
+    /// One word for answers and metrics.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::NotStarted => "not started",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Down(_) => "down",
+        }
+    }
+}

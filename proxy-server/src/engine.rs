@@ -1,0 +1,242 @@
+//! The engine: the single writer of the table.
+//!
+//! Whatever wants to change something sends a command and awaits its answer; whoever wants to know
+//! something reads the latest [`Snapshot`]. Everything that arrives while one turn runs waits and
+//! goes together in the next, so a burst costs one check, few commits and one reload.
+//!
+//! A caller that hangs up cancels nothing: the engine owns every turn from plan to answer.
+
+mod command;
+mod isolate;
+mod snapshot;
+mod turn;
+
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use proxy_core::{Change, RouteStore, RouteTable, ServiceName, StoreView};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use command::{Answer, ChangeError, ChangeRequest, EngineHandle, ReplicaRow, ReplicaStatus};
+pub use snapshot::{Quarantined, Snapshot};
+
+use crate::{
+    announce::Announce,
+    carrier::{Carrier, Reload},
+    metrics::Metrics,
+};
+use command::Command;
+use snapshot::Failure;
+use turn::Pending;
+
+/// How many commands may wait for the engine. One more is refused at once: a caller that is told
+/// "busy" can try again, one that hangs cannot.
+pub const MAX_WAITING: usize = 4_096;
+/// How many changes go into one turn. More would make the first wait for the last.
+const MAX_BATCH: usize = 1_024;
+/// How long the engine waits before it tries again what failed to go live, at first and at most.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_MOST: Duration = Duration::from_secs(60);
+
+/// The single writer of the table.
+pub(crate) struct Engine<C: Carrier> {
+    store: Arc<dyn RouteStore>,
+    carrier: Arc<C>,
+    announce: Arc<dyn Announce>,
+    metrics: Arc<Metrics>,
+    commands: mpsc::Receiver<Command>,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+
+    /// What the store says the table is.
+    view: Arc<StoreView>,
+    /// What the table is, less what was found bad: what HAProxy shall run.
+    served: RouteTable,
+    quarantine: BTreeMap<ServiceName, Held>,
+    failure: Option<Failure>,
+    retry: Retry,
+}
+
+/// A change that the store holds and that is not served.
+struct Held {
+    change: Change,
+    why: String,
+}
+
+/// When to try again.
+struct Retry {
+    at: Option<Instant>,
+    wait: Duration,
+}
+
+/// What an engine is made of.
+pub(crate) struct Parts<C: Carrier> {
+    pub(crate) store: Arc<dyn RouteStore>,
+    pub(crate) carrier: Arc<C>,
+    pub(crate) announce: Arc<dyn Announce>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) stop: CancellationToken,
+}
+
+// === impl Engine ===
+
+impl<C: Carrier> Engine<C> {
+    /// An engine and the handle to it. It does nothing until [`Engine::run`].
+    pub(crate) fn new(parts: Parts<C>) -> (Self, EngineHandle) {
+        let (sender, commands) = mpsc::channel(MAX_WAITING);
+        let view = Arc::new(StoreView::starting());
+        let first = Snapshot::starting(Arc::clone(&view));
+        let (snapshots, receiver) = watch::channel(Arc::new(first));
+        let engine = Self {
+            store: parts.store,
+            carrier: parts.carrier,
+            announce: parts.announce,
+            metrics: parts.metrics,
+            commands,
+            snapshots,
+            tasks: TaskTracker::new(),
+            stop: parts.stop,
+            view,
+            served: RouteTable::new(),
+            quarantine: BTreeMap::new(),
+            failure: None,
+            retry: Retry::idle(),
+        };
+        (engine, EngineHandle::new(sender, receiver))
+    }
+
+    /// Runs until the token is cancelled; then ends the turn it is in, refuses what waits, and
+    /// returns once every answer is given.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let stop = self.stop.clone();
+            let (store, carrier) = (Arc::clone(&self.store), Arc::clone(&self.carrier));
+            let (seen, retry_at) = (self.view.seq, self.retry.at);
+            // Each branch only waits; the work is done outside, where nothing is dropped half-way.
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                command = self.commands.recv() => match command {
+                    Some(command) => self.take(command).await,
+                    None => break,
+                },
+                _ = store.changed(seen) => self.turn(Vec::new()).await,
+                () = carrier.moved() => { self.render_again(Reload::IfDifferent).await; }
+                () = until(retry_at) => self.try_again().await,
+            }
+        }
+        self.commands.close();
+        while let Some(command) = self.commands.recv().await {
+            command.refuse(&ChangeError::ShuttingDown);
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Takes a command and all that wait behind it.
+    async fn take(&mut self, first: Command) {
+        let mut changes = Vec::new();
+        let mut reloads = Vec::new();
+        let mut next = Some(first);
+        while let Some(command) = next {
+            match command {
+                Command::Change(request, reply) => changes.push(Pending::new(request, reply)),
+                Command::Reload(reply) => reloads.push(reply),
+            }
+            next = match changes.len() + reloads.len() {
+                n if n < MAX_BATCH => self.commands.try_recv().ok(),
+                _ => None,
+            };
+        }
+        if !changes.is_empty() {
+            self.turn(changes).await;
+        }
+        if !reloads.is_empty() {
+            let outcome = self.render_again(Reload::Always).await;
+            for reply in reloads {
+                // A caller that hung up needs no answer.
+                let _ = reply.send(outcome.clone());
+            }
+        }
+    }
+
+    /// What the store says, less what is served: the changes that are still to be made.
+    fn incoming(&self) -> Vec<Change> {
+        let mut changes = self.view.stored.table().changes_since(&self.served);
+        changes.retain(|change| {
+            let held = self.quarantine.get(change.service_name());
+            held.is_none_or(|held| held.change != *change)
+        });
+        changes
+    }
+
+    /// Tries again what is quarantined, and what failed to go live.
+    async fn try_again(&mut self) {
+        self.retry.at = None;
+        if self.quarantine.is_empty() {
+            self.render_again(Reload::IfDifferent).await;
+        } else {
+            self.quarantine.clear();
+            self.turn(Vec::new()).await;
+        }
+    }
+
+    fn publish(&self) {
+        let snapshot = Snapshot {
+            view: Arc::clone(&self.view),
+            served: self.served.clone(),
+            quarantined: self
+                .quarantine
+                .iter()
+                .map(|(name, held)| {
+                    let quarantined = Quarantined {
+                        why: held.why.clone(),
+                        serves_older: self.served.get(name).is_some(),
+                    };
+                    (name.clone(), quarantined)
+                })
+                .collect(),
+            failure: self.failure.clone(),
+            applied: match self.failure {
+                None => self.view.seq,
+                Some(_) => self.snapshots.borrow().applied,
+            },
+        };
+        self.metrics.table(&snapshot);
+        self.snapshots.send_replace(Arc::new(snapshot));
+    }
+
+    fn settle_retry(&mut self) {
+        if self.failure.is_none() && self.quarantine.is_empty() {
+            self.retry = Retry::idle();
+        } else if self.retry.at.is_none() {
+            self.retry.at = Some(Instant::now() + self.retry.wait);
+            self.retry.wait = (self.retry.wait * 2).min(RETRY_MOST);
+        }
+    }
+}
+
+// === impl Retry ===
+
+impl Retry {
+    fn idle() -> Self {
+        Self {
+            at: None,
+            wait: RETRY_FIRST,
+        }
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

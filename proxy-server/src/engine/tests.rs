@@ -1,0 +1,364 @@
+//! The engine against a scripted carrier and a store in memory, which several engines may share.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
+};
+
+use async_trait::async_trait;
+use proxy_core::{Distribute, Epoch, MemoryStore, Params, parse_reconfigure};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::{
+    announce::Announcement,
+    carrier::{Applied, ApplyError, CarrierCondition, CheckError},
+};
+
+/// Refuses tables that hold certain services, or two of them together.
+#[derive(Default)]
+struct Scripted {
+    bad: Mutex<BTreeSet<&'static str>>,
+    clash: Mutex<Option<[&'static str; 2]>>,
+    unable: AtomicBool,
+    broken: AtomicBool,
+    checks: AtomicUsize,
+    reloads: AtomicUsize,
+    live: Mutex<Option<RouteTable>>,
+    /// Held while an apply is made to wait.
+    gate: tokio::sync::Mutex<()>,
+}
+
+#[async_trait]
+impl Carrier for Scripted {
+    type Candidate = RouteTable;
+
+    async fn check(&self, table: &RouteTable) -> Result<RouteTable, CheckError> {
+        self.checks.fetch_add(1, SeqCst);
+        if self.unable.load(SeqCst) {
+            return Err(CheckError::Unable {
+                why: "no disk".into(),
+            });
+        }
+        let has = |name: &str| table.get(&name.parse().unwrap()).is_some();
+        let bad = self
+            .bad
+            .lock()
+            .unwrap()
+            .iter()
+            .copied()
+            .find(|name| has(name));
+        let clash = self
+            .clash
+            .lock()
+            .unwrap()
+            .filter(|pair| pair.iter().all(|n| has(n)));
+        match (bad, clash) {
+            (Some(name), _) => Err(CheckError::Rejected {
+                words: format!("{name} is bad"),
+            }),
+            (None, Some(_)) => Err(CheckError::Rejected {
+                words: "clash".into(),
+            }),
+            (None, None) => Ok(table.clone()),
+        }
+    }
+
+    async fn apply(&self, table: RouteTable, force: Reload) -> Result<Applied, ApplyError> {
+        let _gate = self.gate.lock().await;
+        if self.broken.load(SeqCst) {
+            return Err(ApplyError::new("no descriptor"));
+        }
+        let mut live = self.live.lock().unwrap();
+        if live.as_ref() == Some(&table) && force == Reload::IfDifferent {
+            return Ok(Applied::Unchanged);
+        }
+        self.reloads.fetch_add(1, SeqCst);
+        *live = Some(table);
+        Ok(Applied::Reloaded)
+    }
+
+    async fn moved(&self) {
+        std::future::pending().await
+    }
+
+    fn config_text(&self) -> Option<String> {
+        None
+    }
+
+    fn condition(&self) -> CarrierCondition {
+        match &*self.live.lock().unwrap() {
+            Some(_) => CarrierCondition::Running,
+            None => CarrierCondition::NotStarted,
+        }
+    }
+}
+
+impl Scripted {
+    fn live(&self) -> Vec<String> {
+        let live = self.live.lock().unwrap();
+        let services = live.iter().flat_map(RouteTable::iter);
+        services.map(|service| service.name().to_string()).collect()
+    }
+}
+
+/// Notes what is announced.
+#[derive(Default)]
+struct Notes(Mutex<Vec<Announcement>>);
+
+#[async_trait]
+impl Announce for Notes {
+    async fn announce(&self, announcement: Announcement, _: Option<&str>) -> Vec<ReplicaRow> {
+        self.0.lock().unwrap().push(announcement);
+        Vec::new()
+    }
+}
+
+struct Replica {
+    handle: EngineHandle,
+    carrier: Arc<Scripted>,
+    notes: Arc<Notes>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Replica {
+    fn on(store: &Arc<MemoryStore>) -> Self {
+        Self::with(store, Scripted::default())
+    }
+
+    fn with(store: &Arc<MemoryStore>, carrier: Scripted) -> Self {
+        let (carrier, notes) = (Arc::new(carrier), Arc::new(Notes::default()));
+        let stop = CancellationToken::new();
+        let parts = Parts {
+            store: Arc::clone(store) as Arc<dyn RouteStore>,
+            carrier: Arc::clone(&carrier),
+            announce: Arc::clone(&notes) as Arc<dyn Announce>,
+            metrics: Arc::new(Metrics::new()),
+            stop: stop.clone(),
+        };
+        let (engine, handle) = Engine::new(parts);
+        let task = tokio::spawn(engine.run());
+        Self {
+            handle,
+            carrier,
+            notes,
+            stop,
+            task,
+        }
+    }
+
+    async fn put(&self, name: &str) -> Result<Answer, ChangeError> {
+        self.change(vec![put(name)]).await
+    }
+
+    async fn change(&self, changes: Vec<Change>) -> Result<Answer, ChangeError> {
+        self.handle
+            .change(ChangeRequest::new(changes, Distribute::No))
+            .await
+    }
+
+    /// Waits until these services are live.
+    async fn serves(&self, names: &[&str]) {
+        let mut snapshots = self.handle.snapshots();
+        let right = |s: &Arc<Snapshot>| {
+            let served: Vec<_> = s.served.iter().map(|s| s.name().to_string()).collect();
+            served == names && s.failure.is_none()
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(20), snapshots.wait_for(right)).await;
+        assert!(waited.is_ok(), "live: {:?}", self.carrier.live());
+    }
+}
+
+fn put(name: &str) -> Change {
+    let query = format!("serviceName={name}&servicePath=/{name}&port=80");
+    Change::Put(
+        parse_reconfigure(&Params::from_query(query).unwrap())
+            .unwrap()
+            .value
+            .service,
+    )
+}
+
+fn store() -> Arc<MemoryStore> {
+    Arc::new(MemoryStore::new(
+        Epoch::from_bytes([1; 16]),
+        "me".parse().unwrap(),
+    ))
+}
+
+#[tokio::test]
+async fn a_change_is_live_and_stored_when_it_is_answered() {
+    let store = store();
+    let replica = Replica::on(&store);
+    let answer = replica.put("a").await.unwrap();
+    assert_eq!((answer.commits, answer.revision.unwrap().number), (1, 1));
+    assert_eq!(replica.carrier.live(), ["a"]);
+    assert_eq!(store.view().stored.table().len(), 1);
+    assert_eq!(replica.notes.0.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn the_same_again_makes_no_commit_and_no_reload() {
+    let store = store();
+    let replica = Replica::on(&store);
+    replica.put("a").await.unwrap();
+    let (checks, reloads) = (
+        replica.carrier.checks.load(SeqCst),
+        replica.carrier.reloads.load(SeqCst),
+    );
+    let answer = replica.put("a").await.unwrap();
+    assert_eq!((answer.commits, answer.revision.unwrap().number), (0, 1));
+    assert_eq!(replica.carrier.checks.load(SeqCst), checks);
+    assert_eq!(replica.carrier.reloads.load(SeqCst), reloads);
+}
+
+#[tokio::test]
+async fn an_empty_table_is_served_too() {
+    let replica = Replica::on(&store());
+    replica.serves(&[]).await;
+    let mut snapshots = replica.handle.snapshots();
+    snapshots
+        .wait_for(|_| replica.carrier.condition() == CarrierCondition::Running)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_refused_change_changes_nothing() {
+    let store = store();
+    let replica = Replica::on(&store);
+    replica.put("a").await.unwrap();
+    replica.carrier.bad.lock().unwrap().insert("evil");
+    let before = store.view().seq;
+    let refused = replica.put("evil").await.unwrap_err();
+    assert!(matches!(refused, ChangeError::Rejected { words } if words == "evil is bad"));
+    replica.carrier.unable.store(true, SeqCst);
+    let unable = replica.put("b").await.unwrap_err();
+    assert!(matches!(unable, ChangeError::Unable { why } if why.contains("no disk")));
+    assert_eq!(store.view().seq, before);
+    assert_eq!(replica.carrier.live(), ["a"]);
+}
+
+#[tokio::test]
+async fn a_burst_is_one_reload_and_loses_only_its_culprits() {
+    let store = store();
+    let replica = Arc::new(Replica::on(&store));
+    replica.put("first").await.unwrap();
+    replica.carrier.bad.lock().unwrap().extend(["s13", "s77"]);
+    *replica.carrier.clash.lock().unwrap() = Some(["s20", "s21"]);
+    let reloads = replica.carrier.reloads.load(SeqCst);
+    // While one apply is held up, everything else queues behind it.
+    let gate = replica.carrier.gate.lock().await;
+    let mut calls = Vec::new();
+    for name in std::iter::once("held".to_owned()).chain((0..100).map(|i| format!("s{i}"))) {
+        let replica = Arc::clone(&replica);
+        let call = tokio::spawn(async move { replica.put(&name).await.map_err(|e| e.to_string()) });
+        tokio::task::yield_now().await;
+        calls.push(call);
+    }
+    drop(gate);
+    let mut refused = Vec::new();
+    for (i, call) in calls.into_iter().enumerate() {
+        if let Err(why) = call.await.unwrap() {
+            refused.push((i, why));
+        }
+    }
+    let names: Vec<_> = refused.iter().map(|(i, _)| i - 1).collect();
+    assert_eq!(names, [13, 21, 77], "{refused:?}");
+    assert_eq!(store.view().stored.table().len(), 99);
+    let reloads = replica.carrier.reloads.load(SeqCst) - reloads;
+    assert!(reloads <= 3, "{reloads} reloads for 101 calls");
+}
+
+#[tokio::test]
+async fn what_another_replica_stores_is_served_and_its_bad_services_are_quarantined() {
+    let store = store();
+    let strict = Replica::on(&store);
+    let lax = Replica::on(&store);
+    lax.change(vec![put("a"), put("b")]).await.unwrap();
+    strict.serves(&["a", "b"]).await;
+    strict.carrier.bad.lock().unwrap().insert("c");
+    lax.change(vec![put("c"), put("d")]).await.unwrap();
+    strict.serves(&["a", "b", "d"]).await;
+    let held = strict.handle.snapshot().quarantined.clone();
+    assert_eq!(held["c"].why, "c is bad");
+    // A later change does not wait for it, and it heals by itself.
+    strict.put("e").await.unwrap();
+    lax.serves(&["a", "b", "c", "d", "e"]).await;
+    strict.carrier.bad.lock().unwrap().clear();
+    strict.serves(&["a", "b", "c", "d", "e"]).await;
+    assert!(strict.handle.snapshot().quarantined.is_empty());
+}
+
+#[tokio::test]
+async fn a_stored_change_that_does_not_go_live_is_said_and_tried_again() {
+    let store = store();
+    let replica = Replica::on(&store);
+    replica.put("a").await.unwrap();
+    replica.carrier.broken.store(true, SeqCst);
+    let answer = replica.put("b").await.unwrap();
+    assert!(answer.failure.unwrap().contains("no descriptor"));
+    assert_eq!(store.view().stored.table().len(), 2);
+    assert_eq!(replica.carrier.live(), ["a"]);
+    let seq = store.view().seq;
+    assert!(replica.handle.served(seq).await.is_err());
+    replica.carrier.broken.store(false, SeqCst);
+    replica.serves(&["a", "b"]).await;
+    assert_eq!(replica.carrier.live(), ["a", "b"]);
+}
+
+#[tokio::test]
+async fn replicas_that_race_end_with_one_table() {
+    let store = store();
+    let replicas = [
+        Arc::new(Replica::on(&store)),
+        Arc::new(Replica::on(&store)),
+        Arc::new(Replica::on(&store)),
+    ];
+    let mut calls = Vec::new();
+    for i in 0..60 {
+        let replica = Arc::clone(&replicas[i % 3]);
+        calls.push(tokio::spawn(async move {
+            // Ten services, each asked for by several replicas with different paths.
+            let query = format!("serviceName=s{}&servicePath=/v{i}&port=80", i % 10);
+            let service = parse_reconfigure(&Params::from_query(query).unwrap())
+                .unwrap()
+                .value
+                .service;
+            replica.change(vec![Change::Put(service)]).await.unwrap();
+        }));
+    }
+    for call in calls {
+        call.await.unwrap();
+    }
+    let view = store.view();
+    assert_eq!(view.stored.table().len(), 10);
+    for replica in &replicas {
+        let at = replica.handle.served(view.seq).await.unwrap();
+        assert_eq!(&at.served, view.stored.table());
+        assert_eq!(
+            replica.carrier.live.lock().unwrap().as_ref(),
+            Some(view.stored.table())
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_engine_that_stops_refuses_what_waits() {
+    let replica = Replica::on(&store());
+    replica.put("a").await.unwrap();
+    replica.stop.cancel();
+    replica.task.await.unwrap();
+    assert_eq!(
+        replica
+            .handle
+            .change(ChangeRequest::new(vec![put("b")], Distribute::No))
+            .await
+            .unwrap_err(),
+        ChangeError::ShuttingDown
+    );
+}

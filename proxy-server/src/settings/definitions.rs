@@ -1,0 +1,206 @@
+//! Every setting there is: its name, its default and what it means.
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Definition {
+    /// Its name in the environment. The flag is `--its-name`, the secret file `dfp_its_name`.
+    pub name: &'static str,
+    /// Its value where nobody says another; empty: none.
+    pub default: &'static str,
+    /// Whether its value may be shown.
+    pub sensitivity: Sensitivity,
+    /// What it means, for people.
+    pub help: &'static str,
+}
+
+/// Whether a value may be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Sensitivity {
+    /// It may.
+    Plain,
+    /// It must not: it is a secret.
+    Secret,
+}
+
+const fn plain(name: &'static str, default: &'static str, help: &'static str) -> Definition {
+    Definition {
+        name,
+        default,
+        sensitivity: Sensitivity::Plain,
+        help,
+    }
+}
+
+const fn secret(name: &'static str, help: &'static str) -> Definition {
+    Definition {
+        name,
+        default: "",
+        sensitivity: Sensitivity::Secret,
+        help,
+    }
+}
+
+/// Every setting, in the order of the README's table.
+pub const DEFINITIONS: &[Definition] = &[
+    plain(
+        "CONSUL_ADDRESS",
+        "",
+        "Consul's addresses (`host:port`, comma list, `https://` allowed), tried in this order; absent: the embedded store in STATE_PATH",
+    ),
+    secret("CONSUL_TOKEN", "Consul's ACL token"),
+    plain(
+        "CONSUL_DATACENTER",
+        "",
+        "Consul's datacenter, where it is not the agent's own",
+    ),
+    plain(
+        "CONSUL_CA_FILE",
+        "",
+        "PEM file of the authority that signed Consul's certificates",
+    ),
+    plain(
+        "CONSUL_CERT_FILE",
+        "",
+        "PEM file of the certificate to show to Consul; needs CONSUL_KEY_FILE",
+    ),
+    plain("CONSUL_KEY_FILE", "", "PEM file of that certificate's key"),
+    plain(
+        "ON_EMPTY_STORE",
+        "refill",
+        "what to do when Consul turns out empty while a table is served: `refill` it, or `hold` and write nothing",
+    ),
+    plain(
+        "PROXY_INSTANCE_NAME",
+        "docker-flow",
+        "the key prefix in Consul; replicas with the same name are one proxy",
+    ),
+    plain(
+        "MODE",
+        "default",
+        "`swarm`: replicas are found by the DNS name PEERS_DNS_NAME; `default`: only by PEERS",
+    ),
+    plain(
+        "SERVICE_NAME",
+        "proxy",
+        "the name of the proxy's own Docker service",
+    ),
+    plain(
+        "PEERS",
+        "",
+        "the replicas as a list (`host:port`, comma list) instead of DNS",
+    ),
+    plain(
+        "PEERS_DNS_NAME",
+        "",
+        "the DNS name whose addresses are the replicas; default `tasks.<SERVICE_NAME>` with MODE=swarm",
+    ),
+    secret(
+        "PEER_SECRET",
+        "what calls between replicas carry; absent: they carry API_TOKEN where that is set",
+    ),
+    plain(
+        "WAIT_TIMEOUT",
+        "10",
+        "seconds that `distribute=true` waits for all replicas",
+    ),
+    plain("IP", "0.0.0.0", "the address of the admin API"),
+    plain(
+        "PORT",
+        "8080",
+        "the port of the admin API, here and on every replica found by DNS",
+    ),
+    secret(
+        "API_TOKEN",
+        "the bearer token that callers of the admin API must carry; absent: the API is open",
+    ),
+    plain(
+        "DEFAULT_PORTS",
+        "80,443:ssl",
+        "the ports HAProxy binds; `:ssl` speaks TLS as soon as there is a certificate",
+    ),
+    plain("BIND_ADDRESS", "*", "the address HAProxy binds"),
+    plain("HAPROXY_BIN", "haproxy", "the HAProxy program"),
+    plain(
+        "CONFIGS_PATH",
+        "/cfg",
+        "the folder of HAProxy's configuration",
+    ),
+    plain(
+        "CFG_TEMPLATE_PATH",
+        "",
+        "a template of the whole configuration, instead of the built-in one",
+    ),
+    plain(
+        "RUN_PATH",
+        "/var/run/proxy",
+        "the folder of sockets; at most 80 bytes, since socket paths are short",
+    ),
+    plain(
+        "STATE_PATH",
+        "/var/lib/proxy",
+        "the folder of what outlives the process: the embedded store, the last good table, last known addresses",
+    ),
+    plain("SECRETS_PATH", "/run/secrets", "the folder of secret files"),
+    plain(
+        "DNS_SERVER",
+        "",
+        "the name servers of backends and replicas (`ip:port`, comma list); absent: the system's",
+    ),
+    plain(
+        "HOSTS_FILE",
+        "/etc/hosts",
+        "the hosts file that names are looked up in as well",
+    ),
+    plain(
+        "ACCESS_LOG",
+        "false",
+        "`true`: HAProxy writes a line per request to the standard output",
+    ),
+    plain(
+        "TIMEOUT_CLIENT",
+        "20",
+        "seconds HAProxy waits for a silent client",
+    ),
+    plain(
+        "TIMEOUT_CONNECT",
+        "5",
+        "seconds HAProxy waits for a connection to a service",
+    ),
+    plain(
+        "TIMEOUT_QUEUE",
+        "30",
+        "seconds a request waits for a free connection",
+    ),
+    plain(
+        "TIMEOUT_SERVER",
+        "20",
+        "seconds HAProxy waits for a silent service",
+    ),
+    plain(
+        "TIMEOUT_TUNNEL",
+        "3600",
+        "seconds a silent tunnel (WebSocket) lives",
+    ),
+    plain(
+        "TIMEOUT_HTTP_REQUEST",
+        "5",
+        "seconds a client has to send the head of a request",
+    ),
+    plain(
+        "TIMEOUT_HTTP_KEEP_ALIVE",
+        "15",
+        "seconds a connection waits for its next request",
+    ),
+    plain(
+        "LOG",
+        "info",
+        "which lines are logged (`error`, `warn`, `info`, `debug`, or directives per module)",
+    ),
+    plain(
+        "LOG_FORMAT",
+        "text",
+        "the form of log lines: `text` or `json`",
+    ),
+];

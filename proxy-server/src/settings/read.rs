@@ -1,0 +1,295 @@
+//! From texts to settings, collecting every error.
+
+use std::{fmt::Display, net::IpAddr, path::PathBuf, time::Duration};
+
+use proxy_core::{AclName, Port};
+use secrecy::SecretString;
+
+use super::{
+    AccessLog, ApiSettings, DEFINITIONS, Definition, Discovery, EntryPort, EntryTls,
+    HaproxySettings, HaproxyTimeouts, LogFormat, LogSettings, OnEmpty, PeerSettings, Sensitivity,
+    SettingError, Settings, SettingsErrors, SettingsSource, StoreSettings,
+};
+
+/// Reads settings by name and remembers what is wrong.
+struct Reader<'a> {
+    source: &'a dyn SettingsSource,
+    errors: Vec<SettingError>,
+}
+
+pub(super) fn settings(source: &dyn SettingsSource) -> Result<Settings, SettingsErrors> {
+    let mut reader = Reader {
+        source,
+        errors: Vec::new(),
+    };
+    let settings = reader.all();
+    match settings {
+        Some(settings) if reader.errors.is_empty() => Ok(settings),
+        _ => Err(SettingsErrors {
+            errors: reader.errors,
+        }),
+    }
+}
+
+impl Reader<'_> {
+    /// None where a setting that has no default of its own type is wrong; the errors say which.
+    fn all(&mut self) -> Option<Settings> {
+        // All parts are read before any is missed, so that every error is found.
+        let store = self.store();
+        let peers = self.peers();
+        let api = self.api();
+        let haproxy = self.haproxy();
+        let state_path = self.path("STATE_PATH");
+        let format = self.parse("LOG_FORMAT", |text| match text {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            _ => Err("it is neither text nor json"),
+        });
+        Some(Settings {
+            store,
+            peers: peers?,
+            api: api?,
+            haproxy: haproxy?,
+            state_path,
+            log: LogSettings {
+                filter: self.text("LOG").unwrap_or_default(),
+                format: format?,
+            },
+        })
+    }
+
+    fn store(&mut self) -> StoreSettings {
+        let consul = self.parse("CONSUL_ADDRESS", |text| {
+            let addresses = text
+                .split(',')
+                .map(str::trim)
+                .filter(|item| !item.is_empty());
+            let parsed: Result<Vec<_>, _> = addresses.map(str::parse).collect();
+            parsed.map_err(|problem: proxy_consul::AddressError| problem.to_string())
+        });
+        let client_files = match (
+            self.optional_path("CONSUL_CERT_FILE"),
+            self.optional_path("CONSUL_KEY_FILE"),
+        ) {
+            (Some(cert), Some(key)) => Some((cert, key)),
+            (None, None) => None,
+            (Some(_), None) => self.refuse(
+                "CONSUL_KEY_FILE",
+                "it is missing, and CONSUL_CERT_FILE needs it",
+            ),
+            (None, Some(_)) => self.refuse(
+                "CONSUL_CERT_FILE",
+                "it is missing, and CONSUL_KEY_FILE needs it",
+            ),
+        };
+        let on_empty = self.parse("ON_EMPTY_STORE", |text| match text {
+            "refill" => Ok(OnEmpty::Refill),
+            "hold" => Ok(OnEmpty::Hold),
+            _ => Err("it is neither refill nor hold"),
+        });
+        let instance_name = self.parse("PROXY_INSTANCE_NAME", str::parse::<AclName>);
+        StoreSettings {
+            consul: consul.filter(|addresses| !addresses.is_empty()),
+            instance_name: instance_name
+                .map(|name| name.to_string())
+                .unwrap_or_default(),
+            token: self.secret("CONSUL_TOKEN"),
+            datacenter: self.text("CONSUL_DATACENTER"),
+            ca_file: self.optional_path("CONSUL_CA_FILE"),
+            client_files,
+            on_empty: on_empty.unwrap_or(OnEmpty::Hold),
+        }
+    }
+
+    fn peers(&mut self) -> Option<PeerSettings> {
+        let swarm = self.parse("MODE", |text| match text {
+            "swarm" | "service" => Ok(true),
+            "default" => Ok(false),
+            _ => Err("it is neither swarm nor default"),
+        });
+        let service = self.parse("SERVICE_NAME", str::parse::<proxy_core::ServiceName>);
+        let name = self.parse("PEERS_DNS_NAME", |text| {
+            text.parse::<proxy_core::HostName>()
+                .map(|name| name.to_string())
+        });
+        let list = self.parse("PEERS", |text| {
+            let list = text
+                .parse()
+                .map_err(|problem: proxy_peers::StaticListError| crate::chain::chain(&problem))?;
+            Ok::<_, String>((list, text.to_owned()))
+        });
+        let wait_timeout = self.seconds("WAIT_TIMEOUT");
+        let discovery = match (list, name, swarm?, service?) {
+            (Some((list, text)), _, _, _) => Discovery::List(list, text),
+            (None, Some(name), _, _) => Discovery::Dns(name),
+            (None, None, true, service) => Discovery::Dns(format!("tasks.{service}")),
+            (None, None, false, _) => Discovery::None,
+        };
+        Some(PeerSettings {
+            discovery,
+            secret: self.secret("PEER_SECRET"),
+            wait_timeout: wait_timeout?,
+        })
+    }
+
+    fn api(&mut self) -> Option<ApiSettings> {
+        let ip = self.parse("IP", str::parse::<IpAddr>);
+        let port = self.parse("PORT", str::parse::<Port>);
+        let token = self.secret("API_TOKEN");
+        Some(ApiSettings {
+            ip: ip?,
+            port: port?,
+            token,
+        })
+    }
+
+    fn haproxy(&mut self) -> Option<HaproxySettings> {
+        let bind_address = self.parse("BIND_ADDRESS", |text| match text {
+            "*" => Ok(None),
+            other => other
+                .parse::<IpAddr>()
+                .map(Some)
+                .map_err(|_| "it is neither * nor an IP address"),
+        });
+        let ports = self.parse("DEFAULT_PORTS", |text| {
+            text.split(',')
+                .map(str::trim)
+                .filter(|item| !item.is_empty())
+                .map(entry_port)
+                .collect::<Result<Vec<_>, _>>()
+        });
+        let dns_servers = self.parse("DNS_SERVER", |text| {
+            text.split(',')
+                .map(|item| name_server(item.trim()))
+                .collect::<Result<Vec<_>, _>>()
+        });
+        let access_log = self.parse("ACCESS_LOG", |text| match text {
+            "true" | "1" => Ok(AccessLog::Stdout),
+            "false" | "0" => Ok(AccessLog::Off),
+            _ => Err("it is neither true nor false"),
+        });
+        let run_path = self.parse("RUN_PATH", |text| match text.len() {
+            // HAProxy's socket paths are at most 97 bytes, and the names in the folder need some.
+            0..=80 => Ok(PathBuf::from(text)),
+            n => Err(format!("it is {n} bytes long; at most 80 are allowed")),
+        });
+        let timeouts = self.timeouts();
+        Some(HaproxySettings {
+            binary: self.path("HAPROXY_BIN"),
+            configs_path: self.path("CONFIGS_PATH"),
+            run_path: run_path?,
+            bind_address: bind_address?,
+            ports: ports?,
+            dns_servers: dns_servers.unwrap_or_default(),
+            hosts_file: self.path("HOSTS_FILE"),
+            template: self.optional_path("CFG_TEMPLATE_PATH"),
+            access_log: access_log?,
+            timeouts: timeouts?,
+        })
+    }
+
+    fn timeouts(&mut self) -> Option<HaproxyTimeouts> {
+        let [
+            client,
+            connect,
+            queue,
+            server,
+            tunnel,
+            http_request,
+            http_keep_alive,
+        ] = [
+            "TIMEOUT_CLIENT",
+            "TIMEOUT_CONNECT",
+            "TIMEOUT_QUEUE",
+            "TIMEOUT_SERVER",
+            "TIMEOUT_TUNNEL",
+            "TIMEOUT_HTTP_REQUEST",
+            "TIMEOUT_HTTP_KEEP_ALIVE",
+        ]
+        .map(|name| self.seconds(name));
+        Some(HaproxyTimeouts {
+            client: client?,
+            connect: connect?,
+            queue: queue?,
+            server: server?,
+            tunnel: tunnel?,
+            http_request: http_request?,
+            http_keep_alive: http_keep_alive?,
+        })
+    }
+
+    /// The value of a setting or its default; none where both are empty.
+    fn text(&self, name: &'static str) -> Option<String> {
+        let default = || Some(definition(name)?.default.to_owned());
+        let value = self.source.get(name).or_else(default)?;
+        let value = value.trim();
+        (!value.is_empty()).then(|| value.to_owned())
+    }
+
+    fn secret(&self, name: &'static str) -> Option<SecretString> {
+        self.text(name).map(SecretString::from)
+    }
+
+    fn path(&self, name: &'static str) -> PathBuf {
+        self.text(name).unwrap_or_default().into()
+    }
+
+    fn optional_path(&self, name: &'static str) -> Option<PathBuf> {
+        self.text(name).map(PathBuf::from)
+    }
+
+    fn parse<T, E: Display>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let text = self.text(name)?;
+        parse(&text)
+            .map_err(|problem| self.refuse::<T>(name, &problem.to_string()))
+            .ok()
+    }
+
+    fn seconds(&mut self, name: &'static str) -> Option<Duration> {
+        self.parse(name, |text| match text.parse::<u32>() {
+            Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds.into())),
+            _ => Err("it is not a whole number of seconds, at least 1"),
+        })
+    }
+
+    fn refuse<T>(&mut self, name: &'static str, problem: &str) -> Option<T> {
+        let shown = definition(name).is_some_and(|d| d.sensitivity == Sensitivity::Plain);
+        let value = self.text(name).filter(|_| shown).unwrap_or_default();
+        self.errors.push(SettingError {
+            name,
+            value,
+            problem: problem.to_owned(),
+        });
+        None
+    }
+}
+
+fn definition(name: &str) -> Option<&'static Definition> {
+    DEFINITIONS
+        .iter()
+        .find(|definition| definition.name == name)
+}
+
+/// `80`, or `443:ssl`.
+fn entry_port(text: &str) -> Result<EntryPort, String> {
+    let (port, tls) = match text.split_once(':') {
+        None => (text, EntryTls::Plain),
+        Some((port, "ssl")) => (port, EntryTls::WhenCertificate),
+        Some((_, other)) => return Err(format!("{other:?} behind a port is not known; :ssl is")),
+    };
+    let port = port
+        .parse()
+        .map_err(|problem| format!("{port:?}: {problem}"))?;
+    Ok(EntryPort { port, tls })
+}
+
+/// `10.0.0.2:53`, or `10.0.0.2` for the usual port.
+fn name_server(text: &str) -> Result<std::net::SocketAddr, String> {
+    let bare = text.parse::<IpAddr>().map(|ip| (ip, 53).into());
+    bare.or_else(|_| text.parse())
+        .map_err(|_| format!("{text:?} is neither ip:port nor an IP address"))
+}

@@ -1,0 +1,84 @@
+use super::*;
+
+fn read(pairs: &[(&str, &str)]) -> Result<Settings, SettingsErrors> {
+    Settings::read(&MapSource::new(pairs.iter().copied()))
+}
+
+#[test]
+fn the_defaults_are_usable() {
+    let settings = read(&[]).unwrap();
+    assert!(settings.store.consul.is_none());
+    assert!(matches!(settings.peers.discovery, Discovery::None));
+    let ports: Vec<_> = settings
+        .haproxy
+        .ports
+        .iter()
+        .map(|p| (p.port.get(), p.tls))
+        .collect();
+    assert_eq!(
+        ports,
+        [(80, EntryTls::Plain), (443, EntryTls::WhenCertificate)]
+    );
+}
+
+#[test]
+fn the_environment_of_the_story_is_understood() {
+    let settings = read(&[
+        ("MODE", "swarm"),
+        (
+            "CONSUL_ADDRESS",
+            "10.0.0.1:8500 \n ,10.0.0.2:8500,10.0.0.3:8500",
+        ),
+    ])
+    .unwrap();
+    assert_eq!(settings.store.consul.unwrap().len(), 3);
+    assert!(matches!(settings.peers.discovery, Discovery::Dns(name) if name == "tasks.proxy"));
+}
+
+#[test]
+fn every_error_is_reported_at_once_and_no_secret_is_shown() {
+    let errors = read(&[
+        ("PORT", "eighty"),
+        ("MODE", "cluster"),
+        ("DEFAULT_PORTS", "80,443:tls"),
+        ("CONSUL_TOKEN", "hush"),
+        ("TIMEOUT_CLIENT", "0"),
+        ("CONSUL_CERT_FILE", "/c.pem"),
+    ])
+    .unwrap_err();
+    let names: Vec<_> = errors.errors.iter().map(|error| error.name).collect();
+    assert_eq!(
+        names,
+        [
+            "CONSUL_KEY_FILE",
+            "MODE",
+            "PORT",
+            "DEFAULT_PORTS",
+            "TIMEOUT_CLIENT"
+        ]
+    );
+    assert!(!format!("{errors}{:?}", read(&[("API_TOKEN", "hush")])).contains("hush"));
+}
+
+#[test]
+fn the_first_source_wins() {
+    let flags = MapSource::new([("PORT", "1")]);
+    let env = MapSource::new([("PORT", "2"), ("IP", "127.0.0.1")]);
+    let layered = Layered::new(vec![Box::new(flags), Box::new(env)]);
+    let settings = Settings::read(&layered).unwrap();
+    assert_eq!(settings.api.port.get(), 1);
+    assert_eq!(settings.api.ip, IpAddr::from([127, 0, 0, 1]));
+}
+
+#[test]
+fn a_secret_file_ends_where_its_line_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("dfp_api_token"), "hush\n").unwrap();
+    let secrets = SecretFiles::new(folder.path().to_owned());
+    assert_eq!(secrets.get("API_TOKEN").as_deref(), Some("hush"));
+}
+
+#[test]
+fn an_instance_is_told_apart_from_its_past() {
+    assert_ne!(instance_id([1; 4]), instance_id([2; 4]));
+}

@@ -1,0 +1,8 @@
+//! Stores of the server's own: the embedded one, and the journal it shares with the keeper of the
+//! last good table.
+
+mod embedded;
+mod journal;
+
+pub use embedded::{EmbeddedStore, OpenError};
+pub(crate) use journal::{Journal, JournalError};

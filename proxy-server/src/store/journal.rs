@@ -1,0 +1,239 @@
+//! A table on disk that survives the end of the process at any instant.
+//!
+//! Two files: `<name>.base` holds a whole table, replaced by one rename; `<name>.log` holds a commit
+//! per line on top of it, appended and synced. A change costs its own size; the base is written
+//! anew when the log has outgrown the table. What a crash may leave is a torn last line, which was
+//! never acknowledged and is dropped, or a log that the base already holds, which is skipped.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, BufRead, BufReader, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use proxy_core::{CommitRecord, Document, Revision, StoredTable};
+use serde::{Deserialize, Serialize};
+
+/// The version of the files.
+const FORMAT: u32 = 1;
+/// The log is folded into the base once it holds more commits than this and than the table holds
+/// services: rare enough to cost nothing, often enough to keep the start short.
+const MIN_LOG_LINES: usize = 1_000;
+
+/// A table on disk.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    base_path: PathBuf,
+    log: File,
+    log_path: PathBuf,
+    lines: usize,
+    /// The length of the log up to its last whole line.
+    length: u64,
+}
+
+/// What went wrong with a journal.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JournalError {
+    #[error("{path}: cannot {doing}")]
+    Io {
+        path: PathBuf,
+        doing: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{path}: written by a newer release (format {format}); update this replica")]
+    Newer { path: PathBuf, format: u32 },
+    #[error(
+        "{path}: it is not a table: {problem}; restore it from a backup, or move it away to start without it"
+    )]
+    Corrupt { path: PathBuf, problem: String },
+    #[error("a commit could not be written down: {problem}")]
+    Encode { problem: String },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Base {
+    format: u32,
+    revision: Option<Revision>,
+    documents: Vec<Arc<Document>>,
+}
+
+/// Only the format, to tell a newer file from a broken one.
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
+
+// === impl Journal ===
+
+impl Journal {
+    /// Opens or creates the journal `<folder>/<name>.*` and reads what it holds.
+    pub(crate) fn open(
+        folder: &Path,
+        name: &str,
+    ) -> Result<(Self, Option<Revision>, StoredTable), JournalError> {
+        let base_path = folder.join(format!("{name}.base"));
+        let log_path = folder.join(format!("{name}.log"));
+        fs::create_dir_all(folder).map_err(io_error(folder, "create the folder"))?;
+        let (mut revision, mut stored) = read_base(&base_path)?;
+        let mut log = OpenOptions::new()
+            .create(true)
+            .read(true)
+            .append(true)
+            .open(&log_path)
+            .map_err(io_error(&log_path, "open"))?;
+        let (records, length) = read_log(&mut log, &log_path)?;
+        let lines = records.len();
+        for record in records {
+            let old = revision.is_some_and(|held| held.reaches(&record.revision));
+            if !old {
+                stored.apply(&record);
+                revision = Some(record.revision);
+            }
+        }
+        let mut journal = Self {
+            base_path,
+            log,
+            log_path,
+            lines,
+            length,
+        };
+        journal.cut_torn_line()?;
+        Ok((journal, revision, stored))
+    }
+
+    /// Appends a commit; once this returns it is on disk. After an error it is not in the journal.
+    pub(crate) fn append(&mut self, record: &CommitRecord) -> Result<(), JournalError> {
+        let mut line = serde_json::to_vec(record).map_err(|problem| JournalError::Encode {
+            problem: problem.to_string(),
+        })?;
+        line.push(b'\n');
+        let written = self
+            .log
+            .write_all(&line)
+            .and_then(|()| self.log.sync_data());
+        if let Err(source) = written {
+            // What was half written must not stand in front of the next commit.
+            self.cut_torn_line()?;
+            return Err(io_error(&self.log_path, "append")(source));
+        }
+        self.length += u64::try_from(line.len()).unwrap_or(u64::MAX);
+        self.lines += 1;
+        Ok(())
+    }
+
+    /// Whether the log has outgrown the table.
+    pub(crate) fn wants_rewrite(&self, services: usize) -> bool {
+        self.lines > MIN_LOG_LINES.max(services)
+    }
+
+    /// Replaces everything by this table, in one step.
+    pub(crate) fn rewrite(
+        &mut self,
+        revision: Option<Revision>,
+        stored: &StoredTable,
+    ) -> Result<(), JournalError> {
+        let base = Base {
+            format: FORMAT,
+            revision,
+            documents: stored.documents().cloned().collect(),
+        };
+        let text = serde_json::to_vec(&base).map_err(|problem| JournalError::Encode {
+            problem: problem.to_string(),
+        })?;
+        replace_file(&self.base_path, &text)?;
+        // A crash here leaves a log that the base holds already.
+        self.log
+            .set_len(0)
+            .map_err(io_error(&self.log_path, "empty"))?;
+        self.log
+            .sync_data()
+            .map_err(io_error(&self.log_path, "sync"))?;
+        (self.lines, self.length) = (0, 0);
+        Ok(())
+    }
+
+    fn cut_torn_line(&mut self) -> Result<(), JournalError> {
+        self.log
+            .set_len(self.length)
+            .and_then(|()| self.log.sync_data())
+            .map_err(io_error(&self.log_path, "cut a torn line off"))
+    }
+}
+
+/// Writes a file so that a reader finds the old text or the new one, and never a part: a temporary
+/// file beside it, synced, renamed over it, and the folder synced.
+pub(crate) fn replace_file(path: &Path, text: &[u8]) -> Result<(), JournalError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let write = || -> io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(text)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        File::open(folder)?.sync_all()
+    };
+    write().map_err(io_error(path, "replace"))
+}
+
+fn read_base(path: &Path) -> Result<(Option<Revision>, StoredTable), JournalError> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok((None, StoredTable::default()));
+        }
+        Err(error) => return Err(io_error(path, "read")(error)),
+    };
+    let corrupt = |problem: serde_json::Error| JournalError::Corrupt {
+        path: path.to_owned(),
+        problem: problem.to_string(),
+    };
+    let Format { format } = serde_json::from_slice(&text).map_err(corrupt)?;
+    if format > FORMAT {
+        let path = path.to_owned();
+        return Err(JournalError::Newer { path, format });
+    }
+    let base: Base = serde_json::from_slice(&text).map_err(corrupt)?;
+    Ok((base.revision, StoredTable::from_documents(base.documents)))
+}
+
+/// The commits of a log and the length of what is whole. A torn last line is left out; a broken
+/// line in front of others is corruption, which must not pass as a shorter history.
+fn read_log(log: &mut File, path: &Path) -> Result<(Vec<CommitRecord>, u64), JournalError> {
+    log.seek(SeekFrom::Start(0))
+        .map_err(io_error(path, "read"))?;
+    let mut reader = BufReader::new(&*log);
+    let (mut records, mut length) = (Vec::new(), 0_u64);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = reader
+            .read_until(b'\n', &mut line)
+            .map_err(io_error(path, "read"))?;
+        if line.last() != Some(&b'\n') {
+            return Ok((records, length));
+        }
+        match serde_json::from_slice(&line) {
+            Ok(record) => records.push(record),
+            Err(problem) => {
+                return Err(JournalError::Corrupt {
+                    path: path.to_owned(),
+                    problem: format!("line {}: {problem}", records.len() + 1),
+                });
+            }
+        }
+        length += u64::try_from(read).unwrap_or(u64::MAX);
+    }
+}
+
+fn io_error(path: &Path, doing: &'static str) -> impl Fn(io::Error) -> JournalError {
+    let path = path.to_owned();
+    move |source| JournalError::Io {
+        path: path.clone(),
+        doing,
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests;
