@@ -13,6 +13,8 @@ mod file;
 mod lock;
 #[cfg(feature = "run")]
 mod master;
+#[cfg(feature = "names")]
+mod names;
 #[cfg(feature = "run")]
 mod process;
 #[cfg(feature = "run")]
@@ -38,6 +40,11 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use file::{Active, ConfigDir, ConfigDirError, DEFAULT_KEPT_GENERATIONS, Staged};
 #[cfg(feature = "run")]
 pub use lock::LockError;
+#[cfg(feature = "names")]
+pub use names::{
+    DEFAULT_HOSTS_FILE, DEFAULT_PARALLEL_NAMES, DEFAULT_RESOLV_CONF, DEFAULT_RESOLVE_DEADLINE,
+    NameResolver, NamesError,
+};
 #[cfg(feature = "run")]
 pub use process::{
     DEFAULT_RELOAD_DEADLINE, DEFAULT_RESTART_DELAY, DEFAULT_RESTART_DELAY_LIMIT,
