@@ -15,62 +15,62 @@ use proxy_haproxy::{
 use testkit::haproxy::{HaproxySandbox, HttpAnswer, ReservedPort, get};
 
 /// A sandbox with one port to bind.
-pub struct Bench {
-    pub sandbox: HaproxySandbox,
-    pub port: ReservedPort,
+pub(crate) struct Bench {
+    pub(crate) sandbox: HaproxySandbox,
+    pub(crate) port: ReservedPort,
 }
 
-pub fn service(query: &str) -> Arc<Service> {
+pub(crate) fn service(query: &str) -> Arc<Service> {
     let params = Params::from_query(query).unwrap();
     parse_reconfigure(&params).unwrap().value.service
 }
 
-pub fn table<Q: AsRef<str>>(queries: &[Q]) -> RouteTable {
+pub(crate) fn table<Q: AsRef<str>>(queries: &[Q]) -> RouteTable {
     queries.iter().map(|query| service(query.as_ref())).collect()
 }
 
 /// A service at an address of this machine.
-pub fn at(name: &str, path: &str, address: SocketAddr) -> String {
+pub(crate) fn at(name: &str, path: &str, address: SocketAddr) -> String {
     let (ip, port) = (address.ip(), address.port());
     format!("serviceName={name}&servicePath={path}&port={port}&outboundHostname={ip}")
 }
 
 impl Bench {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             sandbox: HaproxySandbox::new().unwrap(),
             port: ReservedPort::new().unwrap(),
         }
     }
 
-    pub fn run(&self) -> RunPath {
+    pub(crate) fn run(&self) -> RunPath {
         RunPath::new(self.sandbox.run_path()).unwrap()
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.port.address()
     }
 
-    pub fn render_settings(&self) -> RenderSettings {
+    pub(crate) fn render_settings(&self) -> RenderSettings {
         let address = BindAddress::Ip(self.address().ip());
         let port = self.port.get().to_string().parse().unwrap();
         RenderSettings::new(self.run()).with_binds(vec![Bind::plain(address, port)])
     }
 
-    pub fn render<Q: AsRef<str>>(&self, queries: &[Q]) -> RenderedConfig {
+    pub(crate) fn render<Q: AsRef<str>>(&self, queries: &[Q]) -> RenderedConfig {
         render(&table(queries), &self.render_settings(), &AddressBook::new()).unwrap()
     }
 
-    pub fn dir(&self) -> ConfigDir {
+    pub(crate) fn dir(&self) -> ConfigDir {
         ConfigDir::open(self.sandbox.configs_path()).unwrap()
     }
 
-    pub fn process_settings(&self, dir: &ConfigDir) -> ProcessSettings {
+    pub(crate) fn process_settings(&self, dir: &ConfigDir) -> ProcessSettings {
         ProcessSettings::new(self.sandbox.binary(), dir.main_path(), self.run())
     }
 
     /// A HAProxy that serves these services.
-    pub async fn serve<Q: AsRef<str>>(&self, queries: &[Q]) -> (Arc<Haproxy>, Applier<Arc<Haproxy>>) {
+    pub(crate) async fn serve<Q: AsRef<str>>(&self, queries: &[Q]) -> (Arc<Haproxy>, Applier<Arc<Haproxy>>) {
         let config = self.render(queries);
         let mut dir = self.dir();
         let staged = dir.stage(&config).unwrap();
@@ -81,13 +81,13 @@ impl Bench {
         (haproxy, applier)
     }
 
-    pub async fn get(&self, path: &str) -> HttpAnswer {
+    pub(crate) async fn get(&self, path: &str) -> HttpAnswer {
         get(self.address(), "acme.com", path).await.unwrap()
     }
 }
 
 /// Waits until a condition gives something, for as long as anything here may take.
-pub async fn eventually<T, F>(what: &str, mut condition: F) -> T
+pub(crate) async fn eventually<T, F>(what: &str, mut condition: F) -> T
 where
     F: AsyncFnMut() -> Result<T, String>,
 {
@@ -104,7 +104,7 @@ where
 }
 
 /// Waits for a state, and gives the master and its workers.
-pub async fn running(haproxy: &Haproxy, unlike: Option<u32>) -> (u32, Vec<u32>) {
+pub(crate) async fn running(haproxy: &Haproxy, unlike: Option<u32>) -> (u32, Vec<u32>) {
     let mut state = haproxy.state();
     let wanted = state.wait_for(|state| match state {
         HaproxyState::Running { master_pid, .. } => Some(*master_pid) != unlike,
@@ -120,7 +120,7 @@ pub async fn running(haproxy: &Haproxy, unlike: Option<u32>) -> (u32, Vec<u32>) 
     }
 }
 
-pub fn equal<T: PartialEq + Debug>(found: T, wanted: T) -> Result<(), String> {
+pub(crate) fn equal<T: PartialEq + Debug>(found: T, wanted: T) -> Result<(), String> {
     if found == wanted {
         Ok(())
     } else {

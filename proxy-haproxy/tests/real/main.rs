@@ -1,5 +1,13 @@
 //! What only a real HAProxy can say. Without one these tests fail.
 
-mod bench;
-mod supervisor;
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that meets what it did not expect ends there"
+)]
 
+mod bench;
+mod names;
+mod supervisor;

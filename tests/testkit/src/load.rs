@@ -23,6 +23,7 @@ const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Whether a connection carries one request or many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Connections {
     /// Kept open from request to request, as long as the server keeps it open.
     KeptAlive,
