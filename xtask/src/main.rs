@@ -6,9 +6,14 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::suite::Extent;
+use crate::up::{Shape, Stay};
 use crate::workspace::Workspace;
 
+mod suite;
+mod tidy;
 mod tools;
+mod up;
 mod workspace;
 
 /// The tasks of this workspace.
@@ -21,13 +26,34 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// Run the proxy on this machine with a demo service, until Ctrl-C.
+    Up {
+        /// Proxies, each on a loopback address of its own.
+        #[arg(long, default_value_t = 1)]
+        replicas: u8,
+        /// Real Consul servers; with none each proxy keeps its own store.
+        #[arg(long, default_value_t = 0)]
+        consul: u8,
+        /// Try the two lines, check the answers and end.
+        #[arg(long)]
+        once: bool,
+    },
+    /// Run every check and test there is.
+    Test {
+        /// Only format, lints and unit tests.
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Check the rules of the house.
+    Tidy,
     /// Find HAProxy and a real Consul, or install them, and say where they are.
     Tools,
 }
 
-fn main() -> ExitCode {
-    match run(Cli::parse().task) {
-        Ok(()) => ExitCode::SUCCESS,
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Cli::parse().task).await {
+        Ok(code) => code,
         Err(error) => {
             // The chain, and no back trace: what went wrong is said in words.
             eprintln!("xtask: {error:#}");
@@ -37,14 +63,34 @@ fn main() -> ExitCode {
 }
 
 #[expect(clippy::print_stdout, reason = "what a task finds is its output")]
-fn run(task: Task) -> Result<()> {
+async fn run(task: Task) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
     match task {
+        Task::Up {
+            replicas,
+            consul,
+            once,
+        } => {
+            let stay = if once {
+                Stay::Once
+            } else {
+                Stay::UntilInterrupted
+            };
+            up::up(&workspace, &Shape::new(replicas, consul), stay).await?;
+        }
+        Task::Test { quick } => {
+            let extent = if quick { Extent::Quick } else { Extent::Full };
+            return suite::test(&workspace, extent).await;
+        }
+        Task::Tidy => {
+            tidy::tidy(&workspace)?;
+            println!("tidy");
+        }
         Task::Tools => {
             let tools = tools::Tools::get(&workspace)?;
             println!("haproxy: {}", tools.haproxy);
             println!("consul:  {}", tools.consul);
-            Ok(())
         }
     }
+    Ok(ExitCode::SUCCESS)
 }

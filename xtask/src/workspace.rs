@@ -1,8 +1,14 @@
-//! Where things lie: the workspace's root and the folders the tasks write to.
+//! Where things lie, and what cargo knows of the workspace.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+/// The libraries that are published, in the order in which they depend on each other.
+pub(crate) const LIBRARIES: [&str; 4] =
+    ["proxy-core", "proxy-consul", "proxy-haproxy", "proxy-peers"];
 
 /// The workspace, as every task sees it.
 #[derive(Debug, Clone)]
@@ -31,5 +37,58 @@ impl Workspace {
     /// `CARGO_TARGET_DIR`, since the tests look for a Consul below it.
     pub(crate) fn tools(&self) -> PathBuf {
         self.root.join("target").join("tools")
+    }
+
+    /// The cargo that runs us.
+    pub(crate) fn cargo(&self) -> Command {
+        let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut command = Command::new(program);
+        command.current_dir(&self.root).stdin(Stdio::null());
+        // Set for us by `cargo run`; to our children it would be a lie.
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+                command.env_remove(&name);
+            }
+        }
+        command
+    }
+
+    /// What `cargo metadata` says, with the dependencies of dependencies.
+    pub(crate) fn metadata(&self) -> Result<Value> {
+        let output = self
+            .cargo()
+            .args(["metadata", "--format-version=1", "--all-features"])
+            .stderr(Stdio::inherit())
+            .output()
+            .context("cannot run cargo metadata")?;
+        if !output.status.success() {
+            bail!("cargo metadata ended with {}", output.status);
+        }
+        serde_json::from_slice(&output.stdout).context("cargo metadata answered no JSON")
+    }
+
+    /// Builds a package's program and says where it is.
+    pub(crate) fn build(&self, package: &str) -> Result<PathBuf> {
+        let output = self
+            .cargo()
+            .args([
+                "build",
+                "--message-format=json-render-diagnostics",
+                "-p",
+                package,
+            ])
+            .stderr(Stdio::inherit())
+            .output()
+            .context("cannot run cargo build")?;
+        if !output.status.success() {
+            bail!("cargo build -p {package} ended with {}", output.status);
+        }
+        String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter_map(|message| Some(PathBuf::from(message.get("executable")?.as_str()?)))
+            .next_back()
+            .with_context(|| format!("cargo build -p {package} made no program"))
     }
 }

@@ -1,0 +1,186 @@
+//! `cargo xtask test`: every check that there is, each timed against its budget, and
+//! one verdict. What is missing is installed or fails; nothing is skipped in silence.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::tidy;
+use crate::tools::Tools;
+use crate::up;
+use crate::workspace::Workspace;
+
+mod child;
+mod parts;
+
+use self::child::{Ended, run};
+use self::parts::{Part, Work, full, quick};
+
+/// How much of the suite to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// Format, lints and unit tests.
+    Quick,
+    /// Everything.
+    Full,
+}
+
+/// How a part ended.
+#[derive(Debug)]
+struct Row {
+    name: &'static str,
+    budget: Duration,
+    took: Duration,
+    problem: Option<String>,
+}
+
+/// Runs the suite to its end, whatever fails on the way, and prints the table.
+pub(crate) async fn test(workspace: &Workspace, extent: Extent) -> Result<ExitCode> {
+    let parts = match extent {
+        Extent::Quick => quick(),
+        Extent::Full => full(workspace)?,
+    };
+    let mut rows = Vec::new();
+    let mut tools = None;
+    for part in parts {
+        banner(part.name);
+        let start = Instant::now();
+        let problem = play(workspace, &part, &mut tools).await;
+        rows.push(Row {
+            name: part.name,
+            budget: part.budget,
+            took: start.elapsed(),
+            problem: problem.err().map(|error| format!("{error:#}")),
+        });
+        if let Some(Row {
+            problem: Some(problem),
+            ..
+        }) = rows.last()
+        {
+            eprintln!("xtask: {}: {problem}", part.name);
+        }
+    }
+    report(&rows);
+    // Not an error: the last line of the output is the table's.
+    Ok(match rows.iter().any(|row| row.problem.is_some()) {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
+    })
+}
+
+async fn play(workspace: &Workspace, part: &Part, tools: &mut Option<Tools>) -> Result<()> {
+    match &part.work {
+        Work::Tools => {
+            let found = Tools::get(workspace)?;
+            eprintln!("haproxy: {}\nconsul:  {}", found.haproxy, found.consul);
+            *tools = Some(found);
+            Ok(())
+        }
+        Work::Tidy => tidy::tidy(workspace),
+        Work::Up(shapes) => {
+            for shape in shapes {
+                eprintln!("$ cargo xtask up --once {shape}");
+                up::up(workspace, shape, up::Stay::Once).await?;
+            }
+            Ok(())
+        }
+        Work::Commands(commands) => {
+            let mut problems = Vec::new();
+            for line in commands {
+                let mut command = workspace.cargo();
+                command.args(&line.arguments);
+                command.envs(line.environment.iter().copied());
+                if let Some(tools) = tools {
+                    command.env("HAPROXY_BIN", &tools.haproxy.path);
+                    command.env("CONSUL_BIN", &tools.consul.path);
+                }
+                eprintln!("$ {line}");
+                match run(command, part.limit).await? {
+                    Ended::Well => {}
+                    Ended::Badly(status) => problems.push(format!("`{line}` ended with {status}")),
+                    Ended::OutOfTime => problems.push(format!(
+                        "`{line}` was ended after {} s",
+                        part.limit.as_secs()
+                    )),
+                    Ended::Interrupted => bail!("interrupted"),
+                }
+            }
+            if problems.is_empty() {
+                return Ok(());
+            }
+            bail!("{}", problems.join("; "))
+        }
+    }
+}
+
+fn banner(name: &str) {
+    eprintln!("\n==== {name} ====");
+}
+
+/// The table, and as the last line the count that scripts read.
+#[expect(clippy::print_stdout, reason = "the verdict is the task's output")]
+fn report(rows: &[Row]) {
+    println!("\n{}", table(rows));
+}
+
+fn table(rows: &[Row]) -> String {
+    let width = rows
+        .iter()
+        .map(|row| row.name.len())
+        .max()
+        .unwrap_or_default();
+    let mut out = String::new();
+    for row in rows {
+        let verdict = match &row.problem {
+            None if row.took > row.budget => "passed, over budget",
+            None => "passed",
+            Some(_) => "FAILED",
+        };
+        let _ = writeln!(
+            out,
+            "{:<width$}  {:>6.1} s of {:>4} s  {verdict}",
+            row.name,
+            row.took.as_secs_f64(),
+            row.budget.as_secs(),
+        );
+    }
+    for row in rows {
+        if let Some(problem) = &row.problem {
+            let _ = writeln!(out, "\n{}: {problem}", row.name);
+        }
+    }
+    let failed = rows.iter().filter(|row| row.problem.is_some()).count();
+    let _ = write!(out, "\n{} passed, {failed} failed", rows.len() - failed);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(name: &'static str, seconds: u64, problem: Option<&str>) -> Row {
+        Row {
+            name,
+            budget: Duration::from_secs(10),
+            took: Duration::from_secs(seconds),
+            problem: problem.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn the_last_line_counts_the_parts() {
+        let text = table(&[
+            row("fmt", 1, None),
+            row("clippy", 11, None),
+            row("tests", 2, Some("no")),
+        ]);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], "fmt        1.0 s of   10 s  passed");
+        assert_eq!(lines[1], "clippy    11.0 s of   10 s  passed, over budget");
+        assert_eq!(lines[2], "tests      2.0 s of   10 s  FAILED");
+        assert_eq!(*lines.last().unwrap(), "2 passed, 1 failed");
+        assert!(text.contains("tests: no"));
+    }
+}

@@ -1,0 +1,213 @@
+//! What the suite consists of: the commands of each part, its budget and its limit.
+
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::up::Shape;
+use crate::workspace::{LIBRARIES, Workspace};
+
+/// What a part may take at most before it is ended: a hung test must not hold a
+/// machine for ever, and a cold build on two cores must fit.
+const LIMIT: Duration = Duration::from_secs(45 * 60);
+
+/// One part of the suite.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) name: &'static str,
+    /// What it should take on two cores with warm builds. More is reported and fails nothing.
+    pub(super) budget: Duration,
+    pub(super) limit: Duration,
+    pub(super) work: Work,
+}
+
+/// What a part does.
+#[derive(Debug)]
+pub(super) enum Work {
+    Tools,
+    Tidy,
+    Commands(Vec<Line>),
+    /// The main job in these shapes, tried once each.
+    Up(Vec<Shape>),
+}
+
+/// One call of cargo.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) arguments: Vec<String>,
+    pub(super) environment: Vec<(&'static str, &'static str)>,
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, value) in &self.environment {
+            write!(f, "{name}='{value}' ")?;
+        }
+        write!(f, "cargo {}", self.arguments.join(" "))
+    }
+}
+
+fn line(text: &str) -> Line {
+    Line {
+        arguments: text.split_whitespace().map(str::to_owned).collect(),
+        environment: Vec::new(),
+    }
+}
+
+fn part(name: &'static str, budget_seconds: u64, commands: Vec<Line>) -> Part {
+    Part {
+        name,
+        budget: Duration::from_secs(budget_seconds),
+        limit: LIMIT,
+        work: Work::Commands(commands),
+    }
+}
+
+fn fmt_check() -> Part {
+    part("fmt", 10, vec![line("fmt --all --check")])
+}
+
+fn clippy() -> Part {
+    let text = "clippy --workspace --all-targets --all-features -- -D warnings";
+    part("clippy", 120, vec![line(text)])
+}
+
+/// What is worth running between two edits.
+pub(super) fn quick() -> Vec<Part> {
+    let unit = "test --workspace --all-features --lib --bins --no-fail-fast";
+    vec![
+        fmt_check(),
+        clippy(),
+        part("unit tests", 120, vec![line(unit)]),
+    ]
+}
+
+/// Everything.
+pub(super) fn full(workspace: &Workspace) -> Result<Vec<Part>> {
+    let mut docs = line("doc --workspace --no-deps --all-features");
+    docs.environment.push(("RUSTDOCFLAGS", "-D warnings"));
+    let tests = "test --workspace --all-features --lib --bins --tests --no-fail-fast";
+    let features = feature_sets(&workspace.metadata()?)?;
+    Ok(vec![
+        Part {
+            name: "tools",
+            budget: Duration::from_secs(60),
+            limit: LIMIT,
+            work: Work::Tools,
+        },
+        fmt_check(),
+        Part {
+            name: "tidy",
+            budget: Duration::from_secs(10),
+            limit: LIMIT,
+            work: Work::Tidy,
+        },
+        clippy(),
+        part("docs", 60, vec![docs]),
+        part("tests", 600, vec![line(tests)]),
+        part(
+            "doc tests",
+            120,
+            vec![line("test --workspace --all-features --doc")],
+        ),
+        part(
+            "examples",
+            60,
+            vec![line("build --workspace --examples --all-features")],
+        ),
+        part("feature sets", 180, features),
+        part("package", 300, vec![package()]),
+        Part {
+            name: "up",
+            budget: Duration::from_secs(90),
+            limit: LIMIT,
+            work: Work::Up(vec![Shape::new(1, 0), Shape::new(3, 3)]),
+        },
+    ])
+}
+
+/// The libraries as the registry would get them, built from what is packed.
+fn package() -> Line {
+    let packages: Vec<_> = LIBRARIES.iter().map(|name| format!("-p {name}")).collect();
+    line(&format!("package --allow-dirty {}", packages.join(" ")))
+}
+
+/// Each library without features, with each feature alone, and with all: alone, so
+/// that no other member's wishes are mixed in.
+fn feature_sets(metadata: &Value) -> Result<Vec<Line>> {
+    let mut lines = Vec::new();
+    for library in LIBRARIES {
+        let package = metadata["packages"]
+            .as_array()
+            .and_then(|packages| {
+                packages
+                    .iter()
+                    .find(|package| package["name"] == library && package["source"] == Value::Null)
+            })
+            .with_context(|| format!("cargo metadata does not know {library}"))?;
+        let check = |features: &str| {
+            line(&format!(
+                "clippy -p {library} --lib --no-default-features {features} -- -D warnings"
+            ))
+        };
+        lines.push(check(""));
+        let features = package["features"].as_object();
+        for feature in features.into_iter().flat_map(|features| features.keys()) {
+            // Features with an underscore are parts of others, not sets of their own.
+            if feature != "default" && !feature.starts_with('_') {
+                lines.push(check(&format!("--features {feature}")));
+            }
+        }
+        lines.push(check("--all-features"));
+    }
+    Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_feature_is_tried_alone() {
+        let packages: Vec<_> = LIBRARIES
+            .iter()
+            .map(|name| {
+                let features = match *name {
+                    "proxy-haproxy" => json!({"default": [], "run": [], "names": [], "_inner": []}),
+                    _ => json!({}),
+                };
+                json!({"name": name, "source": null, "features": features})
+            })
+            .collect();
+
+        let lines = feature_sets(&json!({ "packages": packages })).unwrap();
+
+        let texts: Vec<_> = lines.iter().map(ToString::to_string).collect();
+        let of_haproxy: Vec<_> = texts
+            .iter()
+            .filter(|text| text.contains("haproxy"))
+            .collect();
+        assert_eq!(of_haproxy.len(), 4, "{of_haproxy:?}");
+        assert!(of_haproxy[1].contains("--no-default-features --features names"));
+        assert_eq!(texts.len(), 4 + 3 * 2);
+    }
+
+    #[test]
+    fn a_library_that_is_gone_is_an_error() {
+        assert!(feature_sets(&json!({ "packages": [] })).is_err());
+    }
+
+    #[test]
+    fn a_line_can_be_pasted_into_a_shell() {
+        let mut docs = line("doc --workspace");
+        docs.environment.push(("RUSTDOCFLAGS", "-D warnings"));
+        assert_eq!(
+            docs.to_string(),
+            "RUSTDOCFLAGS='-D warnings' cargo doc --workspace"
+        );
+    }
+}
