@@ -159,6 +159,9 @@ impl Client {
 
     /// Waits until a key has another index than `seen`, at most the watch's time; 0 does not wait.
     /// Gives what the key holds now, with the index to wait for next.
+    ///
+    /// Only the first address of the order is asked: with several frozen servers a walk would take
+    /// the watch's long deadline for each, where a plain read finds out in a few seconds.
     pub(crate) async fn poll(
         &self,
         key: &str,
@@ -178,7 +181,7 @@ impl Client {
             let index = response.index.ok_or("no X-Consul-Index")?;
             Ok((parse_entries(response)?.pop(), index))
         };
-        Ok(self.ask(&request, parse).await?.value)
+        Ok(self.ask_first(&request, 1, parse).await?.value)
     }
 
     pub(crate) fn timeouts(&self) -> &Timeouts {
@@ -206,6 +209,16 @@ impl Client {
         request: &Request,
         parse: impl Fn(&Response) -> Result<T, String> + Send + Sync,
     ) -> Result<Answer<T>, ClientError> {
+        self.ask_first(request, usize::MAX, parse).await
+    }
+
+    /// As [`Client::ask`], with at most so many addresses.
+    async fn ask_first<T>(
+        &self,
+        request: &Request,
+        most: usize,
+        parse: impl Fn(&Response) -> Result<T, String> + Send + Sync,
+    ) -> Result<Answer<T>, ClientError> {
         let inner = &*self.inner;
         let operation = request.operation;
         let order = inner.endpoints.order(Instant::now());
@@ -230,7 +243,7 @@ impl Client {
             });
         };
         let mut failures = Vec::new();
-        for address in order {
+        for address in order.into_iter().take(most) {
             let started = Instant::now();
             let sent = timeout(request.deadline, inner.transport.send(&address, request)).await;
             let result = sent.unwrap_or_else(|_| {

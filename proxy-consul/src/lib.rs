@@ -7,6 +7,7 @@ mod kv;
 mod observe;
 mod request;
 mod settings;
+mod store;
 mod transport;
 mod txn;
 mod watch;
@@ -23,6 +24,7 @@ pub use settings::{
     DEFAULT_MAX_ANSWER_BYTES, DEFAULT_MAX_IN_FLIGHT, DEFAULT_REQUEST_TIMEOUT,
     DEFAULT_SETTLE_TIMEOUT, DEFAULT_WATCH_GRACE, DEFAULT_WATCH_WAIT, SettingsError, Timeouts, Tls,
 };
+pub use store::{ConsulStore, HeldTable, OnEmptyStore};
 pub use transport::{HttpTransport, Transport};
 pub use txn::{MAX_TXN_BYTES, MAX_TXN_OPS, Txn, TxnFull, TxnOutcome, TxnProblem};
 pub use watch::Watch;

@@ -33,10 +33,10 @@ impl Watch {
         }
     }
 
-    /// Says that the key was seen at this index, by a read or a write of one's own, so that the
-    /// next step waits for what comes after.
-    pub fn seen(&mut self, index: u64) {
-        self.seen = self.seen.max(index);
+    /// Says at which index the key was last seen, by a read or a write of one's own: the next step
+    /// waits for what comes after.
+    pub fn wait_after(&mut self, index: u64) {
+        self.seen = index;
     }
 
     /// Begins anew: the next step answers at once.
@@ -48,8 +48,8 @@ impl Watch {
     /// be what it was. The first step answers at once. Cancel safe.
     ///
     /// # Errors
-    /// When no server answered, a frozen one included. The caller pauses before the next step; the
-    /// index is kept.
+    /// When the server did not answer, a frozen one included. The next step goes to the next server;
+    /// the index is kept. The caller pauses in between.
     pub async fn step(&mut self) -> Result<Option<KvEntry>, ClientError> {
         let (entry, index) = self.client.poll(&self.key, self.seen, self.wait).await?;
         self.seen = next_index(self.seen, index);

@@ -1,0 +1,396 @@
+//! Making a commit: one transaction, and the certainty of how it ended.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use proxy_core::{
+    BoxError, Change, CommitError, CommitId, CommitRecord, Committed, InstanceId, Outcome,
+    Revision, StoreView, record_changes,
+};
+use serde::Deserialize;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    Shared,
+    keys::{At, Head, Keys, LOG_KEPT},
+    pause::Pauses,
+    read::{Caught, ReadError},
+    state::{Chain, services_after},
+};
+use crate::{
+    error::{ClientError, Sent},
+    txn::{MAX_TXN_OPS, Txn, TxnFull, TxnOutcome},
+};
+
+/// A commit that is ready to be sent.
+#[derive(Debug)]
+struct Draft {
+    txn: Txn,
+    record: Arc<CommitRecord>,
+    taken: usize,
+}
+
+/// How a transaction on the head ended, for certain or not.
+#[derive(Debug)]
+pub(super) enum Sealed {
+    /// It happened; the head has this index, where the answer told it.
+    Done(Option<u64>),
+    /// Another commit is in its place.
+    Lost,
+    /// It was refused and changed nothing.
+    Refused(BoxError),
+    /// It was never sent, and changed nothing.
+    NotSent(BoxError),
+    /// It cannot be told.
+    Unknown(BoxError),
+}
+
+/// The part of a log entry that tells whose it is, readable whatever its documents are.
+#[derive(Deserialize)]
+struct Whose {
+    revision: Revision,
+}
+
+/// The store says nothing about its own refusal that helps; this says what it was.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error("there is nothing to commit")]
+    Nothing,
+    #[error("the change is too large for one transaction of Consul")]
+    TooLarge,
+    #[error("Consul refused the transaction: {0}")]
+    Txn(String),
+    #[error(
+        "Consul denied the transaction: {0}; the ACL token needs write access to all keys of this instance"
+    )]
+    Denied(String),
+    #[error("the store is being filled again by {0}; try again in a moment")]
+    Filling(InstanceId),
+    #[error("{0}")]
+    NotWhole(String),
+    #[error("no commit was made: the state of the store changed {0} times meanwhile")]
+    Restless(usize),
+}
+
+/// How often a commit looks at the store again before it is sent.
+const MAX_LOOKS: usize = 4;
+
+impl Shared {
+    pub(super) async fn commit(
+        &self,
+        base: &StoreView,
+        changes: &[Change],
+    ) -> Result<Committed, CommitError> {
+        let _turn = self.turn.lock().await;
+        if changes.is_empty() {
+            return Err(refused(Trouble::Nothing));
+        }
+        let (chain, index) = self.ready().await?;
+        if !on(base, &chain) {
+            return Err(CommitError::LostRace { view: self.view() });
+        }
+        let draft = self.draft(&chain, index, changes)?;
+        let revision = draft.record.revision;
+        match self.seal(&draft.txn, revision.number, revision.id).await {
+            Sealed::Done(index) => {
+                self.with(|state| state.on_committed(&draft.record, index));
+                Ok(Committed::new(self.view(), draft.taken, draft.record))
+            }
+            // The newer table must be in hand before the caller plans on it.
+            Sealed::Lost => match self.catch_up(None).await {
+                Ok(_) => Err(CommitError::LostRace { view: self.view() }),
+                Err(why) => Err(CommitError::Unavailable { why: why.into() }),
+            },
+            Sealed::Refused(why) => Err(CommitError::Refused { why }),
+            Sealed::NotSent(why) => Err(CommitError::Unavailable { why }),
+            Sealed::Unknown(why) => {
+                let id = revision.id;
+                self.with(|state| state.on_unknown(id, chain.at));
+                Err(CommitError::Unknown { id, why })
+            }
+        }
+    }
+
+    /// The chain with the index of its head, read from the store where it is not known.
+    async fn ready(&self) -> Result<(Chain, u64), CommitError> {
+        for _ in 0..MAX_LOOKS {
+            let known = self.with(|state| state.chain().filter(|_| state.is_live()).cloned());
+            if let Some((chain, index)) = known.and_then(|c| c.index.map(|index| (c, index))) {
+                return Ok((chain, index));
+            }
+            match self.catch_up(None).await.map_err(unavailable)? {
+                Caught::Up => {
+                    let view = self.view();
+                    if let proxy_core::StoreCondition::Stale { why } = &view.condition {
+                        return Err(unavailable(Trouble::NotWhole(why.clone())));
+                    }
+                }
+                Caught::Empty(head) => self.fill_empty(head).await.map_err(unavailable)?,
+                Caught::Filling(head) => {
+                    let by = head
+                        .head
+                        .filling
+                        .map_or_else(|| self.instance.clone(), |f| f.by);
+                    return Err(unavailable(Trouble::Filling(by)));
+                }
+            }
+        }
+        Err(unavailable(Trouble::Restless(MAX_LOOKS)))
+    }
+
+    /// The longest prefix of the changes that fits one transaction.
+    fn draft(&self, chain: &Chain, index: u64, changes: &[Change]) -> Result<Draft, CommitError> {
+        let id = CommitId::from_bytes(super::random().map_err(unavailable)?);
+        let at = At {
+            epoch: chain.at.epoch,
+            number: chain.at.number + 1,
+            id,
+        };
+        let now = unix_ms();
+        // Refuses what is no document before anything is sized.
+        record_changes(&chain.stored, changes)?;
+        let found = longest(changes.len(), |taken| {
+            let services = record_changes(&chain.stored, changes.get(..taken)?).ok()?;
+            let revision = Revision::new(at.epoch, at.number, at.id);
+            let previous = chain.at.previous();
+            let record =
+                CommitRecord::new(revision, previous, self.instance.clone(), now, services);
+            let head = Head::new(
+                at,
+                chain.services.map(|count| services_after(count, &record)),
+            );
+            let txn = write(&self.keys, index, &head, &record).ok()?;
+            let record = Arc::new(record);
+            Some(Draft { txn, record, taken })
+        });
+        found.ok_or_else(|| refused(Trouble::TooLarge))
+    }
+
+    /// Sends a transaction whose first operation compares the head, until it is certain how it
+    /// ended or the time is up. To send it again is safe: at most one of the copies can win.
+    pub(super) async fn seal(&self, txn: &Txn, number: u64, id: CommitId) -> Sealed {
+        let deadline = Instant::now() + self.client.timeouts().settle;
+        let mut pauses = Pauses::new(self.client.timeouts());
+        let mut doubtful = Sent::No;
+        loop {
+            let why: BoxError = match self.client.txn(txn).await {
+                Ok(answer) => {
+                    doubtful = doubtful.max(answer.doubtful());
+                    match answer.value {
+                        TxnOutcome::Applied(entries) => {
+                            let head = self.keys.head();
+                            let head = entries.iter().find(|entry| entry.key == head);
+                            return Sealed::Done(head.map(|entry| entry.modify_index));
+                        }
+                        TxnOutcome::Refused(problems) => {
+                            let stale = problems.iter().any(|p| p.op == 0 && p.is_stale());
+                            let denied = problems.iter().any(|p| p.is_denied());
+                            let said: Vec<_> = problems.into_iter().map(|p| p.what).collect();
+                            let said = said.join("; ");
+                            let why = if denied {
+                                Trouble::Denied(said)
+                            } else {
+                                Trouble::Txn(said)
+                            };
+                            if doubtful == Sent::No && (denied || !stale) {
+                                return Sealed::Refused(why.into());
+                            }
+                            match self.whose(number, id).await {
+                                Ok(Some(Mine::Yes)) => return Sealed::Done(None),
+                                Ok(Some(Mine::No)) => return Sealed::Lost,
+                                // Nothing is in its place, yet the head is another: it was restored.
+                                Ok(None) if stale => return Sealed::Lost,
+                                Ok(None) => why.into(),
+                                Err(why) => why.into(),
+                            }
+                        }
+                    }
+                }
+                Err(why) => {
+                    doubtful = doubtful.max(why.sent());
+                    let all = matches!(why, ClientError::AllFailed { .. });
+                    match (doubtful, all) {
+                        (Sent::No, true) => return Sealed::NotSent(why.into()),
+                        (Sent::No, false) => return Sealed::Refused(why.into()),
+                        _ => why.into(),
+                    }
+                }
+            };
+            let pause = pauses.next();
+            if Instant::now() + pause > deadline {
+                return Sealed::Unknown(why);
+            }
+            sleep(pause).await;
+        }
+    }
+
+    /// Whether the commit of this number is the one with this id; none when there is none.
+    async fn whose(&self, number: u64, id: CommitId) -> Result<Option<Mine>, ReadError> {
+        if number == 0 {
+            // The making of a store has no log entry; its head is its mark.
+            let head = self.client.get(&self.keys.head()).await?;
+            let head = self.head_of(head)?;
+            return Ok(head.map(|seen| Mine::from(seen.head.id == id)));
+        }
+        let entry = self.client.get(&self.keys.log(number)).await?;
+        Ok(entry.map(|entry| {
+            let whose = serde_json::from_slice::<Whose>(&entry.value);
+            Mine::from(whose.is_ok_and(|whose| whose.revision.id == id))
+        }))
+    }
+
+    /// Whether the log holds this very commit.
+    pub(super) async fn is_in_log(&self, record: &CommitRecord) -> Result<bool, ReadError> {
+        let whose = self
+            .whose(record.revision.number, record.revision.id)
+            .await?;
+        Ok(whose == Some(Mine::Yes))
+    }
+
+    pub(super) async fn outcome_of(&self, id: CommitId) -> Outcome {
+        if let Some(revision) = self.with(|state| state.remembers(id)) {
+            return Outcome::Committed(revision);
+        }
+        if let Err(why) = self.catch_up(None).await {
+            return Outcome::Unknown(told(&why));
+        }
+        let (seen, base, at) = self.with(|state| {
+            let at = state.chain().map(|chain| chain.at);
+            (state.remembers(id), state.base_of(id), at)
+        });
+        if let Some(revision) = seen {
+            return Outcome::Committed(revision);
+        }
+        match self.find(id).await {
+            Ok(Some(revision)) => Outcome::Committed(revision),
+            Err(why) => Outcome::Unknown(told(&why)),
+            Ok(None) => match (base, at) {
+                // The head has left the point on which the commit was to stand.
+                (Some(base), Some(at)) if at != base => Outcome::NotThere,
+                (Some(_), _) => Outcome::Unknown(
+                    "it is not in the log, and may still arrive until another commit takes its place"
+                        .to_owned(),
+                ),
+                _ => Outcome::Unknown(format!(
+                    "it is not among the last {LOG_KEPT} commits, and this replica did not make it"
+                )),
+            },
+        }
+    }
+
+    /// Looks for a commit in the whole log.
+    async fn find(&self, id: CommitId) -> Result<Option<Revision>, ReadError> {
+        let at = self.with(|state| state.chain().map(|chain| chain.at));
+        let entries = self.client.list(&self.keys.log_folder()).await?;
+        let revisions = entries
+            .iter()
+            .filter_map(|entry| serde_json::from_slice::<Whose>(&entry.value).ok())
+            .map(|whose| whose.revision);
+        Ok(revisions.into_iter().find(|revision| {
+            // Entries beyond the head, or of another life, are left over.
+            let told =
+                at.is_some_and(|at| revision.epoch == at.epoch && revision.number <= at.number);
+            revision.id == id && told
+        }))
+    }
+}
+
+/// Whose a commit is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mine {
+    Yes,
+    No,
+}
+
+impl From<bool> for Mine {
+    fn from(mine: bool) -> Self {
+        if mine { Self::Yes } else { Self::No }
+    }
+}
+
+/// The transaction of one commit: the head, compared; the log entry; the documents; and the end of
+/// the log that is no longer kept.
+pub(super) fn write(
+    keys: &Keys,
+    index: u64,
+    head: &Head,
+    record: &CommitRecord,
+) -> Result<Txn, TxnFull> {
+    let mut txn = Txn::new();
+    txn.cas(&keys.head(), index, &head.bytes())?;
+    if index == 0 {
+        // The first of a new life. What an older life left in the log belongs to no chain any more.
+        txn.delete_tree(&keys.log_folder())?;
+    }
+    let entry = serde_json::to_vec(record).map_err(|_| TxnFull)?;
+    txn.set(&keys.log(head.revision), &entry)?;
+    for (name, change) in &record.services {
+        let key = keys.service(name);
+        match &change.after {
+            Some(document) => txn.set(&key, document.raw().as_bytes())?,
+            None => txn.delete(&key)?,
+        }
+    }
+    if let Some(old) = head.revision.checked_sub(LOG_KEPT).filter(|old| *old > 0) {
+        txn.delete(&keys.log(old))?;
+    }
+    Ok(txn)
+}
+
+/// The result for the largest number up to `most` for which there is one.
+pub(super) fn longest<T>(most: usize, build: impl Fn(usize) -> Option<T>) -> Option<T> {
+    // Several changes of one service are one operation, so there may be more than operations; all
+    // of them is the usual case.
+    if let Some(all) = build(most) {
+        return Some(all);
+    }
+    let (mut fits, mut too_many) = (0, most.min(4 * MAX_TXN_OPS));
+    let mut best = None;
+    while fits + 1 < too_many {
+        let middle = fits.midpoint(too_many);
+        match build(middle) {
+            Some(found) => {
+                best = Some(found);
+                fits = middle;
+            }
+            None => too_many = middle,
+        }
+    }
+    best
+}
+
+/// Whether a view stands where the chain stands.
+fn on(base: &StoreView, chain: &Chain) -> bool {
+    let revision = chain.at.revision();
+    // Without a revision, only the same table is the same point.
+    base.revision == revision && (revision.is_some() || base.stored == chain.stored)
+}
+
+pub(super) fn unix_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn refused(why: impl Into<BoxError>) -> CommitError {
+    CommitError::Refused { why: why.into() }
+}
+
+fn unavailable(why: impl Into<BoxError>) -> CommitError {
+    CommitError::Unavailable { why: why.into() }
+}
+
+/// An error with its causes, on one line.
+pub(super) fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(one) = cause {
+        text.push_str(": ");
+        text.push_str(&one.to_string());
+        cause = one.source();
+    }
+    text
+}

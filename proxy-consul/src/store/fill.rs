@@ -1,0 +1,249 @@
+//! Making a store that is new, and filling again one that was wiped.
+//!
+//! A table may need several commits. Until the last of them the head carries a mark, and nobody
+//! takes the store's table for whole: a replica that holds a table keeps serving it, one that holds
+//! none waits. Two replicas that begin at the same moment compare the same head, so one of them
+//! wins and the other follows. Should the winner die midway, the head stands still, and after
+//! `fill_takeover` another replica goes on: what the store holds already stays, and what only its
+//! own table has is added. So no half of a table is ever served, and nothing that a living replica
+//! holds is lost.
+
+use std::sync::Arc;
+
+use proxy_core::{
+    BoxError, CommitId, CommitRecord, Document, Epoch, RecordedChange, Revision, StoredTable,
+};
+
+use super::{
+    OnEmptyStore, Shared,
+    commit::{Sealed, longest, told, unix_ms, write},
+    keys::{AllRead, At, Filling, Head, HeadSeen, Source},
+    random,
+    read::ReadError,
+};
+use crate::txn::Txn;
+
+/// Why a store was not filled.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FillError {
+    /// It could not be read.
+    #[error("the empty store could not be read")]
+    Read(#[from] ReadError),
+    /// No server, or nobody knows; it is tried again.
+    #[error("the store is empty and could not be filled; it is tried again")]
+    NotNow(#[source] BoxError),
+    /// The store refuses; the table is served on.
+    #[error("the store is empty and refuses to be filled; the table of before is served on")]
+    Refused(#[source] BoxError),
+    /// This replica was told not to.
+    #[error(
+        "the store is empty and ON_EMPTY_STORE=hold; the table of before is served on, and nothing can be changed until the store is restored"
+    )]
+    Held,
+    /// No randomness.
+    #[error("the system gives no random bytes")]
+    Random(#[from] getrandom::Error),
+}
+
+/// A filling under way.
+struct Fill {
+    /// Where the store stands.
+    at: At,
+    /// The index of its head; 0 when there is none.
+    index: u64,
+    /// How many services it holds.
+    services: u64,
+    /// What it is to hold in the end.
+    target: StoredTable,
+    /// What it lacks.
+    rest: Vec<Arc<Document>>,
+    source: Source,
+    /// Whether a mark has to be taken away in the end.
+    marked: bool,
+}
+
+impl Shared {
+    /// Makes the head of an empty store and puts into it what is held here. The caller has the turn.
+    /// `blank` is a head without any commit, where there is one.
+    ///
+    /// `Ok` means that the store has to be looked at again: it was filled, or another was first.
+    pub(super) async fn fill_empty(&self, blank: Option<HeadSeen>) -> Result<(), FillError> {
+        let held = self.with(|state| state.chain().map(|chain| chain.stored.clone()));
+        let holds = held
+            .as_ref()
+            .is_some_and(|held| held.documents().next().is_some());
+        if holds && self.on_empty == OnEmptyStore::Hold {
+            let why = FillError::Held;
+            self.with(|state| state.wiped(why.to_string()));
+            return Err(why);
+        }
+        let leftovers = self.read_leftovers().await?;
+        let (at, index) = match blank {
+            Some(seen) => (seen.head.at(), seen.index),
+            None => {
+                let (epoch, id) = (
+                    Epoch::from_bytes(random()?),
+                    CommitId::from_bytes(random()?),
+                );
+                (
+                    At {
+                        epoch,
+                        number: 0,
+                        id,
+                    },
+                    0,
+                )
+            }
+        };
+        self.fill(Fill::new(at, index, held, leftovers, Source::Replica))
+            .await
+    }
+
+    /// Goes on with a filling that another replica, or this one, left midway. The caller has the
+    /// turn.
+    pub(super) async fn fill_on(&self, seen: HeadSeen) -> Result<(), FillError> {
+        let source = seen
+            .head
+            .filling
+            .as_ref()
+            .map_or(Source::Replica, |filling| filling.from);
+        let held = self.with(|state| state.chain().map(|chain| chain.stored.clone()));
+        let leftovers = self.read_leftovers().await?;
+        let mut fill = Fill::new(seen.head.at(), seen.index, held, leftovers, source);
+        fill.marked = true;
+        self.fill(fill).await
+    }
+
+    async fn fill(&self, mut fill: Fill) -> Result<(), FillError> {
+        if fill.rest.is_empty() && fill.index == 0 {
+            let head = Head::new(fill.at, Some(fill.services));
+            let mut txn = Txn::new();
+            // What an older life left in the log belongs to no chain any more.
+            let fits = txn
+                .cas(&self.keys.head(), 0, &head.bytes())
+                .and_then(|()| txn.delete_tree(&self.keys.log_folder()));
+            debug_assert!(fits.is_ok(), "two operations fit");
+            return match self.seal(&txn, 0, fill.at.id).await {
+                Sealed::Done(Some(index)) => {
+                    self.filled(fill, index);
+                    Ok(())
+                }
+                other => self.ended(other),
+            };
+        }
+        while !fill.rest.is_empty() || fill.marked {
+            let next = At {
+                number: fill.at.number + 1,
+                id: CommitId::from_bytes(random()?),
+                ..fill.at
+            };
+            let Some((txn, taken)) = self.fill_commit(&fill, next) else {
+                let why = "a document is too large for one transaction of Consul".into();
+                return self.ended(Sealed::Refused(why));
+            };
+            match self.seal(&txn, next.number, next.id).await {
+                Sealed::Done(Some(index)) => {
+                    fill.index = index;
+                    fill.at = next;
+                    fill.services += taken as u64;
+                    fill.rest.drain(..taken);
+                    fill.marked = !fill.rest.is_empty();
+                }
+                other => return self.ended(other),
+            }
+        }
+        let index = fill.index;
+        self.filled(fill, index);
+        Ok(())
+    }
+
+    /// The next commit of a filling, with as much as fits.
+    fn fill_commit(&self, fill: &Fill, next: At) -> Option<(Txn, usize)> {
+        let build = |taken: usize| {
+            let part = fill.rest.get(..taken)?;
+            let services = part
+                .iter()
+                .map(|document| {
+                    let change = RecordedChange::new(None, Some(Arc::clone(document)));
+                    (document.name().clone(), change)
+                })
+                .collect();
+            let revision = Revision::new(next.epoch, next.number, next.id);
+            let previous = fill.at.previous();
+            let origin = self.instance.clone();
+            let record = CommitRecord::new(revision, previous, origin, unix_ms(), services);
+            let mut head = Head::new(next, Some(fill.services + taken as u64));
+            head.filling = (taken < fill.rest.len()).then(|| Filling {
+                from: fill.source,
+                by: self.instance.clone(),
+            });
+            let txn = write(&self.keys, fill.index, &head, &record).ok()?;
+            Some((txn, taken))
+        };
+        if fill.rest.is_empty() {
+            return build(0);
+        }
+        longest(fill.rest.len(), build)
+    }
+
+    fn filled(&self, fill: Fill, index: u64) {
+        tracing::info!(
+            services = fill.services,
+            revision = fill.at.number,
+            "the store was filled"
+        );
+        self.with(|state| state.on_filled(fill.at, index, fill.services, fill.target));
+    }
+
+    /// What a transaction that did not plainly succeed means for a filling.
+    fn ended(&self, end: Sealed) -> Result<(), FillError> {
+        match end {
+            // Done, but by a copy whose answer was lost, or by another replica: look again.
+            Sealed::Done(_) | Sealed::Lost => Ok(()),
+            Sealed::NotSent(why) | Sealed::Unknown(why) => Err(FillError::NotNow(why)),
+            Sealed::Refused(why) => {
+                let why = FillError::Refused(why);
+                self.with(|state| state.wiped(told(&why)));
+                Err(why)
+            }
+        }
+    }
+}
+
+// === impl Fill ===
+
+impl Fill {
+    /// What the store has stays as it is; what only the held table has is added.
+    fn new(
+        at: At,
+        index: u64,
+        held: Option<StoredTable>,
+        leftovers: AllRead,
+        source: Source,
+    ) -> Self {
+        let mut target = held.unwrap_or_default();
+        let mut there = leftovers.unreadable;
+        for document in leftovers.documents {
+            there.insert(document.name().clone());
+            target.put(document);
+        }
+        let rest: Vec<_> = target
+            .documents()
+            .filter(|document| !there.contains(document.name()))
+            .cloned()
+            .collect();
+        for document in &rest {
+            // It is about to be in the store again: no longer missing.
+            target.put(Arc::clone(document));
+        }
+        Self {
+            at,
+            index,
+            services: leftovers.shown,
+            target,
+            rest,
+            source,
+            marked: false,
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The task that follows the store: it catches up, waits for the head to change, and does so again.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
+
+use super::{
+    Shared,
+    commit::told,
+    fill::FillError,
+    keys::{At, HeadSeen},
+    pause::Pauses,
+    read::{Caught, ReadError},
+};
+use crate::watch::Watch;
+
+/// A filling by another replica that is being waited for: where it stood, and since when.
+type Waiting = Option<(At, Instant)>;
+
+/// Follows the store until `stop` says so.
+pub(super) async fn follow(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
+    tokio::select! {
+        () = run(&shared) => {}
+        // An error means that the store was dropped, which is a stop as well.
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+}
+
+async fn run(shared: &Shared) {
+    let mut watch = Watch::new(shared.client.clone(), shared.keys.head());
+    let mut pauses = Pauses::new(shared.client.timeouts());
+    let mut hint = None;
+    let mut waiting: Waiting = None;
+    loop {
+        let wait = match shared.catch_up(hint.take()).await {
+            Ok(Caught::Up) => {
+                waiting = None;
+                None
+            }
+            Ok(Caught::Empty(head)) => {
+                if let Err(error) = empty(shared, head).await {
+                    tracing::warn!(why = told(&error), "the store stays empty");
+                    sleep(pauses.next()).await;
+                }
+                continue;
+            }
+            Ok(Caught::Filling(head)) => match filling(shared, head, &mut waiting).await {
+                Some(wait) => Some(wait),
+                None => continue,
+            },
+            Err(error) => {
+                let why = told(&error);
+                tracing::warn!(why, "the store cannot be read");
+                shared.with(|state| state.stale(why));
+                sleep(pauses.next()).await;
+                continue;
+            }
+        };
+        hint = match next_head(shared, &mut watch, wait).await {
+            Ok(head) => {
+                pauses.reset();
+                head
+            }
+            Err(error) => {
+                tracing::debug!(why = told(&error), "the watch broke");
+                sleep(pauses.next()).await;
+                None
+            }
+        };
+    }
+}
+
+/// Waits for another head than the known one, at most for `most`. None means: read it.
+async fn next_head(
+    shared: &Shared,
+    watch: &mut Watch,
+    most: Option<Duration>,
+) -> Result<Option<Option<HeadSeen>>, ReadError> {
+    if let Some(most) = most {
+        sleep(most.min(shared.client.timeouts().backoff_max)).await;
+        return Ok(None);
+    }
+    match shared.with(|state| state.chain().and_then(|chain| chain.index)) {
+        Some(index) => watch.wait_after(index),
+        // The table stands where a peer said; the index of that, the next step tells.
+        None => watch.reset(),
+    }
+    let entry = watch.step().await?;
+    shared.head_of(entry).map(Some)
+}
+
+async fn empty(shared: &Shared, head: Option<HeadSeen>) -> Result<(), FillError> {
+    let _turn = shared.turn.lock().await;
+    let filled = shared.fill_empty(head).await;
+    if let Err(FillError::NotNow(_) | FillError::Read(_)) = &filled {
+        shared
+            .with(|state| state.stale(filled.as_ref().err().map(|e| told(e)).unwrap_or_default()));
+    }
+    filled
+}
+
+/// What to do about a filling that is not whole: none when it was gone on with, else how long to
+/// wait at most.
+async fn filling(shared: &Shared, head: HeadSeen, waiting: &mut Waiting) -> Option<Duration> {
+    let at = head.head.at();
+    let by = head.head.filling.as_ref().map(|filling| filling.by.clone());
+    let takeover = shared.client.timeouts().fill_takeover;
+    // One that holds a table goes first, as it may have more to put in.
+    let patience = if shared.with(|state| state.chain().is_some()) {
+        takeover
+    } else {
+        takeover * 3
+    };
+    let since = match *waiting {
+        Some((known, since)) if known == at => since,
+        _ => Instant::now(),
+    };
+    *waiting = Some((at, since));
+    let left = patience.saturating_sub(since.elapsed());
+    let mine = by.as_ref() == Some(&shared.instance);
+    if !mine && !left.is_zero() {
+        let by = by.map(|by| by.to_string()).unwrap_or_default();
+        shared.with(|state| state.stale(format!("the store is being filled again by {by}")));
+        return Some(left);
+    }
+    let _turn = shared.turn.lock().await;
+    if let Err(error) = shared.fill_on(head).await {
+        tracing::warn!(why = told(&error), "a filling was not gone on with");
+        return Some(shared.client.timeouts().backoff_min);
+    }
+    None
+}

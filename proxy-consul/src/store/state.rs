@@ -1,0 +1,499 @@
+//! What this replica knows of the store, and what follows from each thing it learns. Pure: no
+//! clock, no network; the same news in any order end in the same table.
+//!
+//! # How news are ordered
+//! The table moves along a chain of commits, each naming the one before it. What is read from the
+//! store can be older than what is known by the time it arrives, as commits and peers' offers
+//! arrive meanwhile. So each read carries a [`Mark`] of when it began, and one rule decides: a
+//! consistent read shows at least what was known when it began. Where it seems to show less, and
+//! nothing was learned meanwhile, the store itself went back: it was restored, and it wins. Where
+//! something was learned meanwhile, the read is merely late, and is done again.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use proxy_core::{
+    CommitId, CommitRecord, Degradation, Revision, StoreCondition, StoreView, StoredTable,
+    Superseded, ViewSeq,
+};
+
+use super::keys::{AllRead, At, Head, HeadSeen, LOG_KEPT, LOG_PAGE};
+
+/// How many identities of commits are remembered, to answer what became of one.
+const REMEMBERED: usize = LOG_KEPT as usize;
+
+/// How many commits of unknown end are remembered. Each took a caller seconds to wait for.
+const UNKNOWN_KEPT: usize = 256;
+
+/// What this replica knows.
+#[derive(Debug)]
+pub(crate) struct State {
+    view: Arc<StoreView>,
+    chain: Option<Chain>,
+    /// Counts every move of the chain.
+    moves: u64,
+    remembered: VecDeque<Revision>,
+    /// Commits of this replica whose end is not known, and what they stood on.
+    unknown: VecDeque<(CommitId, At)>,
+}
+
+/// The table and where it stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Chain {
+    pub(crate) at: At,
+    /// The index of the head at this point, where it was seen. A peer's offer does not tell it.
+    pub(crate) index: Option<u64>,
+    /// How many services the store says there are.
+    pub(crate) services: Option<u64>,
+    pub(crate) stored: StoredTable,
+}
+
+/// When a read began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark(u64);
+
+/// What to do next to know what the store holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Nothing: what is known is what the store holds.
+    Done,
+    /// Read the head, consistently.
+    ReadHead,
+    /// Read these entries of the log; the head was seen beyond or at the last.
+    ReadLog { from: u64, to: u64, head: HeadSeen },
+    /// Read everything but the log.
+    ReadAll(History),
+    /// The store was made anew and holds nothing: there is no head, or this one, without a commit.
+    Empty(Option<HeadSeen>),
+    /// The store is being filled and not whole yet.
+    Filling(HeadSeen),
+}
+
+/// What is known about the store's history when everything is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum History {
+    /// It may well go through the point known here.
+    Mine,
+    /// It does not: the chain was seen to break.
+    Another,
+}
+
+/// What an offer comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offered {
+    /// The table holds it, since before or from now on.
+    Held(ViewSeq),
+    /// Only the store can tell.
+    Settle,
+}
+
+// === impl State ===
+
+impl State {
+    /// The state of a replica that holds a table from before, or none.
+    pub(crate) fn new(held: Option<(Revision, StoredTable)>) -> Self {
+        let mut state = Self {
+            view: Arc::new(StoreView::starting()),
+            chain: None,
+            moves: 0,
+            remembered: VecDeque::new(),
+            unknown: VecDeque::new(),
+        };
+        if let Some((revision, stored)) = held {
+            state.chain = Some(Chain {
+                at: revision.into(),
+                index: None,
+                services: None,
+                stored,
+            });
+            state.stale("the store was not read since the start".to_owned());
+        }
+        state
+    }
+
+    pub(crate) fn view(&self) -> Arc<StoreView> {
+        Arc::clone(&self.view)
+    }
+
+    pub(crate) fn mark(&self) -> Mark {
+        Mark(self.moves)
+    }
+
+    pub(crate) fn chain(&self) -> Option<&Chain> {
+        self.chain.as_ref()
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        self.view.condition == StoreCondition::Live
+    }
+
+    /// The revision of a commit that this replica saw, by its identity.
+    pub(crate) fn remembers(&self, id: CommitId) -> Option<Revision> {
+        self.remembered.iter().rev().find(|r| r.id == id).copied()
+    }
+
+    /// A commit of this replica may or may not have been made.
+    pub(crate) fn on_unknown(&mut self, id: CommitId, base: At) {
+        if self.unknown.len() == UNKNOWN_KEPT {
+            self.unknown.pop_front();
+        }
+        self.unknown.push_back((id, base));
+    }
+
+    /// What a commit of this replica stood on.
+    pub(crate) fn base_of(&self, id: CommitId) -> Option<At> {
+        let found = self.unknown.iter().find(|(known, _)| *known == id);
+        found.map(|(_, base)| *base)
+    }
+
+    /// A watch shows the head. Watches may show a past that the store has left behind, so what is
+    /// not an advance is read again.
+    pub(crate) fn on_watch(&mut self, head: Option<HeadSeen>) -> Step {
+        match (&self.chain, head) {
+            (Some(chain), Some(seen)) if seen.head.filling.is_none() => {
+                let (mine, at) = (chain.at, seen.head.at());
+                if at == mine {
+                    return self.arrived(&seen);
+                }
+                match advance(mine, at) {
+                    Some(gap) if gap <= LOG_KEPT => read_log(mine, seen),
+                    _ => Step::ReadHead,
+                }
+            }
+            _ => Step::ReadHead,
+        }
+    }
+
+    /// A consistent read shows the head, or that there is none to see.
+    pub(crate) fn on_head(&mut self, mark: Mark, head: Option<HeadSeen>) -> Step {
+        // A head that is hidden and one that is not there look alike; reading all tells them apart.
+        let Some(seen) = head else {
+            return Step::ReadAll(History::Mine);
+        };
+        if seen.head.filling.is_some() {
+            return Step::Filling(seen);
+        }
+        let Some(chain) = &self.chain else {
+            return Step::ReadAll(History::Mine);
+        };
+        let (mine, at) = (chain.at, seen.head.at());
+        if at == mine {
+            return self.arrived(&seen);
+        }
+        if chain.was_wiped(&seen.head) {
+            let late = mark.0 != self.moves;
+            return if late {
+                Step::ReadHead
+            } else {
+                Step::Empty(Some(seen))
+            };
+        }
+        match advance(mine, at) {
+            Some(gap) if gap <= LOG_KEPT => read_log(mine, seen),
+            Some(_) => Step::ReadAll(History::Mine),
+            None if mark.0 != self.moves => Step::ReadHead,
+            None => Step::ReadAll(History::Another),
+        }
+    }
+
+    /// Entries of the log were read; none where they are not all there.
+    pub(crate) fn on_log(&mut self, head: HeadSeen, records: Option<Vec<CommitRecord>>) -> Step {
+        let Some(records) = records else {
+            return Step::ReadAll(History::Mine);
+        };
+        let Some(mut chain) = self.chain.clone() else {
+            return Step::ReadAll(History::Mine);
+        };
+        let before = chain.at;
+        for record in &records {
+            // What arrived by another way meanwhile is not applied twice.
+            if record.revision.epoch == chain.at.epoch && record.revision.number <= chain.at.number
+            {
+                continue;
+            }
+            if !chain.at.is_before(record) {
+                self.move_to_if(chain, before);
+                return Step::ReadAll(History::Another);
+            }
+            chain.apply(record);
+            self.remember(record.revision);
+        }
+        let at = chain.at;
+        self.move_to_if(chain, before);
+        if at == head.head.at() {
+            return self.arrived(&head);
+        }
+        match advance(at, head.head.at()) {
+            Some(_) if at != before => read_log(at, head),
+            _ => Step::ReadHead,
+        }
+    }
+
+    /// Everything was read.
+    pub(crate) fn on_all(&mut self, mark: Mark, all: AllRead, history: History) -> Step {
+        let Some(seen) = all.head else {
+            let late = mark.0 != self.moves;
+            return if late {
+                Step::ReadHead
+            } else {
+                Step::Empty(None)
+            };
+        };
+        if seen.head.filling.is_some() {
+            return Step::Filling(seen);
+        }
+        let at = seen.head.at();
+        let complete = seen.head.services == Some(all.shown);
+        let Some(mine) = self.chain.clone() else {
+            let stored = StoredTable::from_documents(all.documents);
+            self.adopt(&seen, stored, None);
+            return Step::Done;
+        };
+        let same = history == History::Mine && at.epoch == mine.at.epoch;
+        let on_the_chain = at == mine.at || (same && at.number > mine.at.number);
+        if !on_the_chain && mark.0 != self.moves {
+            return Step::ReadHead;
+        }
+        if mine.was_wiped(&seen.head) {
+            return Step::Empty(Some(seen));
+        }
+        // A store that says how many services it has, and shows as many, has lost none: what it
+        // does not show was removed. Otherwise nothing is taken as removed.
+        let held = mine.stored.documents().map(|document| document.name());
+        let removed: BTreeSet<_> = held
+            .filter(|name| complete && !all.unreadable.contains(*name))
+            .cloned()
+            .collect();
+        let stored = mine.stored.reread(all.documents, &removed);
+        let superseded = (!on_the_chain && !stored.changes_since(&mine.stored).is_empty())
+            .then(|| mine.at.revision())
+            .flatten()
+            .map(|revision| {
+                let why = format!("the store was found at {}, another history", told(at));
+                Arc::new(Superseded::new(revision, mine.stored.clone(), why))
+            });
+        self.adopt(&seen, stored, superseded);
+        Step::Done
+    }
+
+    /// A peer says that a commit was made.
+    pub(crate) fn on_offer(&mut self, record: &CommitRecord) -> Offered {
+        let Some(mut chain) = self.chain.clone() else {
+            return Offered::Settle;
+        };
+        let known = chain.at.revision() == Some(record.revision)
+            || self.remembers(record.revision.id) == Some(record.revision);
+        if known {
+            return Offered::Held(self.view.seq);
+        }
+        if !chain.at.is_before(record) {
+            return Offered::Settle;
+        }
+        let before = chain.at;
+        chain.apply(record);
+        self.remember(record.revision);
+        self.move_to_if(chain, before);
+        Offered::Held(self.view.seq)
+    }
+
+    /// A commit of this replica was made; the head has this index, where it is known.
+    pub(crate) fn on_committed(&mut self, record: &CommitRecord, index: Option<u64>) {
+        let Some(mut chain) = self.chain.clone() else {
+            return;
+        };
+        if chain.at == At::from(record.revision) {
+            if let (Some(index), Some(chain)) = (index, self.chain.as_mut()) {
+                chain.index = Some(index);
+            }
+        } else if chain.at.is_before(record) {
+            let before = chain.at;
+            chain.apply(record);
+            chain.index = index;
+            self.remember(record.revision);
+            self.move_to_if(chain, before);
+        }
+        // Otherwise the follower is already beyond it.
+    }
+
+    /// This replica filled the store, or made it: the table is as it was, in a new life.
+    pub(crate) fn on_filled(&mut self, at: At, index: u64, services: u64, stored: StoredTable) {
+        self.chain = Some(Chain {
+            at,
+            index: Some(index),
+            services: Some(services),
+            stored,
+        });
+        self.moves += 1;
+        if let Some(revision) = at.revision() {
+            self.remember(revision);
+        }
+        self.publish(StoreCondition::Live, None);
+    }
+
+    /// The store cannot be followed now.
+    pub(crate) fn stale(&mut self, why: String) {
+        let condition = match &self.chain {
+            Some(_) => StoreCondition::Stale { why },
+            None => StoreCondition::Starting,
+        };
+        self.publish(condition, None);
+    }
+
+    /// The store is empty and is not filled from here.
+    pub(crate) fn wiped(&mut self, why: String) {
+        self.publish(StoreCondition::Wiped { why }, None);
+    }
+
+    /// The head that was seen is where the table stands.
+    fn arrived(&mut self, seen: &HeadSeen) -> Step {
+        if let Some(chain) = self.chain.as_mut() {
+            chain.index = Some(seen.index);
+            chain.services = seen.head.services;
+        }
+        let condition = self.condition();
+        self.publish(condition, None);
+        // What a read did not show once may show now: the rights came back, or the key.
+        let short = !self.is_live() || self.chain.as_ref().is_some_and(Chain::misses);
+        if short {
+            Step::ReadAll(History::Mine)
+        } else {
+            Step::Done
+        }
+    }
+
+    fn adopt(&mut self, seen: &HeadSeen, stored: StoredTable, superseded: Option<Arc<Superseded>>) {
+        let at = seen.head.at();
+        let moved = self.chain.as_ref().is_none_or(|chain| chain.at != at);
+        self.chain = Some(Chain {
+            at,
+            index: Some(seen.index),
+            services: seen.head.services,
+            stored,
+        });
+        if moved {
+            self.moves += 1;
+            if let Some(revision) = at.revision() {
+                self.remember(revision);
+            }
+        }
+        let condition = self.condition();
+        self.publish(condition, superseded);
+    }
+
+    /// Live, unless the store has services of which not even the names are known here.
+    fn condition(&self) -> StoreCondition {
+        let Some(chain) = &self.chain else {
+            return StoreCondition::Starting;
+        };
+        let known = chain.stored.documents().count() as u64;
+        match chain.services {
+            Some(services) if services > known => StoreCondition::Stale {
+                why: format!(
+                    "the store has {services} services and shows {known}: may the ACL token read all of them?"
+                ),
+            },
+            _ => StoreCondition::Live,
+        }
+    }
+
+    fn remember(&mut self, revision: Revision) {
+        if self.remembered.len() == REMEMBERED {
+            self.remembered.pop_front();
+        }
+        self.remembered.push_back(revision);
+    }
+
+    /// Takes a chain that was moved on from `before`, if it was moved.
+    fn move_to_if(&mut self, chain: Chain, before: At) {
+        if chain.at == before {
+            return;
+        }
+        self.chain = Some(chain);
+        self.moves += 1;
+        let condition = self.view.condition.clone();
+        self.publish(condition, None);
+    }
+
+    fn publish(&mut self, condition: StoreCondition, superseded: Option<Arc<Superseded>>) {
+        let (revision, stored) = match &self.chain {
+            Some(chain) => (chain.at.revision(), chain.stored.clone()),
+            None => (None, StoredTable::default()),
+        };
+        let old = &self.view;
+        let same = superseded.is_none()
+            && old.revision == revision
+            && old.condition == condition
+            && old.stored == stored;
+        if same {
+            return;
+        }
+        let superseded = superseded.or_else(|| old.superseded.clone());
+        let mut view = StoreView::new(old.seq.next(), revision, stored, condition);
+        view.superseded = superseded;
+        self.view = Arc::new(view);
+    }
+}
+
+// === impl Chain ===
+
+impl Chain {
+    /// Whether this head, of another life of the store and without any commit, is that of a store
+    /// that was wiped and then met by a replica that had nothing to fill it with. A table that is
+    /// held here gives way to another table, but not to nothing.
+    fn was_wiped(&self, head: &Head) -> bool {
+        head.epoch != self.at.epoch
+            && head.revision == 0
+            && head.services == Some(0)
+            && self.stored.documents().next().is_some()
+    }
+
+    /// Whether the store did not show a service that no change removed.
+    fn misses(&self) -> bool {
+        let degraded = self.stored.degraded();
+        degraded.values().any(|why| *why == Degradation::Missing)
+    }
+
+    fn apply(&mut self, record: &CommitRecord) {
+        self.stored.apply(record);
+        self.at = record.revision.into();
+        self.index = None;
+        self.services = self.services.map(|before| services_after(before, record));
+    }
+}
+
+/// How many services there are after a commit.
+pub(crate) fn services_after(before: u64, record: &CommitRecord) -> u64 {
+    record.services.values().fold(before, |count, change| {
+        match (&change.before, &change.after) {
+            (None, Some(_)) => count + 1,
+            (Some(_), None) => count.saturating_sub(1),
+            _ => count,
+        }
+    })
+}
+
+/// How many commits lie between two points of one epoch; none where the other is not later.
+fn advance(mine: At, other: At) -> Option<u64> {
+    if other.epoch != mine.epoch {
+        return None;
+    }
+    other.number.checked_sub(mine.number).filter(|gap| *gap > 0)
+}
+
+fn read_log(mine: At, head: HeadSeen) -> Step {
+    let from = mine.number + 1;
+    let to = head.head.revision.min(mine.number + LOG_PAGE);
+    Step::ReadLog { from, to, head }
+}
+
+fn told(at: At) -> String {
+    at.revision().map_or_else(
+        || "its beginning".to_owned(),
+        |revision| format!("revision {revision} of epoch {}", revision.epoch),
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,13 @@
+//! The crate against a fake that breaks as scripted, and against the real program.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail as tests do"
+)]
+
+mod client;
+mod real;
+mod store;
+mod support;
