@@ -176,18 +176,19 @@ impl NameResolver {
             book.insert(host.clone(), settle(&Answer::Nothing, in_file, before));
             // Who serves on a known address can wait for who does not serve at all.
             let queue = if before.address().is_some() { &mut known } else { &mut unknown };
-            queue.push((host, name, in_file, before));
+            queue.push((host.clone(), name.clone(), in_file, before));
         }
         let share = deadline / SHARE_OF_DEADLINE;
         let mut answers = stream::iter(unknown.into_iter().chain(known))
-            .map(async |(host, name, in_file, before)| {
-                let asked = timeout(share, self.resolve(name, in_file, before)).await;
+            // Owned values: a future over borrowed ones could not be sent between threads.
+            .map(|(host, name, in_file, before)| async move {
+                let asked = timeout(share, self.resolve(&name, in_file, before)).await;
                 (host, asked.ok())
             })
             .buffer_unordered(DEFAULT_PARALLEL_NAMES);
         while let Ok(Some((host, resolution))) = timeout_at(until, answers.next()).await {
             if let Some(resolution) = resolution {
-                book.insert(host.clone(), resolution);
+                book.insert(host, resolution);
             }
         }
         book

@@ -31,8 +31,7 @@ pub(crate) trait Announce: Send + Sync + 'static {
 
 /// Whether the replicas share one store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Sharing {
+pub(crate) enum Sharing {
     /// They do: announcements are hints.
     Shared,
     /// Each has its own: announcements repeat the change.

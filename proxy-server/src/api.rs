@@ -36,6 +36,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{announce::Sharing, carrier::CarrierCondition, engine::EngineHandle, metrics::Metrics};
 
+pub(crate) use export::Export;
+
 /// The largest body of a request in bytes, but for an import or an announcement.
 const MAX_BODY: usize = 2 * 1024 * 1024;
 /// The largest table that can be imported, and the largest announcement, in bytes.
@@ -108,10 +110,6 @@ async fn nowhere(uri: axum::http::Uri) -> answer::Answered {
     answer::Answered::refused(StatusCode::NOT_FOUND, message)
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the layer hands the value over"
-)]
 fn panicked(_panic: Box<dyn std::any::Any + Send + 'static>) -> axum::response::Response {
     use axum::response::IntoResponse;
     tracing::error!("a handler panicked; this is a bug");

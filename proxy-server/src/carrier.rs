@@ -1,14 +1,20 @@
 //! The seam to whatever carries the traffic.
 //!
 //! The engine decides what the table is; a [`Carrier`] turns tables into configurations, judges
-//! them and makes them live. HAProxy is the real one; tests script another.
+//! them and makes them live. [`HaproxyCarrier`] is the real one; tests script another.
+
+mod haproxy;
+mod names;
 
 use async_trait::async_trait;
 use proxy_core::RouteTable;
 
+pub(crate) use haproxy::{CarrierSettings, HaproxyCarrier};
+pub(crate) use names::NameFollower;
+
 /// Turns tables into live configurations.
 #[async_trait]
-pub trait Carrier: Send + Sync + 'static {
+pub(crate) trait Carrier: Send + Sync + 'static {
     /// A configuration that was found good and is not live yet. Dropping it leaves nothing behind.
     type Candidate: Send;
 
@@ -33,8 +39,7 @@ pub trait Carrier: Send + Sync + 'static {
 
 /// Whether a configuration that is live already is loaded again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Reload {
+pub(crate) enum Reload {
     /// Only one that differs from what is live.
     IfDifferent,
     /// Always.
@@ -43,8 +48,7 @@ pub enum Reload {
 
 /// Why a table did not become a candidate. Nothing that is live was touched.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CheckError {
+pub(crate) enum CheckError {
     /// The table makes a configuration that is not valid.
     #[error("HAProxy would not take the configuration: {words}")]
     Rejected {
@@ -62,8 +66,7 @@ pub enum CheckError {
 
 /// What making a candidate live took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Applied {
+pub(crate) enum Applied {
     /// It was live already.
     Unchanged,
     /// HAProxy was started, or taken over, with it.
@@ -74,9 +77,8 @@ pub enum Applied {
 
 /// Why a candidate is not live.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 #[error("the configuration is not live")]
-pub struct ApplyError {
+pub(crate) struct ApplyError {
     /// Why, and what runs instead.
     #[source]
     pub why: proxy_core::BoxError,
@@ -84,8 +86,7 @@ pub struct ApplyError {
 
 /// How a carrier is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CarrierCondition {
+pub(crate) enum CarrierCondition {
     /// It was not asked to run yet.
     NotStarted,
     /// It is being started.
@@ -101,7 +102,7 @@ pub enum CarrierCondition {
 impl ApplyError {
     /// A candidate that did not become live.
     #[must_use]
-    pub fn new(why: impl Into<proxy_core::BoxError>) -> Self {
+    pub(crate) fn new(why: impl Into<proxy_core::BoxError>) -> Self {
         Self { why: why.into() }
     }
 }
@@ -111,7 +112,7 @@ impl ApplyError {
 impl CarrierCondition {
     /// One word for answers and metrics.
     #[must_use]
-    pub fn word(&self) -> &'static str {
+    pub(crate) fn word(&self) -> &'static str {
         match self {
             Self::NotStarted => "not started",
             Self::Starting => "starting",

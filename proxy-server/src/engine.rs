@@ -23,8 +23,10 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use command::{Answer, ChangeError, ChangeRequest, EngineHandle, ReplicaRow, ReplicaStatus};
-pub use snapshot::{Quarantined, Snapshot};
+pub(crate) use command::{
+    Answer, ChangeError, ChangeRequest, EngineHandle, ReplicaRow, ReplicaStatus,
+};
+pub(crate) use snapshot::{Quarantined, Snapshot};
 
 use crate::{
     announce::Announce,
@@ -37,7 +39,7 @@ use turn::Pending;
 
 /// How many commands may wait for the engine. One more is refused at once: a caller that is told
 /// "busy" can try again, one that hangs cannot.
-pub const MAX_WAITING: usize = 4_096;
+pub(crate) const MAX_WAITING: usize = 4_096;
 /// How many changes go into one turn. More would make the first wait for the last.
 const MAX_BATCH: usize = 1_024;
 /// How long the engine waits before it tries again what failed to go live, at first and at most.
@@ -92,7 +94,7 @@ impl<C: Carrier> Engine<C> {
     pub(crate) fn new(parts: Parts<C>) -> (Self, EngineHandle) {
         let (sender, commands) = mpsc::channel(MAX_WAITING);
         let view = Arc::new(StoreView::starting());
-        let first = Snapshot::starting(Arc::clone(&view));
+        let first = Snapshot::of(Arc::clone(&view));
         let (snapshots, receiver) = watch::channel(Arc::new(first));
         let engine = Self {
             store: parts.store,
@@ -128,7 +130,7 @@ impl<C: Carrier> Engine<C> {
                     None => break,
                 },
                 _ = store.changed(seen) => self.turn(Vec::new()).await,
-                () = carrier.moved() => { self.render_again(Reload::IfDifferent).await; }
+                () = carrier.moved() => self.render_moved().await,
                 () = until(retry_at) => self.try_again().await,
             }
         }
@@ -181,11 +183,16 @@ impl<C: Carrier> Engine<C> {
     async fn try_again(&mut self) {
         self.retry.at = None;
         if self.quarantine.is_empty() {
-            self.render_again(Reload::IfDifferent).await;
+            self.render_moved().await;
         } else {
             self.quarantine.clear();
             self.turn(Vec::new()).await;
         }
+    }
+
+    /// Renders again because something outside the table moved. A failure is in the snapshot.
+    async fn render_moved(&mut self) {
+        let _ = self.render_again(Reload::IfDifferent).await;
     }
 
     fn publish(&self) {

@@ -12,6 +12,18 @@ mod api;
 mod carrier;
 mod chain;
 mod engine;
+pub mod flags;
+mod keeper;
+pub mod logging;
 mod metrics;
+mod server;
 mod settings;
 mod store;
+
+pub use server::Server;
+pub use settings::{
+    AccessLog, ApiSettings, ConsulAddresses, DEFINITIONS, Definition, Discovery, EXIT_USAGE,
+    EntryPort, EntryTls, HaproxySettings, HaproxyTimeouts, Layered, LogFormat, LogSettings,
+    MapSource, OnEmpty, PeerSettings, ProcessEnv, SecretFiles, Sensitivity, SettingError, Settings,
+    SettingsErrors, SettingsSource, StoreSettings,
+};

@@ -4,5 +4,5 @@
 mod embedded;
 mod journal;
 
-pub use embedded::{EmbeddedStore, OpenError};
-pub(crate) use journal::{Journal, JournalError};
+pub(crate) use embedded::EmbeddedStore;
+pub(crate) use journal::{Journal, JournalError, replace_file};

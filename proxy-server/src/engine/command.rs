@@ -9,8 +9,7 @@ use super::Snapshot;
 
 /// Changes that belong together: all of them are checked as one, and refused as one.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct ChangeRequest {
+pub(crate) struct ChangeRequest {
     /// The changes, in order.
     pub changes: Vec<Change>,
     /// Whether the answer waits for every replica.
@@ -19,8 +18,7 @@ pub struct ChangeRequest {
 
 /// What became of a request that was not refused.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Answer {
+pub(crate) struct Answer {
     /// What became of each service.
     pub changes: Vec<PlannedChange>,
     /// Routes that another service claims too.
@@ -37,8 +35,7 @@ pub struct Answer {
 
 /// What one replica said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ReplicaRow {
+pub(crate) struct ReplicaRow {
     /// Its address, as it was found.
     pub address: String,
     /// Its identity, where it answered.
@@ -53,8 +50,7 @@ pub struct ReplicaRow {
 
 /// What a replica said of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ReplicaStatus {
+pub(crate) enum ReplicaStatus {
     /// It serves the change.
     Applied,
     /// It has the change and could not make it live; it keeps trying.
@@ -65,8 +61,7 @@ pub enum ReplicaStatus {
 
 /// Why a request was refused, or is not known to have succeeded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ChangeError {
+pub(crate) enum ChangeError {
     /// The plan cannot be made.
     #[error("{0}; nothing was changed")]
     Plan(#[from] proxy_core::PlanError),
@@ -142,7 +137,7 @@ pub(super) type Reply = oneshot::Sender<Result<Answer, ChangeError>>;
 
 /// Asks the engine. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct EngineHandle {
+pub(crate) struct EngineHandle {
     commands: mpsc::Sender<Command>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
 }
@@ -152,7 +147,7 @@ pub struct EngineHandle {
 impl ChangeRequest {
     /// Changes that belong together.
     #[must_use]
-    pub fn new(changes: Vec<Change>, distribute: Distribute) -> Self {
+    pub(crate) fn new(changes: Vec<Change>, distribute: Distribute) -> Self {
         Self {
             changes,
             distribute,
@@ -165,7 +160,7 @@ impl ChangeRequest {
 impl ReplicaStatus {
     /// One word for answers.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Applied => "applied",
             Self::Failed => "failed",
@@ -203,7 +198,7 @@ impl EngineHandle {
     ///
     /// # Errors
     /// Says for each case what state the change is in.
-    pub async fn change(&self, request: ChangeRequest) -> Result<Answer, ChangeError> {
+    pub(crate) async fn change(&self, request: ChangeRequest) -> Result<Answer, ChangeError> {
         let (reply, answer) = oneshot::channel();
         let command = Command::Change(request, reply);
         self.commands.try_send(command).map_err(refusal)?;
@@ -214,7 +209,7 @@ impl EngineHandle {
     ///
     /// # Errors
     /// Why it is not live.
-    pub async fn reload(&self) -> Result<(), String> {
+    pub(crate) async fn reload(&self) -> Result<(), String> {
         let (reply, answer) = oneshot::channel();
         let sent = self.commands.try_send(Command::Reload(reply));
         sent.map_err(|error| refusal(error).to_string())?;
@@ -224,13 +219,13 @@ impl EngineHandle {
 
     /// The state of this replica now.
     #[must_use]
-    pub fn snapshot(&self) -> Arc<Snapshot> {
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshots.borrow())
     }
 
     /// Every state of this replica from now on; those between two looks are skipped.
     #[must_use]
-    pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
+    pub(crate) fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.snapshots.clone()
     }
 
@@ -239,7 +234,7 @@ impl EngineHandle {
     ///
     /// # Errors
     /// Why it is not live, or that the engine ended.
-    pub async fn served(&self, view: ViewSeq) -> Result<Arc<Snapshot>, Arc<str>> {
+    pub(crate) async fn served(&self, view: ViewSeq) -> Result<Arc<Snapshot>, Arc<str>> {
         let mut snapshots = self.snapshots();
         let reached = snapshots
             .wait_for(|s| s.applied >= view || (s.view.seq >= view && s.failure.is_some()));

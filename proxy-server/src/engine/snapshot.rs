@@ -6,8 +6,7 @@ use proxy_core::{Revision, RouteTable, ServiceName, StoreCondition, StoreView, V
 
 /// The state of this replica at one moment.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// What the store says, and how good that is.
     pub view: Arc<StoreView>,
     /// What HAProxy shall run: the table of the view, with quarantined services as they last were
@@ -23,8 +22,7 @@ pub struct Snapshot {
 
 /// A service whose stored version cannot be served.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Quarantined {
+pub(crate) struct Quarantined {
     /// Why, in HAProxy's own words.
     pub why: String,
     /// Whether an older version of it is served meanwhile.
@@ -32,14 +30,15 @@ pub struct Quarantined {
 }
 
 /// Why a table is not live.
-pub type Failure = Arc<str>;
+pub(crate) type Failure = Arc<str>;
 
 // === impl Snapshot ===
 
 impl Snapshot {
-    pub(super) fn starting(view: Arc<StoreView>) -> Self {
+    /// A view that is served as it is.
+    pub(crate) fn of(view: Arc<StoreView>) -> Self {
         Self {
-            served: RouteTable::new(),
+            served: view.stored.table().clone(),
             quarantined: BTreeMap::new(),
             failure: None,
             applied: view.seq,
@@ -49,13 +48,13 @@ impl Snapshot {
 
     /// The point in history of the table that is live or being made live.
     #[must_use]
-    pub fn revision(&self) -> Option<Revision> {
+    pub(crate) fn revision(&self) -> Option<Revision> {
         self.view.revision
     }
 
     /// Whether a table was loaded at all.
     #[must_use]
-    pub fn is_loaded(&self) -> bool {
+    pub(crate) fn is_loaded(&self) -> bool {
         self.view.condition != StoreCondition::Starting
     }
 }

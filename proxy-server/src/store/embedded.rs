@@ -23,7 +23,7 @@ const REMEMBERED: usize = 1_000;
 
 /// A store in two files of a folder.
 #[derive(Debug)]
-pub struct EmbeddedStore {
+pub(crate) struct EmbeddedStore {
     epoch: Epoch,
     instance: InstanceId,
     // Taken on a blocking thread only: a commit waits for the disk.
@@ -40,8 +40,7 @@ struct Writer {
 
 /// Why the embedded store cannot be opened. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
+pub(crate) enum OpenError {
     /// Another process uses the folder.
     #[error("{folder}: another proxy-server uses this STATE_PATH; give each its own")]
     InUse {
@@ -64,7 +63,11 @@ impl EmbeddedStore {
     ///
     /// # Errors
     /// When another process uses it, or its files cannot be read.
-    pub fn open(folder: &Path, epoch: Epoch, instance: InstanceId) -> Result<Self, OpenError> {
+    pub(crate) fn open(
+        folder: &Path,
+        epoch: Epoch,
+        instance: InstanceId,
+    ) -> Result<Self, OpenError> {
         let files = |source: proxy_core::BoxError| OpenError::Files { source };
         std::fs::create_dir_all(folder).map_err(|e| files(e.into()))?;
         let lock = std::fs::File::create(folder.join("lock")).map_err(|e| files(e.into()))?;

@@ -1,0 +1,309 @@
+//! The carrier that traffic really goes through: a supervised HAProxy.
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    os::unix::net::UnixStream,
+    path::PathBuf,
+    sync::{Arc, Mutex as StdMutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use proxy_core::{Host, RouteTable};
+use proxy_haproxy::{
+    AddressBook, Applier, ConfigDir, Haproxy, HaproxyState, ProcessSettings, RenderSettings,
+    RenderedConfig, Staged, Start, Validate, ValidateError, Validator, probe_bind, render,
+};
+use tokio::sync::Mutex;
+
+use super::{
+    Applied, ApplyError, Carrier, CarrierCondition, CheckError, Reload, names::NameFollower,
+};
+use crate::{api::Carried, chain::chain};
+
+/// How long a change waits for the names of new services. What does not resolve by then is served
+/// as soon as it does.
+const NAMES_DEADLINE: Duration = Duration::from_secs(2);
+
+/// What the carrier needs to know.
+#[derive(Debug)]
+pub(crate) struct CarrierSettings {
+    pub(crate) binary: PathBuf,
+    pub(crate) configs_path: PathBuf,
+    pub(crate) run: proxy_haproxy::RunPath,
+    pub(crate) render: RenderSettings,
+}
+
+/// A supervised HAProxy. It is started with the first table, so that no port answers before there
+/// is something to answer with.
+pub(crate) struct HaproxyCarrier {
+    settings: CarrierSettings,
+    validator: Validator,
+    names: Arc<NameFollower>,
+    stage: Mutex<Stage>,
+    /// What is live, for readers that must not wait for an apply.
+    shown: StdMutex<Shown>,
+}
+
+/// Where the carrier stands. Only the engine's turn takes the lock, so nothing ever waits for it.
+enum Stage {
+    Before(Option<ConfigDir>),
+    Running(Applier<Arc<Haproxy>>),
+}
+
+#[derive(Default)]
+struct Shown {
+    text: Option<Arc<str>>,
+    haproxy: Option<Arc<Haproxy>>,
+    starting: Option<String>,
+}
+
+/// A configuration that HAProxy would take.
+pub(crate) struct Candidate {
+    config: RenderedConfig,
+    /// None where it is live already, byte for byte.
+    staged: Option<Staged>,
+}
+
+// === impl HaproxyCarrier ===
+
+impl HaproxyCarrier {
+    /// A carrier that was not started.
+    ///
+    /// # Errors
+    /// When the folder of configurations cannot be used.
+    pub(crate) fn new(
+        settings: CarrierSettings,
+        names: Arc<NameFollower>,
+    ) -> Result<Self, proxy_haproxy::ConfigDirError> {
+        let dir = ConfigDir::open(&settings.configs_path)?;
+        Ok(Self {
+            validator: Validator::new(&settings.binary),
+            settings,
+            names,
+            stage: Mutex::new(Stage::Before(Some(dir))),
+            shown: StdMutex::default(),
+        })
+    }
+
+    /// Ends HAProxy: no new connections, those that are open may finish until the deadline.
+    pub(crate) async fn shutdown(&self, deadline: Duration) {
+        let haproxy = self.shown().haproxy.clone();
+        if let Some(haproxy) = haproxy {
+            let stopped = haproxy.shutdown(deadline).await;
+            tracing::info!(?stopped, "HAProxy ended");
+        }
+    }
+
+    fn shown(&self) -> std::sync::MutexGuard<'_, Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn render(&self, table: &RouteTable, book: &AddressBook) -> Result<RenderedConfig, CheckError> {
+        render(table, &self.settings.render, book).map_err(|error| CheckError::Rejected {
+            words: chain(&error),
+        })
+    }
+
+    async fn stage(&self, config: &RenderedConfig) -> Result<Option<Staged>, CheckError> {
+        let unable = |why: proxy_core::BoxError| CheckError::Unable { why };
+        let stage = self.stage.lock().await;
+        match &*stage {
+            Stage::Running(applier) if applier.running() == Some(config.digest()) => Ok(None),
+            Stage::Running(applier) => {
+                let staged = applier.stage(config).await;
+                staged.map(Some).map_err(|error| unable(error.into()))
+            }
+            Stage::Before(Some(dir)) => {
+                let staged = dir.stage(config);
+                staged.map(Some).map_err(|error| unable(error.into()))
+            }
+            Stage::Before(None) => Err(unable(
+                "the start of HAProxy failed half-way; restart the proxy".into(),
+            )),
+        }
+    }
+
+    /// The first configuration: it goes to disk, and HAProxy is started or taken over.
+    async fn start(&self, stage: &mut Stage, candidate: Candidate) -> Result<Applied, ApplyError> {
+        let Stage::Before(slot) = stage else {
+            return Err(ApplyError::new("HAProxy was started already"));
+        };
+        let mut dir = match slot.take() {
+            Some(dir) => dir,
+            None => ConfigDir::open(&self.settings.configs_path).map_err(ApplyError::new)?,
+        };
+        let digest = candidate.config.digest();
+        let main = dir.main_path();
+        let Some(staged) = candidate.staged else {
+            return Err(ApplyError::new("the first configuration was not written"));
+        };
+        if let Err(error) = dir.activate(staged) {
+            *slot = Some(dir);
+            return Err(ApplyError::new(error));
+        }
+        let CarrierSettings { binary, run, .. } = &self.settings;
+        if UnixStream::connect(run.master_socket()).is_err() {
+            // No HAProxy of ours holds the ports, so nobody else may.
+            if let Err(error) = self.probe() {
+                *slot = Some(dir);
+                return Err(error);
+            }
+        }
+        let process = ProcessSettings::new(binary, main, run.clone());
+        let haproxy = match Haproxy::start(process).await {
+            Ok(haproxy) => Arc::new(haproxy),
+            Err(error) => {
+                *slot = Some(dir);
+                return Err(ApplyError::new(error));
+            }
+        };
+        self.shown().haproxy = Some(Arc::clone(&haproxy));
+        let taken_over = haproxy.started() == Start::TakenOver;
+        let mut applier = Applier::new(dir, haproxy);
+        if taken_over {
+            tracing::info!("took over the HAProxy that was running");
+            let loaded = self.load(&mut applier, &candidate.config).await;
+            *stage = Stage::Running(applier);
+            loaded?;
+        } else {
+            *stage = Stage::Running(applier.with_running(digest));
+        }
+        Ok(Applied::Started)
+    }
+
+    async fn load(
+        &self,
+        applier: &mut Applier<Arc<Haproxy>>,
+        config: &RenderedConfig,
+    ) -> Result<Applied, ApplyError> {
+        match applier.apply(config).await {
+            Ok(proxy_haproxy::Applied::Unchanged { .. }) => Ok(Applied::Unchanged),
+            Ok(_) => Ok(Applied::Reloaded),
+            Err(error) => Err(ApplyError::new(error)),
+        }
+    }
+
+    /// Whether the binds can be made. HAProxy's own check does not see a port in use, and a reload
+    /// that then fails costs seconds of refused connections (measured), so they are tried first.
+    fn probe(&self) -> Result<(), ApplyError> {
+        for bind in self.settings.render.binds() {
+            probe_bind(bind).map_err(ApplyError::new)?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Carrier for HaproxyCarrier {
+    type Candidate = Candidate;
+
+    async fn check(&self, table: &RouteTable) -> Result<Candidate, CheckError> {
+        let book = self.names.look_up(hosts(table), NAMES_DEADLINE).await;
+        let config = self.render(table, &book)?;
+        let Some(staged) = self.stage(&config).await? else {
+            let staged = None;
+            return Ok(Candidate { config, staged });
+        };
+        match self.validator.validate(&staged.main_path()).await {
+            Ok(warnings) => {
+                for warning in warnings {
+                    tracing::debug!(%warning, "HAProxy warns of the configuration");
+                }
+                let staged = Some(staged);
+                Ok(Candidate { config, staged })
+            }
+            Err(error @ ValidateError::Refused { .. }) => Err(CheckError::Rejected {
+                words: chain(&error),
+            }),
+            Err(error) => Err(CheckError::Unable { why: error.into() }),
+        }
+    }
+
+    async fn apply(&self, candidate: Candidate, force: Reload) -> Result<Applied, ApplyError> {
+        let mut stage = self.stage.lock().await;
+        let text: Arc<str> = candidate.config.main_text().into();
+        let applied = match (&mut *stage, force) {
+            (Stage::Before(_), _) => {
+                self.shown().starting = None;
+                let started = self.start(&mut stage, candidate).await;
+                if let Err(error) = &started {
+                    self.shown().starting = Some(chain(error));
+                }
+                started
+            }
+            (Stage::Running(applier), Reload::Always)
+                if applier.running() == Some(candidate.config.digest()) =>
+            {
+                let again = applier.reload_again().await;
+                again.map(|_| Applied::Reloaded).map_err(ApplyError::new)
+            }
+            (Stage::Running(applier), _) => match candidate.staged {
+                None => Ok(Applied::Unchanged),
+                Some(staged) => match applier.apply_staged(staged).await {
+                    Ok(proxy_haproxy::Applied::Unchanged { .. }) => Ok(Applied::Unchanged),
+                    Ok(_) => Ok(Applied::Reloaded),
+                    Err(error) => Err(ApplyError::new(error)),
+                },
+            },
+        }?;
+        self.shown().text = Some(text);
+        Ok(applied)
+    }
+
+    async fn moved(&self) {
+        self.names.moved().await;
+    }
+
+    fn config_text(&self) -> Option<String> {
+        self.shown().text.as_deref().map(str::to_owned)
+    }
+
+    fn condition(&self) -> CarrierCondition {
+        let shown = self.shown();
+        let Some(haproxy) = &shown.haproxy else {
+            return match &shown.starting {
+                Some(why) => CarrierCondition::Down(why.clone()),
+                None => CarrierCondition::NotStarted,
+            };
+        };
+        let state = haproxy.state().borrow().clone();
+        match state {
+            HaproxyState::Running { .. } => CarrierCondition::Running,
+            HaproxyState::Starting => CarrierCondition::Starting,
+            HaproxyState::Down { why, attempts, .. } => {
+                CarrierCondition::Down(format!("{why:?}, {attempts} starts failed since"))
+            }
+            _ => CarrierCondition::Down("it was ended".to_owned()),
+        }
+    }
+}
+
+impl Carried for HaproxyCarrier {
+    fn config_text(&self) -> Option<String> {
+        Carrier::config_text(self)
+    }
+
+    fn condition(&self) -> CarrierCondition {
+        Carrier::condition(self)
+    }
+}
+
+impl fmt::Debug for HaproxyCarrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HaproxyCarrier")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The hosts of a table that need resolving.
+fn hosts(table: &RouteTable) -> BTreeSet<Host> {
+    let services = table.iter();
+    let destinations = services.flat_map(|s| s.destinations().iter().map(|d| s.host_of(d)));
+    destinations
+        .filter(|host| host.ip().is_none())
+        .cloned()
+        .collect()
+}

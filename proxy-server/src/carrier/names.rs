@@ -1,0 +1,193 @@
+//! Following the names of services: looked up all at once when a table is checked, kept over
+//! restarts, and looked up again from time to time.
+//!
+//! HAProxy's own resolvers follow a name that DNS answers. What only this system knows (hosts file,
+//! search domain) is rendered as an address, so it is followed here: when it moves, the engine is
+//! told to render again.
+
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use proxy_core::Host;
+use proxy_haproxy::{AddressBook, NameResolver, Resolution};
+use tokio::{sync::Notify, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{chain::chain, store::replace_file};
+
+/// How often names without an address, and names that only this system knows, are looked up.
+const SOON: Duration = Duration::from_secs(2);
+/// How often names that DNS answers are looked up: only for the next start, since HAProxy follows
+/// them itself.
+const SELDOM: Duration = Duration::from_secs(300);
+/// How long one round may take.
+const ROUND: Duration = Duration::from_secs(5);
+
+/// Knows the names of the table.
+#[derive(Debug)]
+pub(crate) struct NameFollower {
+    resolver: NameResolver,
+    known: Mutex<Known>,
+    moved: Notify,
+    file: PathBuf,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    book: AddressBook,
+    wanted: BTreeSet<Host>,
+}
+
+// === impl NameFollower ===
+
+impl NameFollower {
+    /// Begins with what the file of an earlier run says; one that cannot be read is begun anew.
+    pub(crate) fn new(resolver: NameResolver, file: PathBuf) -> Self {
+        let text = std::fs::read(&file);
+        let book = text
+            .ok()
+            .and_then(|text| serde_json::from_slice(&text).ok());
+        Self {
+            resolver,
+            known: Mutex::new(Known {
+                book: book.unwrap_or_default(),
+                wanted: BTreeSet::new(),
+            }),
+            moved: Notify::new(),
+            file,
+        }
+    }
+
+    /// What is known of these names, after those that are new were looked up, all at once.
+    pub(crate) async fn look_up(&self, hosts: BTreeSet<Host>, deadline: Duration) -> AddressBook {
+        let (new, book) = {
+            let mut known = self.known();
+            let in_book: BTreeSet<&Host> = known.book.iter().map(|(host, _)| host).collect();
+            let new: BTreeSet<Host> = hosts
+                .iter()
+                .filter(|host| !in_book.contains(host))
+                .cloned()
+                .collect();
+            known.wanted = hosts;
+            (new, known.book.clone())
+        };
+        if new.is_empty() {
+            return book;
+        }
+        let found = self.resolver.resolve_all(&new, deadline, &book).await;
+        let mut known = self.known();
+        known
+            .book
+            .extend(found.iter().map(|(host, at)| (host.clone(), at)));
+        known.book.clone()
+    }
+
+    /// Waits until a name has moved whose address is rendered. Cancel safe.
+    pub(crate) async fn moved(&self) {
+        self.moved.notified().await;
+    }
+
+    /// Follows the names until the token is cancelled.
+    pub(crate) async fn follow(self: Arc<Self>, stop: CancellationToken) {
+        let mut all_at = Instant::now() + SELDOM;
+        let mut saved = AddressBook::new();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = tokio::time::sleep(SOON) => {}
+            }
+            let all = Instant::now() >= all_at;
+            if all {
+                all_at = Instant::now() + SELDOM;
+            }
+            self.round(all).await;
+            let book = self.known().book.clone();
+            if book != saved {
+                self.save(&book).await;
+                saved = book;
+            }
+        }
+        let book = self.known().book.clone();
+        self.save(&book).await;
+    }
+
+    async fn round(&self, all: bool) {
+        let (names, before) = {
+            let known = self.known();
+            let due = |host: &&Host| {
+                all || !matches!(known.book.get(host), Resolution::Dns { last: Some(_) })
+            };
+            let names: BTreeSet<Host> = known.wanted.iter().filter(due).cloned().collect();
+            (names, known.book.clone())
+        };
+        if names.is_empty() {
+            return;
+        }
+        let found = self.resolver.resolve_all(&names, ROUND, &before).await;
+        let mut moved = false;
+        {
+            let mut known = self.known();
+            for (host, now) in found.iter() {
+                moved |= rendered_anew(before.get(host), now);
+                known.book.insert(host.clone(), now);
+            }
+            let wanted = known.wanted.clone();
+            known.book = known
+                .book
+                .iter()
+                .filter(|(host, _)| wanted.contains(*host))
+                .map(|(host, at)| (host.clone(), at))
+                .collect();
+        }
+        if moved {
+            self.moved.notify_one();
+        }
+    }
+
+    async fn save(&self, book: &AddressBook) {
+        let Ok(text) = serde_json::to_vec(book) else {
+            return;
+        };
+        let file = self.file.clone();
+        let saved = tokio::task::spawn_blocking(move || replace_file(&file, &text)).await;
+        if let Ok(Err(error)) = saved {
+            let why = chain(&error);
+            tracing::warn!(why, "the last known addresses could not be saved");
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a change must be rendered: HAProxy follows a name by itself as long as DNS answers it or
+/// nobody knows it.
+fn rendered_anew(before: Resolution, now: Resolution) -> bool {
+    let fixed = |at: Resolution| match at {
+        Resolution::System { address } => Some(address),
+        _ => None,
+    };
+    fixed(before) != fixed(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_haproxy_cannot_follow_is_rendered_anew() {
+        let ip = |last: u8| std::net::IpAddr::from([10, 0, 0, last]);
+        let dns = |last| Resolution::Dns { last };
+        let system = |address| Resolution::System { address };
+        assert!(!rendered_anew(Resolution::Unknown, dns(Some(ip(1)))));
+        assert!(!rendered_anew(dns(Some(ip(1))), dns(Some(ip(2)))));
+        assert!(rendered_anew(Resolution::Unknown, system(ip(1))));
+        assert!(rendered_anew(system(ip(1)), system(ip(2))));
+        assert!(rendered_anew(system(ip(1)), dns(Some(ip(1)))));
+    }
+}

@@ -1,0 +1,63 @@
+//! The command line: a flag for every setting, made from the table of settings.
+
+use clap::{Arg, ArgMatches, Command};
+
+use crate::settings::{DEFINITIONS, MapSource, Sensitivity};
+
+/// The command with all its flags.
+#[must_use]
+pub fn command() -> Command {
+    let flags = DEFINITIONS.iter().map(|definition| {
+        let secret = definition.sensitivity == Sensitivity::Secret;
+        let mut help = definition.help.to_owned();
+        if !definition.default.is_empty() {
+            help.push_str(&format!(" [default: {}]", definition.default));
+        }
+        if secret {
+            help.push_str(
+                " (other users of the machine see flags; prefer the environment or a secret file)",
+            );
+        }
+        Arg::new(definition.name)
+            .long(flag(definition.name))
+            .value_name("VALUE")
+            .help(help)
+    });
+    Command::new("proxy-server")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("A reverse proxy for services that come and go: HAProxy carries the traffic, Consul remembers it, any replica takes a change")
+        .after_help("Each flag is also a variable of the environment (CONSUL_ADDRESS for --consul-address) and a secret file (dfp_consul_address in SECRETS_PATH). Flags win over secret files, secret files over the environment. Exit codes: 0 ended as asked, 1 failed, 64 settings that cannot be used.")
+        .args(flags)
+}
+
+/// The settings that flags give.
+#[must_use]
+pub fn source(matches: &ArgMatches) -> MapSource {
+    let given = DEFINITIONS.iter().filter_map(|definition| {
+        let value = matches.get_one::<String>(definition.name)?;
+        Some((definition.name, value.clone()))
+    });
+    MapSource::new(given)
+}
+
+fn flag(name: &str) -> String {
+    name.to_lowercase().replace('_', "-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::SettingsSource;
+
+    #[test]
+    fn every_setting_has_a_flag() {
+        command().debug_assert();
+        let matches = command()
+            .try_get_matches_from(["proxy-server", "--consul-address", "a:8500", "--port=81"])
+            .unwrap();
+        let source = source(&matches);
+        assert_eq!(source.get("CONSUL_ADDRESS").as_deref(), Some("a:8500"));
+        assert_eq!(source.get("PORT").as_deref(), Some("81"));
+        assert_eq!(source.get("IP"), None);
+    }
+}

@@ -1,0 +1,89 @@
+//! One replica, put together and taken apart.
+
+mod assemble;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use proxy_consul::ConsulStore;
+use proxy_peers::Peers;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::{carrier::HaproxyCarrier, settings::Settings};
+
+/// A replica that runs.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    carrier: Arc<HaproxyCarrier>,
+    consul: Option<Arc<ConsulStore>>,
+    peers: Option<Arc<Peers>>,
+    stops: Stops,
+    api: JoinHandle<std::io::Result<()>>,
+    engine: JoinHandle<()>,
+    followers: Vec<JoinHandle<()>>,
+}
+
+/// What is stopped, in this order.
+#[derive(Debug, Default)]
+struct Stops {
+    /// No new calls.
+    api: CancellationToken,
+    /// No new changes.
+    engine: CancellationToken,
+    /// Names are followed and tables kept no longer.
+    followers: CancellationToken,
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Starts a replica: the admin API listens when this returns; HAProxy starts as soon as the
+    /// table is known, be it from the store or, while that cannot be reached, from the last run.
+    ///
+    /// # Errors
+    /// When something that does not heal by itself is wrong: a port in use, a folder that cannot
+    /// be written, another replica on the same `STATE_PATH`. Nothing is left running.
+    pub async fn start(settings: Settings) -> anyhow::Result<Self> {
+        assemble::start(settings).await
+    }
+
+    /// Where the admin API listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends the replica: no new calls; those that run are answered; HAProxy takes no new
+    /// connections and finishes those it has. Whatever is left at the deadline is cut.
+    pub async fn shutdown(self, deadline: Duration) {
+        let Self {
+            carrier,
+            stops,
+            api,
+            engine,
+            followers,
+            ..
+        } = self;
+        stops.api.cancel();
+        stops.engine.cancel();
+        let quiet = async {
+            // The engine answers what it has; then the calls that waited for it end.
+            let _ = engine.await;
+            let _ = api.await;
+        };
+        let calls = tokio::time::timeout(deadline / 2, quiet);
+        let (calls, ()) = tokio::join!(calls, carrier.shutdown(deadline));
+        if calls.is_err() {
+            tracing::warn!("calls were cut at the deadline");
+        }
+        stops.followers.cancel();
+        for follower in followers {
+            let _ = tokio::time::timeout(Duration::from_secs(1), follower).await;
+        }
+        if let Some(consul) = self.consul {
+            consul.shutdown().await;
+        }
+        drop(self.peers);
+    }
+}

@@ -1,0 +1,324 @@
+//! Putting a replica together from its settings.
+
+use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use proxy_consul::{
+    CallOutcome, ConsulSettings, ConsulStore, HeldTable, Observer, OnEmptyStore, Operation,
+};
+use proxy_core::{Epoch, InstanceId, RouteStore};
+use proxy_haproxy::{
+    AccessLog, Bind, BindAddress, NameResolver, RenderSettings, RunPath, Template, Timeouts,
+    TlsMode,
+};
+use proxy_peers::{
+    Broadcast, BroadcastSettings, Discover, DnsDiscover, FollowSettings, NameServers, Peers,
+};
+use tokio::net::TcpListener;
+
+use super::{Server, Stops};
+use crate::{
+    announce::{Announce, AnnouncerSettings, PeerAnnouncer, Sharing, identity},
+    api::{Api, Keys, router},
+    carrier::{CarrierSettings, HaproxyCarrier, NameFollower},
+    engine::{Engine, Parts},
+    keeper::Keeper,
+    metrics::Metrics,
+    settings::{
+        self, ApiSettings, Discovery, EntryTls, HaproxySettings, OnEmpty, PeerSettings, Settings,
+        StoreSettings,
+    },
+    store::EmbeddedStore,
+};
+
+/// A store, and what else there is because of it.
+struct Kept {
+    store: Arc<dyn RouteStore>,
+    consul: Option<Arc<ConsulStore>>,
+    keeper: Option<Keeper>,
+    sharing: Sharing,
+}
+
+pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
+    let instance = settings::instance_id(random()?).context("this replica has no name")?;
+    let metrics = Arc::new(Metrics::new());
+    let stops = Stops::default();
+
+    // What can fail for good comes first, and the port before anything is touched.
+    let at = SocketAddr::new(settings.api.ip, settings.api.port.get());
+    let listener = TcpListener::bind(at).await;
+    let listener = listener.with_context(|| {
+        format!("the admin API cannot listen on {at}; is another process there? (IP, PORT)")
+    })?;
+    let address = listener.local_addr()?;
+    let state = &settings.state_path;
+    fs::create_dir_all(state)
+        .with_context(|| format!("STATE_PATH {} cannot be made", state.display()))?;
+
+    let resolver = resolver(&settings.haproxy)?;
+    let carrier = carrier_settings(&settings.haproxy, &resolver)?;
+    let names = Arc::new(NameFollower::new(
+        resolver.clone(),
+        state.join("addresses.json"),
+    ));
+    let carrier = HaproxyCarrier::new(carrier, Arc::clone(&names));
+    let carrier = Arc::new(carrier.context("CONFIGS_PATH cannot be used")?);
+    let kept = kept(&settings.store, state, &instance, &metrics)?;
+
+    let peers = peers(&settings, &resolver)?;
+    let announcer = announcer(
+        &settings,
+        &instance,
+        peers.clone(),
+        kept.sharing,
+        &metrics,
+        address,
+    )?;
+    let (engine, handle) = Engine::new(Parts {
+        store: Arc::clone(&kept.store),
+        carrier: Arc::clone(&carrier),
+        announce: Arc::new(announcer) as Arc<dyn Announce>,
+        metrics: Arc::clone(&metrics),
+        stop: stops.engine.clone(),
+    });
+    let engine = tokio::spawn(engine.run());
+
+    let mut followers = vec![tokio::spawn(names.follow(stops.followers.clone()))];
+    let superseded_file = match kept.keeper {
+        Some(keeper) => {
+            let file = keeper.superseded();
+            let keeping = keeper.run(handle.snapshots(), stops.followers.clone());
+            followers.push(tokio::spawn(keeping));
+            file
+        }
+        None => tokio::sync::watch::channel(None).1,
+    };
+
+    warn_if_open(&settings.api);
+    let app = router(Api {
+        engine: handle,
+        store: kept.store,
+        carrier: Arc::clone(&carrier) as _,
+        metrics,
+        instance: instance.clone(),
+        sharing: kept.sharing,
+        wait_timeout: settings.peers.wait_timeout,
+        keys: Arc::new(Keys {
+            api: settings.api.token,
+            peer: settings.peers.secret,
+        }),
+        superseded_file,
+    });
+    let stop_api = stops.api.clone().cancelled_owned();
+    let api = axum::serve(listener, app).with_graceful_shutdown(stop_api);
+    let api = tokio::spawn(api.into_future());
+    tracing::info!(%address, %instance, version = env!("CARGO_PKG_VERSION"), "the admin API listens");
+    Ok(Server {
+        address,
+        carrier,
+        consul: kept.consul,
+        peers,
+        stops,
+        api,
+        engine,
+        followers,
+    })
+}
+
+fn kept(
+    settings: &StoreSettings,
+    state: &Path,
+    instance: &InstanceId,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Kept> {
+    let Some(addresses) = &settings.consul else {
+        let store = EmbeddedStore::open(state, Epoch::from_bytes(random()?), instance.clone())?;
+        tracing::info!(folder = %state.display(), "CONSUL_ADDRESS is not set: the table is kept in the embedded store");
+        return Ok(Kept {
+            store: Arc::new(store),
+            consul: None,
+            keeper: None,
+            sharing: Sharing::Own,
+        });
+    };
+    let mut builder = ConsulSettings::builder(addresses.clone())
+        .instance_name(&settings.instance_name)?
+        .observer(Arc::new(Counted(Arc::clone(metrics))));
+    if let Some(token) = &settings.token {
+        builder = builder.token(token.clone());
+    }
+    if let Some(datacenter) = &settings.datacenter {
+        builder = builder.datacenter(datacenter.clone());
+    }
+    let read = |path: &Path, name: &str| {
+        fs::read(path).with_context(|| format!("{name}: {} cannot be read", path.display()))
+    };
+    if let Some(path) = &settings.ca_file {
+        builder = builder.ca_pem(read(path, "CONSUL_CA_FILE")?);
+    }
+    if let Some((cert, key)) = &settings.client_files {
+        let (cert, key) = (
+            read(cert, "CONSUL_CERT_FILE")?,
+            read(key, "CONSUL_KEY_FILE")?,
+        );
+        builder = builder.client_certificate(&cert, &key);
+    }
+    let keeper = Keeper::open(state.to_owned(), instance.clone())?;
+    let held = keeper
+        .held()
+        .map(|(revision, stored)| HeldTable::new(revision, stored));
+    let on_empty = match settings.on_empty {
+        OnEmpty::Refill => OnEmptyStore::Refill,
+        OnEmpty::Hold => OnEmptyStore::Hold,
+    };
+    let consul = ConsulStore::start(&builder.build()?, instance.clone(), held, on_empty)?;
+    let consul = Arc::new(consul);
+    Ok(Kept {
+        store: Arc::clone(&consul) as Arc<dyn RouteStore>,
+        consul: Some(consul),
+        keeper: Some(keeper),
+        sharing: Sharing::Shared,
+    })
+}
+
+fn resolver(settings: &HaproxySettings) -> anyhow::Result<NameResolver> {
+    let resolver = match settings.dns_servers.as_slice() {
+        [] => NameResolver::system()?,
+        servers => NameResolver::new(servers.to_vec(), Vec::new())?,
+    };
+    Ok(resolver.with_hosts_file(&settings.hosts_file))
+}
+
+fn carrier_settings(
+    settings: &HaproxySettings,
+    resolver: &NameResolver,
+) -> anyhow::Result<CarrierSettings> {
+    let run = RunPath::new(&settings.run_path).context("RUN_PATH cannot be used")?;
+    let address = settings
+        .bind_address
+        .map_or(BindAddress::Any, BindAddress::Ip);
+    let binds = settings.ports.iter().map(|entry| {
+        Bind::plain(address, entry.port).with_tls(match entry.tls {
+            EntryTls::Plain => TlsMode::Plain,
+            EntryTls::WhenCertificate => TlsMode::TlsWhenCertificate,
+        })
+    });
+    let timeouts = &settings.timeouts;
+    let mut haproxy = Timeouts::default();
+    haproxy.connect = timeouts.connect;
+    haproxy.client = timeouts.client;
+    haproxy.server = timeouts.server;
+    haproxy.queue = timeouts.queue;
+    haproxy.http_request = timeouts.http_request;
+    haproxy.http_keep_alive = timeouts.http_keep_alive;
+    haproxy.tunnel = timeouts.tunnel;
+    let mut render = RenderSettings::new(run.clone())
+        .with_binds(binds.collect())
+        .with_nameservers(resolver.nameservers().to_vec())
+        .with_timeouts(haproxy)
+        .with_access_log(match settings.access_log {
+            settings::AccessLog::Off => AccessLog::Off,
+            settings::AccessLog::Stdout => AccessLog::Stdout,
+        });
+    if let Some(path) = &settings.template {
+        let text = fs::read_to_string(path);
+        let text =
+            text.with_context(|| format!("CFG_TEMPLATE_PATH: {} cannot be read", path.display()))?;
+        let template = Template::new(text).context("CFG_TEMPLATE_PATH is no template")?;
+        render = render.with_template(template);
+    }
+    Ok(CarrierSettings {
+        binary: settings.binary.clone(),
+        configs_path: settings.configs_path.clone(),
+        run,
+        render,
+    })
+}
+
+fn peers(settings: &Settings, resolver: &NameResolver) -> anyhow::Result<Option<Arc<Peers>>> {
+    let source: Arc<dyn Discover> = match &settings.peers.discovery {
+        Discovery::None => return Ok(None),
+        Discovery::List(list, _) => Arc::new(list.clone()),
+        Discovery::Dns(name) => {
+            let servers = NameServers::Given(resolver.nameservers().to_vec());
+            let port = std::num::NonZeroU16::new(settings.api.port.get()).context("PORT is 0")?;
+            Arc::new(DnsDiscover::new(name, port, servers))
+        }
+    };
+    Ok(Some(Arc::new(Peers::follow(
+        source,
+        FollowSettings::default(),
+    ))))
+}
+
+fn announcer(
+    settings: &Settings,
+    instance: &InstanceId,
+    peers: Option<Arc<Peers>>,
+    sharing: Sharing,
+    metrics: &Arc<Metrics>,
+    address: SocketAddr,
+) -> anyhow::Result<PeerAnnouncer> {
+    let PeerSettings {
+        discovery,
+        secret,
+        wait_timeout,
+    } = &settings.peers;
+    let mut broadcast = BroadcastSettings::default()
+        .total_deadline(*wait_timeout)
+        .attempt_deadline(*wait_timeout);
+    if let Some(identity) = identity(instance) {
+        broadcast = broadcast.identity(identity);
+    }
+    if let Some(secret) = secret.as_ref().or(settings.api.token.as_ref()) {
+        broadcast = broadcast.secret(secret.clone());
+    }
+    let source = match discovery {
+        Discovery::Dns(name) => name.clone(),
+        Discovery::List(_, text) => text.clone(),
+        Discovery::None => String::new(),
+    };
+    let broadcast = Broadcast::over_http(broadcast)?;
+    let settings = AnnouncerSettings {
+        instance: instance.clone(),
+        own_address: address.to_string(),
+        source,
+        sharing,
+    };
+    Ok(PeerAnnouncer::new(
+        peers,
+        broadcast,
+        settings,
+        Arc::clone(metrics),
+    ))
+}
+
+fn warn_if_open(api: &ApiSettings) {
+    if api.token.is_none() && !api.ip.is_loopback() {
+        tracing::warn!(ip = %api.ip, "API_TOKEN is not set: whoever reaches the admin API changes the routes");
+    }
+}
+
+/// Counts requests to the store.
+#[derive(Debug)]
+struct Counted(Arc<Metrics>);
+
+impl Observer for Counted {
+    fn request(
+        &self,
+        address: &proxy_consul::Address,
+        operation: Operation,
+        outcome: CallOutcome,
+        took: Duration,
+    ) {
+        let address = address.to_string();
+        self.0
+            .store_request(&address, operation.as_str(), outcome.as_str(), took);
+    }
+}
+
+fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).context("the system gives no random bytes")?;
+    Ok(bytes)
+}
