@@ -143,7 +143,8 @@ fn show_reply(
 ) -> Result<()> {
     let done = verdict == Verdict::Done;
     if let (View::Document, true) = (view, done) {
-        return print(&reply.body);
+        let end = if reply.body.ends_with('\n') { "" } else { "\n" };
+        return print(&format!("{}{end}", reply.body));
     }
     let Some(answer) = answer else {
         let code = reply.status.as_u16();

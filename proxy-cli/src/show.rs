@@ -17,7 +17,13 @@ const REPLICA_COLUMNS: [(&str, &str); 5] = [
 /// The answer to a change: what happened, what to know, and who has it.
 pub(crate) fn change(answer: &Value, done: bool) -> String {
     let mut out = String::new();
-    let mut headline = message(answer, if done { "done" } else { "refused" });
+    let errors = list(answer, "Errors");
+    // The message of a refusal repeats its errors, which have a line each below.
+    let mut headline = match errors.len() {
+        0 => message(answer, if done { "done" } else { "refused" }),
+        1 => "1 parameter was refused; nothing was changed".to_owned(),
+        count => format!("{count} parameters were refused; nothing was changed"),
+    };
     if let Some(revision) = answer
         .get("Revision")
         .filter(|revision| revision.is_object())
@@ -29,7 +35,7 @@ pub(crate) fn change(answer: &Value, done: bool) -> String {
     if let Some(id) = answer.get("Id").map(cell).filter(|_| !done) {
         let _ = writeln!(out, "to learn what became of it: proxyctl status --id {id}");
     }
-    for error in list(answer, "Errors") {
+    for error in errors {
         let _ = writeln!(out, "  {}", problem(error));
     }
     for warning in list(answer, "Warnings") {
@@ -128,6 +134,8 @@ fn flatten(
         Value::Array(rows) if rows.iter().any(Value::is_object) => {
             tables.push((prefix.to_owned(), table_of(rows)));
         }
+        // What is not so is not worth a line.
+        Value::Null => {}
         value => lines.push((prefix.to_owned(), cell(value))),
     }
 }
@@ -242,7 +250,7 @@ mod tests {
     #[test]
     fn every_error_is_shown() {
         let answer = json!({
-            "Status": "NOK", "Message": "2 parameters are wrong",
+            "Status": "NOK", "Message": "port is no number; servicePath is missing; ...",
             "Errors": [
                 {"Parameter": "port", "Value": "x\u{1b}[2J", "Problem": "is no number", "Allowed": "1 to 65535"},
                 {"Parameter": "servicePath", "Problem": "is missing"},
@@ -251,7 +259,7 @@ mod tests {
         });
         assert_eq!(
             change(&answer, false),
-            "2 parameters are wrong\n  port \"x\\\\u{1b}[2J\": is no number (allowed: 1 to 65535)\n  \
+            "3 parameters were refused; nothing was changed\n  port \"x\\\\u{1b}[2J\": is no number (allowed: 1 to 65535)\n  \
              servicePath: is missing\n  something else\n"
         );
     }
@@ -273,7 +281,7 @@ mod tests {
     #[test]
     fn nested_fields_are_lines_and_lists_of_objects_tables() {
         let answer = json!({
-            "Status": "OK", "Store": {"Kind": "consul", "Ok": true}, "Names": ["a", "b"],
+            "Status": "OK", "Store": {"Kind": "consul", "Ok": true, "Why": null}, "Names": ["a", "b"],
             "Peers": [{"Address": "p:1"}, {"Address": "p:2", "Ms": 3}],
         });
         assert_eq!(
