@@ -20,6 +20,7 @@ use super::{
     keys::{AllRead, At, Filling, Head, HeadSeen, Source},
     random,
     read::ReadError,
+    state::Chain,
 };
 use crate::txn::Txn;
 
@@ -60,6 +61,8 @@ struct Fill {
     source: Source,
     /// Whether a mark has to be taken away in the end.
     marked: bool,
+    /// Where the held table stood.
+    base: Option<At>,
 }
 
 impl Shared {
@@ -68,10 +71,10 @@ impl Shared {
     ///
     /// `Ok` means that the store has to be looked at again: it was filled, or another was first.
     pub(super) async fn fill_empty(&self, blank: Option<HeadSeen>) -> Result<(), FillError> {
-        let held = self.with(|state| state.chain().map(|chain| chain.stored.clone()));
+        let held = self.with(|state| state.chain().cloned());
         let holds = held
             .as_ref()
-            .is_some_and(|held| held.documents().next().is_some());
+            .is_some_and(|held| held.stored.documents().next().is_some());
         if holds && self.on_empty == OnEmptyStore::Hold {
             let why = FillError::Held;
             self.with(|state| state.wiped(why.to_string()));
@@ -107,7 +110,7 @@ impl Shared {
             .filling
             .as_ref()
             .map_or(Source::Replica, |filling| filling.from);
-        let held = self.with(|state| state.chain().map(|chain| chain.stored.clone()));
+        let held = self.with(|state| state.chain().cloned());
         let leftovers = self.read_leftovers().await?;
         let mut fill = Fill::new(seen.head.at(), seen.index, held, leftovers, source);
         fill.marked = true;
@@ -192,7 +195,9 @@ impl Shared {
             revision = fill.at.number,
             "the store was filled"
         );
-        self.with(|state| state.on_filled(fill.at, index, fill.services, fill.target));
+        self.with(|state| {
+            state.on_filled(fill.base, fill.at, index, fill.services, fill.target);
+        });
     }
 
     /// What a transaction that did not plainly succeed means for a filling.
@@ -214,14 +219,9 @@ impl Shared {
 
 impl Fill {
     /// What the store has stays as it is; what only the held table has is added.
-    fn new(
-        at: At,
-        index: u64,
-        held: Option<StoredTable>,
-        leftovers: AllRead,
-        source: Source,
-    ) -> Self {
-        let mut target = held.unwrap_or_default();
+    fn new(at: At, index: u64, held: Option<Chain>, leftovers: AllRead, source: Source) -> Self {
+        let base = held.as_ref().map(|chain| chain.at);
+        let mut target = held.map(|chain| chain.stored).unwrap_or_default();
         let mut there = leftovers.unreadable;
         for document in leftovers.documents {
             there.insert(document.name().clone());
@@ -244,6 +244,7 @@ impl Fill {
             rest,
             source,
             marked: false,
+            base,
         }
     }
 }

@@ -317,8 +317,19 @@ impl State {
         // Otherwise the follower is already beyond it.
     }
 
-    /// This replica filled the store, or made it: the table is as it was, in a new life.
-    pub(crate) fn on_filled(&mut self, at: At, index: u64, services: u64, stored: StoredTable) {
+    /// This replica filled the store, or made it: the table is as it was, in a new life. It is taken
+    /// only if nothing was learned since the filling began at `base`; otherwise the store is read.
+    pub(crate) fn on_filled(
+        &mut self,
+        base: Option<At>,
+        at: At,
+        index: u64,
+        services: u64,
+        stored: StoredTable,
+    ) {
+        if self.chain.as_ref().map(|chain| chain.at) != base {
+            return;
+        }
         self.chain = Some(Chain {
             at,
             index: Some(index),
