@@ -85,35 +85,19 @@ impl HaproxySandbox {
     /// The live processes that were started with one of the sandbox's paths, by number.
     #[must_use]
     pub fn processes(&self) -> Vec<SandboxProcess> {
-        let mark = self.folder.path().to_string_lossy().into_owned();
-        let mut found: Vec<_> = fs::read_dir("/proc")
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|entry| process(&entry.path(), &mark))
-            .collect();
-        found.sort_unstable();
-        found
+        processes_of(self.folder.path())
     }
 
     /// Those of them that are masters: no other of them started them.
     #[must_use]
     pub fn masters(&self) -> Vec<u32> {
-        let all = self.processes();
-        all.iter()
-            .filter(|process| all.iter().all(|other| other.pid != process.parent))
-            .map(|process| process.pid)
-            .collect()
+        masters_of(self.folder.path())
     }
 }
 
 impl Drop for HaproxySandbox {
     fn drop(&mut self) {
-        for process in self.processes() {
-            if let Ok(pid) = i32::try_from(process.pid) {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-            }
-        }
+        end_processes_of(self.folder.path());
     }
 }
 
@@ -146,8 +130,41 @@ impl ReservedPort {
     }
 }
 
+/// The live processes whose command line names something below a folder, by number.
+#[must_use]
+pub fn processes_of(folder: &Path) -> Vec<SandboxProcess> {
+    let mark = folder.to_string_lossy().into_owned();
+    let mut found: Vec<_> = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| process(&entry.path(), &mark))
+        .collect();
+    found.sort_unstable();
+    found
+}
+
+/// Those of them that no other of them started.
+#[must_use]
+pub fn masters_of(folder: &Path) -> Vec<u32> {
+    let all = processes_of(folder);
+    all.iter()
+        .filter(|process| all.iter().all(|other| other.pid != process.parent))
+        .map(|process| process.pid)
+        .collect()
+}
+
+/// Ends all of them at once.
+pub fn end_processes_of(folder: &Path) {
+    for process in processes_of(folder) {
+        if let Ok(pid) = i32::try_from(process.pid) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+}
+
 /// `HAPROXY_BIN`, else the first on `PATH`, else where Debian puts it.
-fn find_binary() -> io::Result<PathBuf> {
+pub(crate) fn find_binary() -> io::Result<PathBuf> {
     if let Some(binary) = std::env::var_os("HAPROXY_BIN") {
         return Ok(binary.into());
     }

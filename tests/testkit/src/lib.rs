@@ -8,3 +8,5 @@ pub mod dns;
 pub mod haproxy;
 #[cfg(feature = "haproxy")]
 pub mod load;
+#[cfg(feature = "topology")]
+pub mod topology;

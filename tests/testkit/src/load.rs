@@ -104,7 +104,11 @@ impl Load {
     pub async fn answered(&mut self, count: u64) -> Result<(), String> {
         let reached = self.answered.wait_for(|answered| *answered >= count);
         let in_time = matches!(timeout(Duration::from_secs(30), reached).await, Ok(Ok(_)));
-        if in_time { Ok(()) } else { Err(format!("{:?}", self.report())) }
+        if in_time {
+            Ok(())
+        } else {
+            Err(format!("{:?}", self.report()))
+        }
     }
 
     /// What came of it so far.

@@ -104,7 +104,10 @@ async fn serve(mut stream: TcpStream, seen: Arc<Seen>, answer: Arc<str>) -> io::
         while let Some(end) = pending.windows(4).position(|four| four == b"\r\n\r\n") {
             let head: Vec<u8> = pending.drain(..end + 4).collect();
             seen.requests.fetch_add(1, Ordering::Relaxed);
-            *seen.last_head.lock().unwrap_or_else(PoisonError::into_inner) =
+            *seen
+                .last_head
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) =
                 String::from_utf8_lossy(&head).into_owned();
             stream.write_all(answer.as_bytes()).await?;
         }

@@ -93,12 +93,17 @@ pub(crate) async fn read_answer(stream: &mut TcpStream) -> io::Result<HttpAnswer
     loop {
         let text = String::from_utf8_lossy(&bytes);
         let parts = text.split_once("\r\n\r\n");
-        let length = parts.and_then(|(head, _)| header(head, "content-length")?.parse::<usize>().ok());
+        let length =
+            parts.and_then(|(head, _)| header(head, "content-length")?.parse::<usize>().ok());
         let whole = match (parts, length) {
             (Some((_, body)), Some(length)) => body.len() >= length,
             _ => false,
         };
-        let read = if whole { 0 } else { stream.read(&mut buffer).await? };
+        let read = if whole {
+            0
+        } else {
+            stream.read(&mut buffer).await?
+        };
         if read == 0 {
             let (head, body) = parts.ok_or_else(|| bad("the connection ended before an answer"))?;
             if length.is_some() && !whole {

@@ -1,0 +1,281 @@
+//! One replica: the real server as a process, with its HAProxy.
+
+use std::{
+    fs::{self, OpenOptions},
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+
+use super::{API_PORT, Failure, HTTP_PORT, until};
+use crate::haproxy::{HttpAnswer, get, masters_of};
+
+/// The longest answer of the API: it waits for replicas, and they for theirs.
+const API_DEADLINE: Duration = Duration::from_secs(60);
+
+/// One replica.
+#[derive(Debug)]
+pub struct Replica {
+    binary: PathBuf,
+    home: PathBuf,
+    host: Ipv4Addr,
+    settings: Vec<(String, String)>,
+    child: Option<Child>,
+    http: reqwest::Client,
+}
+
+/// What the admin API said.
+#[derive(Clone, Debug)]
+pub struct ApiAnswer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The JSON; null where it is none.
+    pub json: Value,
+    /// The body.
+    pub text: String,
+}
+
+// === impl Replica ===
+
+impl Replica {
+    pub(super) fn new(
+        binary: PathBuf,
+        home: PathBuf,
+        host: Ipv4Addr,
+        settings: Vec<(String, String)>,
+    ) -> Self {
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(API_DEADLINE)
+            .build();
+        Self {
+            binary,
+            home,
+            host,
+            settings,
+            child: None,
+            http: http.unwrap_or_default(),
+        }
+    }
+
+    /// Starts the server. Whatever an earlier run left in its folders is there.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(&mut self) -> Result<(), Failure> {
+        fs::create_dir_all(&self.home)?;
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log_path())?;
+        let child = Command::new(&self.binary)
+            .env_clear()
+            .envs(self.settings.iter().cloned())
+            .current_dir(&self.home)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// Changes a setting for the next start.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.settings.retain(|(known, _)| known != name);
+        self.settings.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Waits until HAProxy answers.
+    ///
+    /// # Errors
+    /// When it does not in time; with the log.
+    pub async fn until_serving(&self) -> Result<(), Failure> {
+        let served = until("the replica serves", async || {
+            let answer = self.request("/").await?;
+            if answer.status >= 500 {
+                Err(format!("status {}", answer.status).into())
+            } else {
+                Ok(())
+            }
+        });
+        served
+            .await
+            .map_err(|why| format!("{why}\n{}", self.log()).into())
+    }
+
+    /// Kills the server as `kill -9` does. Its HAProxy runs on.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended by itself; it is waited for either way.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Asks the server to end and waits until it has.
+    ///
+    /// # Errors
+    /// When it did not run, or did not end in time.
+    pub async fn terminate(&mut self) -> Result<std::process::ExitStatus, Failure> {
+        let mut child = self.child.take().ok_or("the replica does not run")?;
+        kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGTERM)?;
+        let child = std::cell::RefCell::new(&mut child);
+        until("the replica ends", async || {
+            child
+                .borrow_mut()
+                .try_wait()?
+                .ok_or_else(|| "it runs".into())
+        })
+        .await
+    }
+
+    /// Kills the server and its HAProxy, as the end of a container does.
+    pub fn crash(&mut self) {
+        self.kill();
+        crate::haproxy::end_processes_of(&self.home);
+    }
+
+    /// Removes everything the replica has on disk but its log.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn wipe(&self) -> Result<(), Failure> {
+        for folder in ["cfg", "run", "state"] {
+            let folder = self.home.join(folder);
+            if folder.exists() {
+                fs::remove_dir_all(folder)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The process number of the server.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// HAProxy's master processes; one, if all is well.
+    #[must_use]
+    pub fn masters(&self) -> Vec<u32> {
+        masters_of(&self.home)
+    }
+
+    /// Where its HAProxy listens.
+    #[must_use]
+    pub fn http(&self) -> SocketAddr {
+        (self.host, HTTP_PORT).into()
+    }
+
+    /// Where its admin API listens.
+    #[must_use]
+    pub fn api(&self) -> SocketAddr {
+        (self.host, API_PORT).into()
+    }
+
+    /// The folder of everything it has on disk.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// GETs a path through its HAProxy.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub async fn request(&self, path: &str) -> Result<HttpAnswer, Failure> {
+        Ok(get(self.http(), "localhost", path).await?)
+    }
+
+    /// Waits until a path is answered with a status through its HAProxy.
+    ///
+    /// # Errors
+    /// When it is not in time.
+    pub async fn until_status(&self, path: &str, status: u16) -> Result<HttpAnswer, Failure> {
+        until(&format!("{path} is answered with {status}"), async || {
+            let answer = self.request(path).await?;
+            if answer.status == status {
+                Ok(answer)
+            } else {
+                Err(format!("{answer:?}").into())
+            }
+        })
+        .await
+    }
+
+    /// GETs below `/v1/docker-flow-proxy/`.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub async fn call(&self, path_and_query: &str) -> Result<ApiAnswer, Failure> {
+        let url = format!(
+            "http://{}/v1/docker-flow-proxy/{path_and_query}",
+            self.api()
+        );
+        self.answer(self.http.get(url)).await
+    }
+
+    /// POSTs below `/v1/docker-flow-proxy/`.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub async fn post(&self, path: &str, kind: &str, body: Vec<u8>) -> Result<ApiAnswer, Failure> {
+        let url = format!("http://{}/v1/docker-flow-proxy/{path}", self.api());
+        self.answer(self.http.post(url).header("content-type", kind).body(body))
+            .await
+    }
+
+    /// What `config` says, as text.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub async fn config(&self) -> Result<String, Failure> {
+        Ok(self.call("config").await?.text)
+    }
+
+    /// Waits until `status` says what is looked for.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub async fn until_state(
+        &self,
+        what: &str,
+        right: impl Fn(&Value) -> bool,
+    ) -> Result<Value, Failure> {
+        until(what, async || {
+            let answer = self.call("status").await?;
+            if right(&answer.json) {
+                Ok(answer.json)
+            } else {
+                Err(answer.text.into())
+            }
+        })
+        .await
+    }
+
+    /// What it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    async fn answer(&self, request: reqwest::RequestBuilder) -> Result<ApiAnswer, Failure> {
+        let response = request.send().await?;
+        let status = response.status().as_u16();
+        let text = response.text().await?;
+        let json = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Ok(ApiAnswer { status, json, text })
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.home.join("log")
+    }
+}
