@@ -29,7 +29,7 @@ pub(crate) fn quote(text: &str) -> Result<String, WordError> {
 }
 
 fn is_plain(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | ':' | '*' | '@' | '+' | '=' | ',' | '~')
+    c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | ':' | '*' | '@' | '+' | '=' | ',' | '~' | '[' | ']')
 }
 
 #[cfg(test)]
@@ -38,8 +38,10 @@ mod tests {
 
     #[test]
     fn only_plain_words_stay_bare() {
-        assert_eq!(quote("*:80").unwrap(), "*:80");
-        for special in ["a b", "#", "$HOME", "\"", "\\", "a;b", "[x]", "(", "%", "é", "^/a$", "!"] {
+        for plain in ["*:80", "[::1]:80"] {
+            assert_eq!(quote(plain).unwrap(), plain);
+        }
+        for special in ["a b", "#", "$HOME", "\"", "\\", "a;b", "%[x]", "(", "%", "é", "^/a$", "!"] {
             assert_eq!(quote(special).unwrap(), format!("'{special}'"));
         }
         assert_eq!(quote("'").unwrap(), r"''\'''");

@@ -1,9 +1,12 @@
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
-use proxy_core::{Params, Service, parse_reconfigure};
+use proxy_core::{
+    AclName, Change, DestinationSpec, DomainPattern, Params, PathKind, PathPattern, Port,
+    parse_reconfigure,
+};
 
 use super::*;
-use crate::{Bind, BindAddress, RunPath};
+use crate::{Bind, BindAddress, RunPath, Template};
 
 fn service(query: &str) -> Arc<Service> {
     let params = Params::from_query(query).unwrap();
@@ -21,8 +24,158 @@ fn settings() -> RenderSettings {
         .with_nameservers(vec!["127.0.0.11:53".parse().unwrap()])
 }
 
+fn text(table: &RouteTable, addresses: &AddressBook) -> String {
+    render(table, &settings(), addresses).unwrap().main_text().to_owned()
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn spec(index: u16, port: u16, domains: &[&str], paths: &[(PathKind, &str)]) -> DestinationSpec {
+    let mut spec = DestinationSpec::new(Port::new(port).unwrap());
+    spec.index = index;
+    spec.domains = domains.iter().map(|domain| domain.parse::<DomainPattern>().unwrap()).collect();
+    spec.paths = paths.iter().map(|(kind, text)| PathPattern::new(*kind, text).unwrap()).collect();
+    spec
+}
+
+fn destinations(name: &str, specs: Vec<DestinationSpec>) -> Arc<Service> {
+    Arc::new(Service::new(name.parse().unwrap(), None, None, specs).unwrap())
+}
+
+/// The lines of the story, in its order.
 #[test]
-fn story() {
-    let table = table(&["serviceName=go-demo&servicePath=/demo&port=8080", "serviceName=b&serviceDomain=*.Acme.com,acme.com&port=80"]);
-    println!("{}", render(&table, &settings(), &AddressBook::new()).unwrap().main_text());
+fn the_story() {
+    let table = table(&["serviceName=go-demo&servicePath=/demo&port=8080"]);
+    let text = text(&table, &AddressBook::new());
+    let mut lines = text.lines();
+    for wanted in [
+        "frontend services",
+        "    bind *:80",
+        "    bind *:443",
+        "    mode http",
+        "    acl url_go-demo8080 path_beg /demo",
+        "    use_backend go-demo-be8080 if url_go-demo8080",
+        "backend go-demo-be8080",
+        "    mode http",
+        "    server go-demo go-demo:8080",
+    ] {
+        assert!(lines.any(|line| line == wanted), "{wanted:?} is missing or out of order:\n{text}");
+    }
+    insta::assert_snapshot!("story", text);
+}
+
+#[test]
+fn several_services_and_destinations() {
+    use PathKind::{Dir, Exact, Prefix, Regex, Suffix};
+    let mut table = table(&[
+        "serviceName=api&servicePath=/api,/v1&serviceDomain=acme.com,*.acme.com&port=80",
+        "serviceName=site&serviceDomain=www.acme.com&port=80&outboundHostname=10.0.0.7",
+        "serviceName=moved&servicePath=/moved&port=80&outboundHostname=legacy",
+        "serviceName=six&servicePath=/six&port=80",
+    ]);
+    table.apply(&Change::Put(destinations(
+        "many",
+        vec![
+            spec(1, 8080, &[], &[(Regex, "^/v[0-9]+/"), (Suffix, "-x.php"), (Suffix, "-y.php")]),
+            spec(2, 9090, &["b.com"], &[(Exact, "/it's"), (Prefix, "/"), (Dir, "img")]),
+        ],
+    )));
+    let known = [
+        ("api", Resolution::Dns { last: Some(address("10.0.0.1")) }),
+        ("six", Resolution::Dns { last: Some(address("fd00::1")) }),
+        ("legacy", Resolution::System { address: address("fd00::2") }),
+    ];
+    let book = known.map(|(name, resolution)| (name.parse().unwrap(), resolution));
+    insta::assert_snapshot!("several", text(&table, &book.into_iter().collect()));
+}
+
+/// `a1` on port 1 and `a` on port 11 come to one ACL name, which HAProxy would merge in silence.
+#[test]
+fn no_two_services_share_a_name() {
+    let mut table = table(&[
+        "serviceName=a1&servicePath=/one&port=1",
+        "serviceName=a&servicePath=/eleven&port=11",
+        "serviceName=x&aclName=a&servicePath=/x&port=11",
+    ]);
+    let text = text(&table, &AddressBook::new());
+    let named = |prefix: &str| -> Vec<&str> {
+        text.lines().filter_map(|line| line.trim().strip_prefix(prefix)?.split(' ').next()).collect()
+    };
+    assert_eq!(named("acl "), ["url_a11", "url_a11:2", "url_a11:3"]);
+    assert_eq!(named("backend "), ["no-route", "a-be11", "a1-be1", "a-be11:2"]);
+    let x: AclName = "a".parse().unwrap();
+    assert_eq!(table.get(&"x".parse().unwrap()).unwrap().acl_name(), &x);
+    table.apply(&Change::Remove("x".parse().unwrap()));
+    let text = super::tests::text(&table, &AddressBook::new());
+    assert!(!text.contains("backend a-be11:2"), "{text}");
+}
+
+#[test]
+fn the_same_table_gives_the_same_bytes() {
+    let queries = ["serviceName=b&servicePath=/b&port=2", "serviceName=a&servicePath=/a&port=1"];
+    let one = table(&queries);
+    let other = table(&[queries[1], queries[0]]);
+    let digest = |table: &RouteTable| render(table, &settings(), &AddressBook::new()).unwrap().digest();
+    assert_eq!(digest(&one), digest(&other));
+    assert_ne!(digest(&one), digest(&RouteTable::new()));
+}
+
+#[test]
+fn settings_are_rendered() {
+    let binds = ["127.0.0.1", "::1"]
+        .map(|ip| Bind::plain(ip.parse().unwrap(), "8080".parse().unwrap()))
+        .to_vec();
+    let settings = RenderSettings::new(RunPath::new("/r").unwrap())
+        .with_binds(binds)
+        .with_access_log(AccessLog::Stdout)
+        .with_hard_stop_after(Duration::from_millis(1500))
+        .with_max_old_workers(3)
+        .with_timeouts(crate::Timeouts {
+            tunnel: Duration::from_secs(u64::MAX),
+            ..crate::Timeouts::default()
+        });
+    let config = render(&RouteTable::new(), &settings, &AddressBook::new()).unwrap();
+    for line in [
+        "    bind 127.0.0.1:8080\n    bind [::1]:8080\n",
+        "    log stdout format raw local0 info\n",
+        "    option httplog\n",
+        "    hard-stop-after 1500ms\n",
+        "    mworker-max-reloads 3\n",
+        "    timeout tunnel 2147483647ms\n",
+        "    stats socket /r/haproxy.sock mode 600 ",
+    ] {
+        assert!(config.main_text().contains(line), "{line:?}:\n{}", config.main_text());
+    }
+    assert!(!config.main_text().contains("resolvers"));
+    let none = render(&RouteTable::new(), &settings.with_binds(vec![]), &AddressBook::new());
+    assert!(matches!(none, Err(RenderError::NoBind)));
+}
+
+#[test]
+fn many_names_are_asked_for_less_often() {
+    let interval = |count: usize| {
+        let queries: Vec<String> =
+            (0..count).map(|n| format!("serviceName=s{n}&servicePath=/{n}&port=80")).collect();
+        let table: RouteTable = queries.iter().map(|query| service(query)).collect();
+        let text = text(&table, &AddressBook::new());
+        let line = text.lines().find_map(|line| line.trim().strip_prefix("timeout resolve "));
+        line.unwrap().to_owned()
+    };
+    assert_eq!([interval(1), interval(201), interval(3000)], ["1s", "2s", "10s"]);
+}
+
+#[test]
+fn a_template_of_the_user_is_used() {
+    let template = Template::new(
+        "{% for backend in backends %}\nbackend {{ backend.name }}\n    server {{ backend.server }} {{ backend.address }}\n{% endfor %}",
+    );
+    let settings = settings().with_template(template.unwrap());
+    let table = table(&["serviceName=go-demo&servicePath=/demo&port=8080"]);
+    let config = render(&table, &settings, &AddressBook::new()).unwrap();
+    assert_eq!(config.main_text(), "backend go-demo-be8080\n    server go-demo go-demo:8080\n");
+    let bad = settings.with_template(Template::new("x\n{{ nothing }}").unwrap());
+    let error = render(&table, &bad, &AddressBook::new()).unwrap_err();
+    assert!(matches!(&error, RenderError::Template(template) if template.line() == 2), "{error:?}");
 }

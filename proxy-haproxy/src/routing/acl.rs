@@ -77,6 +77,13 @@ impl Names {
     }
 }
 
+/// The ACLs of a frontend, by what was wanted of them.
+#[derive(Debug, Default)]
+struct Acls {
+    names: Names,
+    declared: BTreeMap<(String, Vec<(Test, String)>), String>,
+}
+
 /// The rules of a table. `backends` gives the name of each destination's backend.
 ///
 /// # Errors
@@ -87,7 +94,7 @@ pub(crate) fn compile(
     backends: &BTreeMap<Place<'_>, String>,
 ) -> Result<Vec<Rule>, UnknownDomain> {
     let routes = table.routes_by_rank();
-    let mut names = Names::default();
+    let mut acls = Acls::default();
     let mut rules = Vec::new();
     for run in runs(&routes) {
         let Some(first) = run.first() else { continue };
@@ -117,9 +124,10 @@ pub(crate) fn compile(
                 backend: backend.clone(),
                 conditions: Vec::new(),
             };
-            rule.require(&mut names, format!("url_{object}"), paths.into_iter().map(path_test));
+            let tests = paths.into_iter().map(path_test).collect();
+            rule.require(&mut acls, format!("url_{object}"), tests);
             if !domains.contains(&None) {
-                let tests: Vec<_> = domains
+                let tests = domains
                     .into_iter()
                     .flatten()
                     .map(|domain| {
@@ -129,7 +137,7 @@ pub(crate) fn compile(
                         })
                     })
                     .collect::<Result<_, _>>()?;
-                rule.require(&mut names, format!("domain_{object}"), tests.into_iter());
+                rule.require(&mut acls, format!("domain_{object}"), tests);
             }
             rules.push(rule);
         }
@@ -138,13 +146,15 @@ pub(crate) fn compile(
 }
 
 impl Rule {
-    fn require(
-        &mut self,
-        names: &mut Names,
-        wanted: String,
-        tests: impl Iterator<Item = (Test, String)>,
-    ) {
-        let name = names.take(wanted);
+    /// Adds a condition: the ACL that makes these tests, declared here unless it was before.
+    fn require(&mut self, acls: &mut Acls, wanted: String, tests: Vec<(Test, String)>) {
+        let wanted = (wanted, tests);
+        if let Some(name) = acls.declared.get(&wanted) {
+            return self.conditions.push(name.clone());
+        }
+        let name = acls.names.take(wanted.0.clone());
+        let tests = wanted.1.clone();
+        acls.declared.insert(wanted, name.clone());
         let mut by_test: BTreeMap<Test, Vec<String>> = BTreeMap::new();
         for (test, value) in tests {
             by_test.entry(test).or_default().push(value);
