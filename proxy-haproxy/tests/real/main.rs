@@ -9,5 +9,7 @@
 )]
 
 mod bench;
+mod differential;
+mod hostile;
 mod names;
 mod supervisor;
