@@ -4,6 +4,7 @@ mod client;
 mod endpoints;
 mod error;
 mod kv;
+mod legacy;
 mod observe;
 mod request;
 mod settings;
@@ -16,6 +17,7 @@ pub use client::{Answer, Client};
 pub use endpoints::{Address, AddressError, DEFAULT_COOL_DOWN, Endpoints, MAX_ADDRESSES};
 pub use error::{AddressFailure, ClientError, FailureKind, Sent, TransportError};
 pub use kv::{CasOutcome, KvEntry};
+pub use legacy::{LegacyProblem, LegacyTable, read_legacy};
 pub use observe::{CallOutcome, Observer};
 pub use request::{Method, Operation, Request, Response};
 pub use settings::{

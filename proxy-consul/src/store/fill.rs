@@ -20,9 +20,8 @@ use super::{
     keys::{AllRead, At, Filling, Head, HeadSeen, Source},
     random,
     read::ReadError,
-    state::Chain,
 };
-use crate::txn::Txn;
+use crate::{legacy::read_legacy, txn::Txn};
 
 /// Why a store was not filled.
 #[derive(Debug, thiserror::Error)]
@@ -83,23 +82,18 @@ impl Shared {
         let leftovers = self.read_leftovers().await?;
         let (at, index) = match blank {
             Some(seen) => (seen.head.at(), seen.index),
-            None => {
-                let (epoch, id) = (
-                    Epoch::from_bytes(random()?),
-                    CommitId::from_bytes(random()?),
-                );
-                (
-                    At {
-                        epoch,
-                        number: 0,
-                        id,
-                    },
-                    0,
-                )
-            }
+            None => (new_life()?, 0),
         };
-        self.fill(Fill::new(at, index, held, leftovers, Source::Replica))
-            .await
+        let base = held.as_ref().map(|chain| chain.at);
+        let (table, source) = match held {
+            Some(chain) => (chain.stored, Source::Replica),
+            // What the old layout holds is for a store that is new, not for one that lost its head.
+            None if leftovers.shown == 0 => (self.read_old().await?, Source::Legacy),
+            None => (StoredTable::default(), Source::Replica),
+        };
+        let mut fill = Fill::new(at, index, table, leftovers);
+        (fill.base, fill.source) = (base, source);
+        self.fill(fill).await
     }
 
     /// Goes on with a filling that another replica, or this one, left midway. The caller has the
@@ -111,10 +105,39 @@ impl Shared {
             .as_ref()
             .map_or(Source::Replica, |filling| filling.from);
         let held = self.with(|state| state.chain().cloned());
+        let base = held.as_ref().map(|chain| chain.at);
+        let mut table = held.map(|chain| chain.stored).unwrap_or_default();
+        if source == Source::Legacy {
+            let old = self.read_old().await?;
+            for document in old.documents() {
+                if table.document(document.name()).is_none() {
+                    table.put(Arc::clone(document));
+                }
+            }
+        }
         let leftovers = self.read_leftovers().await?;
-        let mut fill = Fill::new(seen.head.at(), seen.index, held, leftovers, source);
-        fill.marked = true;
+        let mut fill = Fill::new(seen.head.at(), seen.index, table, leftovers);
+        (fill.base, fill.source, fill.marked) = (base, source, true);
         self.fill(fill).await
+    }
+
+    /// The table in the layout of Docker Flow Proxy of 2016.
+    async fn read_old(&self) -> Result<StoredTable, FillError> {
+        let old = read_legacy(&self.client, self.keys.instance())
+            .await
+            .map_err(ReadError::from)?;
+        for problem in &old.problems {
+            tracing::warn!(%problem, "a service stays behind");
+        }
+        let documents = old.services.into_iter().filter_map(|service| {
+            let name = service.name().clone();
+            let document = Document::from_service(service);
+            if let Err(problem) = &document {
+                tracing::warn!(service = %name, %problem, "a service stays behind");
+            }
+            document.ok().map(Arc::new)
+        });
+        Ok(StoredTable::from_documents(documents))
     }
 
     async fn fill(&self, mut fill: Fill) -> Result<(), FillError> {
@@ -218,10 +241,9 @@ impl Shared {
 // === impl Fill ===
 
 impl Fill {
-    /// What the store has stays as it is; what only the held table has is added.
-    fn new(at: At, index: u64, held: Option<Chain>, leftovers: AllRead, source: Source) -> Self {
-        let base = held.as_ref().map(|chain| chain.at);
-        let mut target = held.map(|chain| chain.stored).unwrap_or_default();
+    /// What the store has stays as it is; what only the table has is added.
+    fn new(at: At, index: u64, table: StoredTable, leftovers: AllRead) -> Self {
+        let mut target = table;
         let mut there = leftovers.unreadable;
         for document in leftovers.documents {
             there.insert(document.name().clone());
@@ -242,9 +264,18 @@ impl Fill {
             services: leftovers.shown,
             target,
             rest,
-            source,
+            source: Source::Replica,
             marked: false,
-            base,
+            base: None,
         }
     }
+}
+
+/// The beginning of a new life of the store.
+fn new_life() -> Result<At, getrandom::Error> {
+    Ok(At {
+        epoch: Epoch::from_bytes(random()?),
+        number: 0,
+        id: CommitId::from_bytes(random()?),
+    })
 }

@@ -23,6 +23,7 @@ pub(crate) const LOG_PAGE: u64 = MAX_TXN_OPS as u64;
 /// Where the keys of one instance are.
 #[derive(Clone, Debug)]
 pub(crate) struct Keys {
+    instance: Arc<str>,
     folder: Arc<str>,
 }
 
@@ -91,8 +92,13 @@ pub(crate) struct AllRead {
 impl Keys {
     pub(crate) fn new(instance: &str) -> Self {
         Self {
+            instance: instance.into(),
             folder: format!("{instance}/").into(),
         }
+    }
+
+    pub(crate) fn instance(&self) -> &str {
+        &self.instance
     }
 
     pub(crate) fn head(&self) -> String {

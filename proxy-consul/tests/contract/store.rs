@@ -410,33 +410,50 @@ async fn a_filling_that_was_left_midway_is_gone_on_with() {
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     let stored = documents(&names);
     let revision = Revision::new(Epoch::from_bytes([1; 16]), 9, CommitId::from_bytes([2; 16]));
-    let held = HeldTable::new(revision, stored.clone());
-    // The first replica dies after its first commit of three.
-    let settings_one = settings(&fake.server(0).address(), fast_timeouts());
-    let one = start(&settings_one, "r1", Some(held));
-    until_key(&fake, "proxy/log/1").await;
-    drop(one);
-    let head = String::from_utf8(fake.kv().get("proxy/head").unwrap().value).unwrap();
-    if !head.contains("filling") {
-        // It was faster than the test; that it is whole is what counts.
-        assert_eq!(fake.kv().list("proxy/services/").len(), 150);
-        return;
-    }
-    // A second one holds all of it but one, and one more.
-    let mut other = stored.clone();
-    other.remove(&"s149".parse().unwrap());
-    let more = documents(&["more"]);
-    other.put(Arc::clone(more.documents().next().unwrap()));
+    // A witness that held the table too, and is away while the store is wiped.
     let settings_two = settings(&fake.server(1).address(), fast_timeouts());
-    let two = start(
+    fake.server(1).down().await;
+    let witness = start(
         &settings_two,
         "r2",
-        Some(HeldTable::new(revision, other.clone())),
+        Some(HeldTable::new(revision, stored.clone())),
     );
-    let view = live(&two).await;
-    assert_eq!(table(&view).len(), 150);
-    let head = String::from_utf8(fake.kv().get("proxy/head").unwrap().value).unwrap();
-    assert!(!head.contains("filling"), "{head}");
+    // The first replica gets its first commit of three through, and dies.
+    fake.server(0).once(On::Writes, Fault::None);
+    fake.server(0).always(On::Writes, Fault::BlackHole);
+    let settings_one = settings(&fake.server(0).address(), fast_timeouts());
+    let mut other = stored.clone();
+    other.remove(&"s149".parse().unwrap());
+    other.put(Arc::clone(documents(&["more"]).documents().next().unwrap()));
+    let one = start(&settings_one, "r1", Some(HeldTable::new(revision, other)));
+    until_key(&fake, "proxy/log/1").await;
+    drop(one);
+    let head =
+        |fake: &FakeConsul| String::from_utf8(fake.kv().get("proxy/head").unwrap().value).unwrap();
+    assert!(
+        head(&fake).contains(r#""filling":{"from":"replica","by":"r1"}"#),
+        "{}",
+        head(&fake)
+    );
+    let half = fake.kv().list("proxy/services/").len();
+    assert!((50..150).contains(&half), "{half}");
+    // The witness comes back: it serves all it held throughout, and goes on after a while.
+    fake.server(1).up().await;
+    let view = until(&witness, "live", |view| {
+        assert_eq!(
+            names.iter().filter(|name| has(view, name)).count(),
+            150,
+            "never a half"
+        );
+        view.condition == StoreCondition::Live
+    })
+    .await;
+    // What the store had already stays, what only the witness held is added.
+    assert!(has(&view, "more"), "the first of r1's table went through");
+    assert_eq!(view.stored.table().len(), 151);
+    assert!(!head(&fake).contains("filling"), "{}", head(&fake));
+    let newcomer = replica(&fake.server(1).address(), "r3");
+    assert_eq!(table(&*live(&newcomer).await), table(&view));
 }
 
 async fn until_key(fake: &FakeConsul, key: &str) {
@@ -735,4 +752,45 @@ async fn an_empty_held_table_is_no_table() {
     live(&store).await;
     let made = commit(&store, &[put("a", 1)]).await.unwrap();
     assert_eq!(made.record.revision.number, 1);
+}
+
+fn put_old(fake: &FakeConsul, service: &str, path: &str, port: &str) {
+    for (attribute, value) in [
+        ("path", path),
+        ("port", port),
+        ("color", ""),
+        ("skipcheck", "false"),
+    ] {
+        fake.kv()
+            .put(&format!("proxy/{service}/{attribute}"), value);
+    }
+    fake.kv().put(&format!("proxy/service/{service}"), "swarm");
+}
+
+#[tokio::test]
+async fn the_layout_of_2016_is_imported_once_and_left_as_it_is() {
+    let fake = FakeConsul::start(1).await;
+    // More than one commit, and one that cannot be had.
+    for nth in 0..100 {
+        put_old(&fake, &format!("s{nth:02}"), "/x,/y", "8080");
+    }
+    put_old(&fake, "bad", "/x", "no port");
+    let old = fake.kv().snapshot();
+    let [one, two] = ["r1", "r2"].map(|name| replica(&fake.addresses(), name));
+    for store in [&one, &two] {
+        let view = until(store, "live", |view| {
+            let services = view.stored.table().len();
+            assert!(services == 0 || services == 100, "never a half: {services}");
+            view.condition == StoreCondition::Live
+        })
+        .await;
+        assert_eq!(view.stored.table().len(), 100);
+    }
+    for (key, entry) in old {
+        assert_eq!(fake.kv().get(&key).as_ref(), Some(&entry), "{key}");
+    }
+    // Only once: what is removed now stays removed.
+    commit(&one, &[remove("s00")]).await.unwrap();
+    let three = replica(&fake.addresses(), "r3");
+    assert_eq!(live(&three).await.stored.table().len(), 99);
 }

@@ -39,6 +39,8 @@ pub struct FakeServer {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Fault {
+    /// Answers as it should: takes a turn in a row of faults.
+    None,
     /// Reads the request and never answers; nothing is done.
     BlackHole,
     /// Resets the connection; nothing is done.
@@ -295,7 +297,7 @@ async fn converse(stream: TcpStream, shared: Arc<Shared>) {
     let mut connection = Connection::new(stream);
     while let Some(request) = connection.request().await {
         let answered = match shared.fault(&request) {
-            None => answer(&shared.kv, &request).await,
+            None | Some(Fault::None) => answer(&shared.kv, &request).await,
             Some(Fault::BlackHole) => return hang(connection).await,
             Some(Fault::Reset) => return connection.reset(),
             Some(Fault::ResetInAnswer) => {
