@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use proxy_consul::{ConsulSettings, ConsulStore, Endpoints, OnEmptyStore, Txn, TxnOutcome};
+use proxy_consul::{Client, ConsulSettings, ConsulStore, Endpoints, OnEmptyStore, Txn, TxnOutcome};
 use proxy_core::{CommitError, CommitId, Outcome, RouteStore, StoreCondition, StoreView};
 use testkit::consul::{ClusterOptions, ConsulCluster};
 use tokio::time::{Instant, sleep};
@@ -367,6 +367,32 @@ async fn a_token_without_rights_empties_nothing() {
     until(&two, "healed", |view| view.degraded().is_empty()).await;
     commit(&two, &[put("c", 1)]).await.unwrap();
     shows(&store, "c").await;
+}
+
+#[tokio::test]
+async fn tls_takes_its_own_ca_and_shows_a_client_certificate() {
+    let options = ClusterOptions::servers(1).with_tls();
+    let cluster = ConsulCluster::start(options)
+        .await
+        .unwrap_or_else(|e| panic!("{e}"));
+    let tls = cluster.tls().unwrap();
+    let addresses = Endpoints::parse_list(&cluster.addresses()).unwrap();
+    let builder = ConsulSettings::builder(addresses).timeouts(real_timeouts());
+    let with_ca = builder.clone().ca_pem(tls.ca.clone());
+    let with_both = with_ca
+        .clone()
+        .client_certificate(&tls.client_certificate, &tls.client_key);
+    let store = start(&with_both.build().unwrap(), "r1", None);
+    commit(&store, &[put("a", 1)]).await.unwrap();
+    // Another CA's server is not spoken to, and a server that wants a certificate says no.
+    for (settings, what) in [(builder, "no CA"), (with_ca, "no client certificate")] {
+        let client = Client::new(&settings.build().unwrap()).unwrap();
+        let error = client.get("proxy/head").await.unwrap_err();
+        assert_eq!(error.failures().len(), 1, "{what}: {error}");
+    }
+    let nonsense = ConsulSettings::builder(Endpoints::parse_list("a:1").unwrap());
+    let nonsense = nonsense.ca_pem(b"nonsense".to_vec()).build().unwrap();
+    assert!(Client::new(&nonsense).is_err());
 }
 
 #[tokio::test]

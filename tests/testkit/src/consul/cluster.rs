@@ -16,7 +16,10 @@ use tokio::time::{Instant, sleep, timeout};
 use super::binary::{ConsulMissing, consul_binary};
 
 mod process;
+mod tls;
+
 use process::ServerProcess;
+pub use tls::ClusterTls;
 
 /// How long a cluster may take to find its leader. With fast raft timing it takes about two
 /// seconds; a busy machine takes longer.
@@ -27,6 +30,7 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// The ports that each server binds on its own address.
 const HTTP_PORT: u16 = 8500;
+const HTTPS_PORT: u16 = 8501;
 const RPC_PORT: u16 = 8300;
 const SERF_PORT: u16 = 8301;
 
@@ -35,6 +39,13 @@ const SERF_PORT: u16 = 8301;
 pub struct ClusterOptions {
     servers: u8,
     acl: Acl,
+    scheme: Scheme,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scheme {
+    Http,
+    Https,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +64,7 @@ pub struct ConsulCluster {
     hosts: Vec<Ipv4Addr>,
     servers: Vec<Option<ServerProcess>>,
     http: Client,
+    tls: Option<ClusterTls>,
     management: Option<String>,
 }
 
@@ -100,6 +112,7 @@ impl ClusterOptions {
         Self {
             servers,
             acl: Acl::Off,
+            scheme: Scheme::Http,
         }
     }
 
@@ -107,6 +120,14 @@ impl ClusterOptions {
     #[must_use]
     pub fn with_acl(mut self) -> Self {
         self.acl = Acl::DenyByDefault;
+        self
+    }
+
+    /// Over HTTPS alone, with a CA of its own and only for clients with a certificate of that CA:
+    /// see [`ConsulCluster::tls`].
+    #[must_use]
+    pub fn with_tls(mut self) -> Self {
+        self.scheme = Scheme::Https;
         self
     }
 }
@@ -124,21 +145,26 @@ impl ConsulCluster {
             .prefix("testkit-consul-")
             .tempdir()
             .map_err(io("make a folder"))?;
-        let http = Client::builder()
-            .no_proxy()
-            .timeout(Duration::from_secs(10))
-            .build()
-            .map_err(|error| ClusterError::Api {
-                what: "client".to_owned(),
-                why: error.to_string(),
-            })?;
+        let hosts = free_hosts(options.servers);
+        let tls = match options.scheme {
+            Scheme::Http => None,
+            Scheme::Https => Some(
+                ClusterTls::make(&consul, folder.path(), &hosts)
+                    .map_err(io("make certificates"))?,
+            ),
+        };
+        let http = client(tls.as_ref()).map_err(|error| ClusterError::Api {
+            what: "client".to_owned(),
+            why: error.to_string(),
+        })?;
         let mut cluster = Self {
-            hosts: free_hosts(options.servers),
+            hosts,
             servers: (0..options.servers).map(|_| None).collect(),
             options,
             consul,
             folder,
             http,
+            tls,
             management: None,
         };
         for nth in 0..cluster.servers.len() {
@@ -151,11 +177,20 @@ impl ConsulCluster {
         Ok(cluster)
     }
 
-    /// `host:port` of one server, counted from 0.
+    /// `host:port` of one server, counted from 0, with `https://` before it where TLS is on.
     #[must_use]
     pub fn address(&self, nth: usize) -> String {
         let host = self.hosts.get(nth).copied().unwrap_or(Ipv4Addr::LOCALHOST);
-        format!("{host}:{HTTP_PORT}")
+        match self.options.scheme {
+            Scheme::Http => format!("{host}:{HTTP_PORT}"),
+            Scheme::Https => format!("https://{host}:{HTTPS_PORT}"),
+        }
+    }
+
+    /// The certificates, where TLS is on.
+    #[must_use]
+    pub fn tls(&self) -> Option<&ClusterTls> {
+        self.tls.as_ref()
     }
 
     /// All addresses as `CONSUL_ADDRESS` takes them.
@@ -461,7 +496,11 @@ impl ConsulCluster {
             what: format!("{method} {path} at {}", self.address(nth)),
             why,
         };
-        let url = format!("http://{}{path}", self.address(nth));
+        let address = self.address(nth);
+        let url = match self.options.scheme {
+            Scheme::Http => format!("http://{address}{path}"),
+            Scheme::Https => format!("{address}{path}"),
+        };
         let mut request = self.http.request(method.clone(), url);
         if let Some(token) = &self.management {
             request = request.header("X-Consul-Token", token);
@@ -500,7 +539,13 @@ impl ConsulCluster {
     fn config(&self, nth: usize) -> Result<PathBuf, ClusterError> {
         let host = self.hosts.get(nth).copied().unwrap_or(Ipv4Addr::LOCALHOST);
         let join: Vec<_> = self.hosts.iter().map(Ipv4Addr::to_string).collect();
-        let config = json!({
+        let https = self.options.scheme == Scheme::Https;
+        let (http, https) = if https {
+            (-1, i32::from(HTTPS_PORT))
+        } else {
+            (i32::from(HTTP_PORT), -1)
+        };
+        let mut config = json!({
             "server": true,
             "bootstrap_expect": self.hosts.len(),
             "node_name": format!("server-{nth}"),
@@ -515,16 +560,33 @@ impl ConsulCluster {
             "log_level": "warn",
             "performance": { "raft_multiplier": 1 },
             "autopilot": { "cleanup_dead_servers": false },
-            "ports": { "http": HTTP_PORT, "server": RPC_PORT, "serf_lan": SERF_PORT,
+            "ports": { "http": http, "https": https, "server": RPC_PORT, "serf_lan": SERF_PORT,
                        "serf_wan": -1, "dns": -1, "grpc": -1 },
             "acl": { "enabled": self.options.acl == Acl::DenyByDefault,
                      "default_policy": if self.options.acl == Acl::Off { "allow" } else { "deny" },
                      "enable_token_persistence": true, "token_ttl": "0s", "policy_ttl": "0s" },
         });
+        if let (Some(tls), Some(all)) = (&self.tls, config.as_object_mut())
+            && let Value::Object(more) = tls.config()
+        {
+            all.extend(more);
+        }
         let path = self.folder.path().join(format!("server-{nth}.json"));
         std::fs::write(&path, config.to_string()).map_err(io("write the configuration"))?;
         Ok(path)
     }
+}
+
+fn client(tls: Option<&ClusterTls>) -> reqwest::Result<Client> {
+    let mut builder = Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(10));
+    if let Some(tls) = tls {
+        builder = builder
+            .tls_certs_only(reqwest::Certificate::from_pem_bundle(&tls.ca)?)
+            .identity(reqwest::Identity::from_pem(&tls.client_identity())?);
+    }
+    builder.build()
 }
 
 fn io(what: &'static str) -> impl FnOnce(std::io::Error) -> ClusterError {
@@ -559,7 +621,7 @@ fn free_hosts(servers: u8) -> Vec<Ipv4Addr> {
 }
 
 fn is_free(host: Ipv4Addr) -> bool {
-    [HTTP_PORT, RPC_PORT, SERF_PORT]
+    [HTTP_PORT, HTTPS_PORT, RPC_PORT, SERF_PORT]
         .iter()
         .all(|port| TcpListener::bind((host, *port)).is_ok())
         && UdpSocket::bind((host, SERF_PORT)).is_ok()
