@@ -34,7 +34,7 @@ pub(crate) struct Rule {
 pub(crate) struct AclLine {
     pub(crate) name: String,
     pub(crate) test: Test,
-    /// A value begins with `-` and would be taken for a flag.
+    /// A value begins with `-` or `(`, and HAProxy would take it for a flag or a mistake.
     pub(crate) ends_flags: bool,
     pub(crate) values: Vec<String>,
 }
@@ -164,7 +164,7 @@ impl Rule {
                 self.acls.push(AclLine {
                     name: name.clone(),
                     test,
-                    ends_flags: values.iter().any(|value| value.starts_with('-')),
+                    ends_flags: values.iter().any(|value| value.starts_with(['-', '('])),
                     values,
                 });
             }

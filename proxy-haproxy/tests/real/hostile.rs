@@ -113,7 +113,13 @@ async fn judged(
     check_lines(config.main_text(), destinations)?;
     let staged = dir.stage(&config).unwrap();
     let judgement = validator.validate(&staged.main_path()).await;
-    prop_assert!(judgement.is_ok(), "{:?}\n{}", judgement, config.main_text());
+    if let Err(error) = &judgement {
+        // An expression must compile in HAProxy too, which only HAProxy can tell.
+        let is_expression = parameters.contains(&("pathType", "path_reg".to_owned()));
+        let first = error.alerts().next().map(ToString::to_string).unwrap_or_default();
+        prop_assert!(is_expression && first.contains("regex"), "{:?}\n{}", error, config.main_text());
+        return Ok(true);
+    }
     prop_assert_eq!(judgement.unwrap(), vec![], "no warnings either\n{}", config.main_text());
     Ok(true)
 }
