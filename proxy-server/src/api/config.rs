@@ -17,7 +17,8 @@ pub(super) async fn config(State(api): State<Api>, uri: Uri) -> Response {
         Err(error) => return Answered::from(error).into_response(),
     };
     match params.get("type") {
-        Some("json") => services(&api).into_response(),
+        Some("json") if api.engine.snapshot().is_loaded() => services(&api).into_response(),
+        Some("json") => not_yet().into_response(),
         None | Some("text") => text(&api),
         Some(other) => {
             let message = format!("type: {other:?} is not known; allowed: text, json");
@@ -32,11 +33,14 @@ fn text(api: &Api) -> Response {
             let plain = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
             (plain, text).into_response()
         }
-        None => {
-            let message = "there is no configuration yet: the table was not read from the store";
-            Answered::refused(StatusCode::SERVICE_UNAVAILABLE, message).into_response()
-        }
+        None => not_yet().into_response(),
     }
+}
+
+fn not_yet() -> Answered {
+    let message =
+        "there is no configuration yet: the table was not read from the store; see status";
+    Answered::refused(StatusCode::SERVICE_UNAVAILABLE, message)
 }
 
 /// Name to service, with what is wrong where something is.

@@ -1,3 +1,11 @@
 //! The stories, one module each. Every test starts a system of its own and ends it.
 
+mod conflict;
+mod embedded;
+mod hostile;
+mod membership;
+mod names;
+mod outage;
+mod restored;
 mod story;
+mod traffic;
