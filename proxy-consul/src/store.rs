@@ -30,6 +30,7 @@ use crate::{
     transport::{HttpTransport, Transport},
 };
 
+mod chain;
 mod commit;
 mod fill;
 mod follow;
@@ -38,6 +39,7 @@ mod offer;
 mod pause;
 mod read;
 mod state;
+mod step;
 
 use keys::Keys;
 use state::State;

@@ -14,10 +14,10 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Shared,
+    chain::{Chain, services_after},
     keys::{At, Head, Keys, LOG_KEPT},
     pause::Pauses,
     read::{Caught, ReadError},
-    state::{Chain, services_after},
 };
 use crate::{
     error::{ClientError, Sent},

@@ -2,7 +2,7 @@
 
 use proxy_core::{CommitRecord, OfferError, ViewSeq};
 
-use super::{Shared, commit::told, read::Caught, state::Offered};
+use super::{Shared, commit::told, read::Caught, step::Offered};
 
 /// Why an offer was not settled.
 #[derive(Debug, thiserror::Error)]

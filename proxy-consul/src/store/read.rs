@@ -5,7 +5,7 @@ use proxy_core::CommitRecord;
 use super::{
     Shared,
     keys::{AllRead, HeadSeen},
-    state::Step,
+    step::Step,
 };
 use crate::{
     endpoints::Address,

@@ -15,11 +15,14 @@ use std::{
 };
 
 use proxy_core::{
-    CommitId, CommitRecord, Degradation, Revision, StoreCondition, StoreView, StoredTable,
-    Superseded, ViewSeq,
+    CommitId, CommitRecord, Revision, StoreCondition, StoreView, StoredTable, Superseded,
 };
 
-use super::keys::{AllRead, At, Head, HeadSeen, LOG_KEPT, LOG_PAGE};
+use super::{
+    chain::{Chain, advance},
+    keys::{AllRead, At, HeadSeen, LOG_KEPT, LOG_PAGE},
+    step::{History, Mark, Offered, Step},
+};
 
 /// How many identities of commits are remembered, to answer what became of one.
 const REMEMBERED: usize = LOG_KEPT as usize;
@@ -37,56 +40,6 @@ pub(crate) struct State {
     remembered: VecDeque<Revision>,
     /// Commits of this replica whose end is not known, and what they stood on.
     unknown: VecDeque<(CommitId, At)>,
-}
-
-/// The table and where it stands.
-#[derive(Clone, Debug)]
-pub(crate) struct Chain {
-    pub(crate) at: At,
-    /// The index of the head at this point, where it was seen. A peer's offer does not tell it.
-    pub(crate) index: Option<u64>,
-    /// How many services the store says there are.
-    pub(crate) services: Option<u64>,
-    pub(crate) stored: StoredTable,
-}
-
-/// When a read began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Mark(u64);
-
-/// What to do next to know what the store holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// Nothing: what is known is what the store holds.
-    Done,
-    /// Read the head, consistently.
-    ReadHead,
-    /// Read these entries of the log; the head was seen beyond or at the last.
-    ReadLog { from: u64, to: u64, head: HeadSeen },
-    /// Read everything but the log.
-    ReadAll(History),
-    /// The store was made anew and holds nothing: there is no head, or this one, without a commit.
-    Empty(Option<HeadSeen>),
-    /// The store is being filled and not whole yet.
-    Filling(HeadSeen),
-}
-
-/// What is known about the store's history when everything is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum History {
-    /// It may well go through the point known here.
-    Mine,
-    /// It does not: the chain was seen to break.
-    Another,
-}
-
-/// What an offer comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Offered {
-    /// The table holds it, since before or from now on.
-    Held(ViewSeq),
-    /// Only the store can tell.
-    Settle,
 }
 
 // === impl State ===
@@ -445,52 +398,6 @@ impl State {
         view.superseded = superseded;
         self.view = Arc::new(view);
     }
-}
-
-// === impl Chain ===
-
-impl Chain {
-    /// Whether this head, of another life of the store and without any commit, is that of a store
-    /// that was wiped and then met by a replica that had nothing to fill it with. A table that is
-    /// held here gives way to another table, but not to nothing.
-    fn was_wiped(&self, head: &Head) -> bool {
-        head.epoch != self.at.epoch
-            && head.revision == 0
-            && head.services == Some(0)
-            && self.stored.documents().next().is_some()
-    }
-
-    /// Whether the store did not show a service that no change removed.
-    fn misses(&self) -> bool {
-        let degraded = self.stored.degraded();
-        degraded.values().any(|why| *why == Degradation::Missing)
-    }
-
-    fn apply(&mut self, record: &CommitRecord) {
-        self.stored.apply(record);
-        self.at = record.revision.into();
-        self.index = None;
-        self.services = self.services.map(|before| services_after(before, record));
-    }
-}
-
-/// How many services there are after a commit.
-pub(crate) fn services_after(before: u64, record: &CommitRecord) -> u64 {
-    record.services.values().fold(before, |count, change| {
-        match (&change.before, &change.after) {
-            (None, Some(_)) => count + 1,
-            (Some(_), None) => count.saturating_sub(1),
-            _ => count,
-        }
-    })
-}
-
-/// How many commits lie between two points of one epoch; none where the other is not later.
-fn advance(mine: At, other: At) -> Option<u64> {
-    if other.epoch != mine.epoch {
-        return None;
-    }
-    other.number.checked_sub(mine.number).filter(|gap| *gap > 0)
 }
 
 fn read_log(mine: At, head: HeadSeen) -> Step {

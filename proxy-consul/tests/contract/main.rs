@@ -8,6 +8,8 @@
 )]
 
 mod client;
+mod empty;
 mod real;
 mod store;
 mod support;
+mod wrong;

@@ -7,6 +7,7 @@ use proxy_core::{
     Change, CommitError, Committed, Document, Params, RouteStore, StoreCondition, StoreView,
     StoredTable, parse_reconfigure,
 };
+use testkit::consul::FakeConsul;
 use tokio::time::timeout;
 
 /// How long anything that is awaited may take on a busy machine.
@@ -160,4 +161,14 @@ pub(crate) fn documents(names: &[&str]) -> StoredTable {
         };
         Arc::new(Document::from_service(service).unwrap())
     }))
+}
+
+/// Waits until a fake holds a key.
+pub(crate) async fn until_key(fake: &FakeConsul, key: &str) {
+    let waiting = async {
+        while fake.kv().get(key).is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, waiting).await.unwrap();
 }

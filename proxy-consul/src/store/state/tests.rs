@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use proxy_core::{
-    Document, Epoch, InstanceId, Params, RecordedChange, ServiceName, parse_reconfigure,
+    Document, Epoch, InstanceId, Params, RecordedChange, ServiceName, ViewSeq, parse_reconfigure,
 };
 
-use super::*;
+use super::{
+    super::keys::{Filling, Head, Source},
+    *,
+};
 
 /// The store as it is, and as it was at each revision.
 #[derive(Clone, Debug)]
@@ -444,8 +447,8 @@ fn a_table_gives_way_to_another_but_not_to_nothing() {
 #[test]
 fn a_filling_is_never_taken_for_the_table() {
     let mut filling = seen(2, 1, Some(1));
-    filling.head.filling = Some(super::super::keys::Filling {
-        from: super::super::keys::Source::Replica,
+    filling.head.filling = Some(Filling {
+        from: Source::Replica,
         by: origin(),
     });
     let mut state = State::new(held(&["a", "b"], 3));

@@ -1,0 +1,175 @@
+//! A store that shows less, or other things, than it should.
+
+use proxy_consul::HeldTable;
+use proxy_core::{CommitError, Degradation, RouteStore, StoreCondition};
+use testkit::consul::{FakeConsul, Right};
+
+use crate::support::{
+    commit, documents, fast_timeouts, has, held, live, names, put, remove, replica, settings,
+    shows, start, table, until, until_key,
+};
+
+#[tokio::test]
+async fn a_restored_store_wins_and_the_table_is_handed_over() {
+    let fake = FakeConsul::start(1).await;
+    let [one, two] = ["r1", "r2"].map(|name| replica(&fake.addresses(), name));
+    live(&one).await;
+    live(&two).await;
+    commit(&one, &[put("a", 1), put("b", 1)]).await.unwrap();
+    let snapshot = fake.kv().snapshot();
+    commit(&one, &[remove("b")]).await.unwrap();
+    let last = commit(&one, &[put("c", 1)]).await.unwrap();
+    shows(&two, "c").await;
+    fake.kv().restore(snapshot);
+    for store in [&one, &two] {
+        let view = until(store, "restored", |view| has(view, "b")).await;
+        assert_eq!(names(&view), ["a", "b"]);
+        assert_eq!(view.condition, StoreCondition::Live);
+        let gone = view.superseded.as_ref().unwrap();
+        assert_eq!(gone.revision, last.record.revision);
+        assert_eq!(gone.stored.table().len(), 2);
+    }
+    commit(&two, &[put("d", 1)]).await.unwrap();
+    shows(&one, "d").await;
+    // One that slept through it all meets the new history beyond its own number.
+    for nth in 0..5 {
+        commit(&one, &[put("e", nth + 1)]).await.unwrap();
+    }
+    let stored = documents(&["a", "c"]);
+    let settings = settings(&fake.addresses(), fast_timeouts());
+    let held = HeldTable::new(last.record.revision, stored);
+    let three = start(&settings, "r3", Some(held));
+    let view = live(&three).await;
+    assert_eq!(table(&view), table(&one.view()));
+    assert!(view.superseded.is_some());
+}
+
+#[tokio::test]
+async fn a_token_without_rights_empties_nothing() {
+    let fake = FakeConsul::start(1).await;
+    let store = replica(&fake.addresses(), "r1");
+    commit(&store, &[put("a", 1), put("b", 1), put("c", 1)])
+        .await
+        .unwrap();
+    let held = held(&store.view());
+    // No rights at all.
+    fake.kv().allow("", "other/", Right::Read);
+    let view = until(&store, "stale", |view| {
+        matches!(view.condition, StoreCondition::Stale { .. })
+    });
+    assert_eq!(names(&*view.await), ["a", "b", "c"]);
+    let settings = settings(&fake.addresses(), fast_timeouts());
+    let two = start(&settings, "r2", Some(held.clone()));
+    let three = replica(&fake.addresses(), "r3");
+    until(&two, "told", |view| {
+        matches!(&view.condition, StoreCondition::Stale { why } if why.contains("Permission denied"))
+    })
+    .await;
+    assert_eq!(names(&two.view()), ["a", "b", "c"]);
+    assert_eq!(three.view().condition, StoreCondition::Starting);
+    // Rights on a part: the list comes back short, without a word.
+    fake.kv().allow("", "proxy/head", Right::Read);
+    fake.kv().allow("", "proxy/services/a", Right::Read);
+    let four = start(&settings, "r4", Some(held));
+    for (store, what) in [(&two, "two"), (&four, "four")] {
+        let view = until(store, what, |view| view.condition == StoreCondition::Live).await;
+        assert_eq!(names(&view), ["a", "b", "c"]);
+    }
+    let five = replica(&fake.addresses(), "r5");
+    let view = until(&five, "short", |view| {
+        matches!(view.condition, StoreCondition::Stale { .. })
+    });
+    assert_eq!(names(&*view.await), ["a"]);
+    let refused = five.commit(&five.view(), &[put("d", 1)]).await;
+    assert!(
+        matches!(refused, Err(CommitError::Unavailable { .. })),
+        "{refused:?}"
+    );
+    // The rights come back: all is well, without a restart.
+    fake.kv().allow_all();
+    for store in [&store, &two, &three, &four, &five] {
+        commit(store, &[put("d", 1)]).await.unwrap();
+        let view = live(store).await;
+        assert_eq!(names(&view), ["a", "b", "c", "d"]);
+    }
+}
+
+#[tokio::test]
+async fn keys_deleted_by_hand_stay_and_are_named() {
+    let fake = FakeConsul::start(1).await;
+    let store = replica(&fake.addresses(), "r1");
+    commit(&store, &[put("a", 1), put("b", 1)]).await.unwrap();
+    let held = held(&store.view());
+    fake.kv().delete("proxy/services/a");
+    // Only a whole read notices: that of a replica that starts behind a log it cannot follow.
+    commit(&store, &[put("c", 1)]).await.unwrap();
+    fake.kv().delete("proxy/log/2");
+    let settings = settings(&fake.addresses(), fast_timeouts());
+    let two = start(&settings, "r2", Some(held));
+    let view = shows(&two, "c").await;
+    assert_eq!(names(&view), ["a", "b", "c"]);
+    assert_eq!(view.degraded()["a"], Degradation::Missing);
+    commit(&store, &[put("a", 2)]).await.unwrap();
+    until(&two, "healed", |view| view.degraded().is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_document_of_a_newer_release_is_kept_and_never_written_back() {
+    let fake = FakeConsul::start(1).await;
+    let store = replica(&fake.addresses(), "r1");
+    commit(&store, &[put("a", 1), put("b", 1)]).await.unwrap();
+    let two = replica(&fake.addresses(), "r2");
+    live(&two).await;
+    let newer = r#"{"version":99,"name":"a","wings":2}"#;
+    // A newer replica commits it.
+    let view = store.view();
+    let record = serde_json::json!({
+        "revision": {"epoch": view.revision.unwrap().epoch, "revision": 2, "id": "0a".repeat(16)},
+        "previous": view.revision.unwrap().id, "origin": "new", "at_unix_ms": 1,
+        "services": {"a": {"before": null, "after": "newer"}},
+    });
+    let head = serde_json::json!({"epoch": view.revision.unwrap().epoch, "revision": 2, "id": "0a".repeat(16), "services": 2});
+    fake.kv().put("proxy/services/a", newer);
+    let record = record.to_string().replace("\"newer\"", newer);
+    fake.kv().put("proxy/log/2", record);
+    fake.kv().put("proxy/head", head.to_string());
+    let view = until(&two, "degraded", |view| view.degraded().len() == 1).await;
+    assert!(matches!(view.degraded()["a"], Degradation::Unreadable(_)));
+    assert!(has(&view, "a"), "its last good version is served");
+    // A newcomer never had a good version; the rest is served.
+    let three = replica(&fake.addresses(), "r3");
+    assert_eq!(names(&*live(&three).await), ["b"]);
+    commit(&two, &[put("b", 2)]).await.unwrap();
+    // Wiped and filled again: the newer document goes back as it was.
+    for store in [&store, &three] {
+        store.shutdown().await;
+    }
+    fake.kv().delete("");
+    until_key(&fake, "proxy/services/a").await;
+    let value = String::from_utf8(fake.kv().get("proxy/services/a").unwrap().value).unwrap();
+    assert_eq!(value, newer);
+}
+
+#[tokio::test]
+async fn nonsense_in_the_store_hurts_one_service_only() {
+    let fake = FakeConsul::start(1).await;
+    let store = replica(&fake.addresses(), "r1");
+    commit(&store, &[put("a", 1), put("b", 1)]).await.unwrap();
+    let held = held(&store.view());
+    fake.kv().put("proxy/services/a", "nonsense");
+    fake.kv().put("proxy/log/2", "nonsense");
+    commit(&store, &[put("c", 1)]).await.unwrap();
+    fake.kv().put("proxy/log/2", "nonsense");
+    let settings = settings(&fake.addresses(), fast_timeouts());
+    let two = start(&settings, "r2", Some(held));
+    assert_eq!(names(&*shows(&two, "c").await), ["a", "b", "c"]);
+    // A head that is nonsense stops the following, not the serving.
+    let good = fake.kv().get("proxy/head").unwrap().value;
+    fake.kv().put("proxy/head", "nonsense");
+    let view = until(&two, "stale", |view| {
+        matches!(view.condition, StoreCondition::Stale { .. })
+    });
+    assert_eq!(names(&*view.await), ["a", "b", "c"]);
+    fake.kv().put("proxy/head", good);
+    live(&two).await;
+}
