@@ -71,7 +71,9 @@ impl AddressBook {
 
     /// Every host of the book, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&Host, Resolution)> {
-        self.entries.iter().map(|(host, resolution)| (host, *resolution))
+        self.entries
+            .iter()
+            .map(|(host, resolution)| (host, *resolution))
     }
 
     /// How many hosts the book knows of.

@@ -47,7 +47,9 @@ pub enum ApplyError {
     Reload(#[source] ReloadError),
     /// As [`ApplyError::Reload`], and the one before could not be put back: a HAProxy that is
     /// restarted reads the one that was not loaded.
-    #[error("the configuration is not loaded, and the one before cannot be put back on disk: {restore}")]
+    #[error(
+        "the configuration is not loaded, and the one before cannot be put back on disk: {restore}"
+    )]
     NotRestored {
         /// Why it was not loaded.
         #[source]
@@ -153,7 +155,9 @@ impl<R: Reload> Applier<R> {
                     Ok(_) | Err(ApplyError::Disk(ConfigDirError::NoPrevious(_))) => {
                         Err(ApplyError::Reload(reload))
                     }
-                    Err(ApplyError::Disk(restore)) => Err(ApplyError::NotRestored { reload, restore }),
+                    Err(ApplyError::Disk(restore)) => {
+                        Err(ApplyError::NotRestored { reload, restore })
+                    }
                     Err(other) => Err(other),
                 }
             }

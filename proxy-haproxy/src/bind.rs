@@ -57,7 +57,10 @@ mod tests {
     use super::*;
 
     fn bind(address: &str, port: u16) -> Bind {
-        Bind::plain(address.parse().unwrap(), proxy_core::Port::new(port).unwrap())
+        Bind::plain(
+            address.parse().unwrap(),
+            proxy_core::Port::new(port).unwrap(),
+        )
     }
 
     #[test]

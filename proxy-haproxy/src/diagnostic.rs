@@ -57,13 +57,18 @@ impl Diagnostic {
         };
         let rest = rest.trim_start();
         let message = match rest.strip_prefix('(') {
-            Some(process) => process.split_once(") : ").map_or(rest, |(_, message)| message),
+            Some(process) => process
+                .split_once(") : ")
+                .map_or(rest, |(_, message)| message),
             None => rest.strip_prefix(": ").unwrap_or(rest),
         };
         let message = message.strip_prefix("config : ").unwrap_or(message);
         let place = message
             .split_once('[')
-            .and_then(|(before, rest)| rest.split_once(']').map(|(place, after)| (before, place, after)))
+            .and_then(|(before, rest)| {
+                rest.split_once(']')
+                    .map(|(place, after)| (before, place, after))
+            })
             .and_then(|(before, place, after)| {
                 let (file, line) = place.rsplit_once(':')?;
                 Some((before, PathBuf::from(file), line.parse().ok()?, after))

@@ -118,7 +118,9 @@ impl ConfigDir {
         };
         for entry in run("listing", &generations, list)? {
             if entry.starts_with(STAGED) {
-                run("removing", &generations.join(entry), |path| fs::remove_dir_all(path))?;
+                run("removing", &generations.join(entry), |path| {
+                    fs::remove_dir_all(path)
+                })?;
             }
         }
         this.link_main_file()?;
@@ -143,7 +145,9 @@ impl ConfigDir {
             tempfile::Builder::new().prefix(STAGED).tempdir_in(path)
         })?;
         for (name, content) in config.files() {
-            run("writing", &folder.path().join(name), |path| write_durably(path, content))?;
+            run("writing", &folder.path().join(name), |path| {
+                write_durably(path, content)
+            })?;
         }
         Ok(Staged {
             folder,
@@ -224,7 +228,9 @@ impl ConfigDir {
         let link = self.root.join(MAIN_FILE);
         let target = Path::new(CURRENT).join(MAIN_FILE);
         match fs::symlink_metadata(&link) {
-            Ok(found) if found.is_symlink() && fs::read_link(&link).is_ok_and(|to| to == target) => {
+            Ok(found)
+                if found.is_symlink() && fs::read_link(&link).is_ok_and(|to| to == target) =>
+            {
                 return Ok(());
             }
             Ok(found) if !found.is_symlink() => {
@@ -265,7 +271,11 @@ impl ConfigDir {
 
     fn existing(&self, generation: &str) -> Option<String> {
         let name: FileName = generation.parse().ok()?;
-        let main = self.root.join(GENERATIONS).join(name.as_str()).join(MAIN_FILE);
+        let main = self
+            .root
+            .join(GENERATIONS)
+            .join(name.as_str())
+            .join(MAIN_FILE);
         main.is_file().then(|| name.to_string())
     }
 
@@ -275,7 +285,9 @@ impl ConfigDir {
         let mut config = RenderedConfig::new(main);
         for entry in run("listing", &folder, list)? {
             let name = entry.parse::<FileName>();
-            if let Ok(name) = name && name.as_str() != MAIN_FILE {
+            if let Ok(name) = name
+                && name.as_str() != MAIN_FILE
+            {
                 let content = run("reading", &folder.join(name.as_str()), read_bounded)?;
                 config = config.with_file(name, content);
             }
@@ -285,7 +297,9 @@ impl ConfigDir {
 
     fn last_number(&self) -> Result<u64, ConfigDirError> {
         let entries = run("listing", &self.root.join(GENERATIONS), list)?;
-        let numbers = entries.iter().filter_map(|entry| entry.split('-').next()?.parse().ok());
+        let numbers = entries
+            .iter()
+            .filter_map(|entry| entry.split('-').next()?.parse().ok());
         Ok(numbers.max().unwrap_or(0))
     }
 
@@ -294,20 +308,28 @@ impl ConfigDir {
         let mut kept = Vec::new();
         let mut next = self.current_generation();
         while let Some(generation) = next.take().filter(|_| kept.len() < self.kept) {
-            next = self.previous_of(&generation).filter(|previous| !kept.contains(previous));
+            next = self
+                .previous_of(&generation)
+                .filter(|previous| !kept.contains(previous));
             kept.push(generation);
         }
         let generations = self.root.join(GENERATIONS);
         for entry in run("listing", &generations, list)? {
             if !entry.starts_with(STAGED) && !kept.contains(&entry) {
-                run("removing", &generations.join(entry), |path| fs::remove_dir_all(path))?;
+                run("removing", &generations.join(entry), |path| {
+                    fs::remove_dir_all(path)
+                })?;
             }
         }
         Ok(())
     }
 
     #[cfg(not(test))]
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "a test stops here")]
+    #[expect(
+        clippy::unused_self,
+        clippy::unnecessary_wraps,
+        reason = "a test stops here"
+    )]
     fn crash_point(&self, _step: Step) -> Result<(), ConfigDirError> {
         Ok(())
     }
@@ -362,7 +384,9 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 
 fn read_bounded(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    File::open(path)?.take(MAX_FILE_BYTES).read_to_string(&mut text)?;
+    File::open(path)?
+        .take(MAX_FILE_BYTES)
+        .read_to_string(&mut text)?;
     Ok(text)
 }
 

@@ -1,4 +1,48 @@
-//! HAProxy for the proxy suite.
+//! HAProxy under a control plane: from a route table to a HAProxy that serves it.
+//!
+//! For engineers who have a table of services ([`proxy_core::RouteTable`]) and want HAProxy to carry
+//! their traffic: this crate writes the configuration, has HAProxy check it, keeps it on disk, and
+//! starts, watches, reloads and ends the process.
+//!
+//! ```
+//! use proxy_core::{Params, RouteTable, parse_reconfigure};
+//! use proxy_haproxy::{AddressBook, RenderSettings, RunPath, render};
+//!
+//! let params = Params::from_query("serviceName=go-demo&servicePath=/demo&port=8080")?;
+//! let table: RouteTable = [parse_reconfigure(&params)?.value.service].into_iter().collect();
+//! let settings = RenderSettings::new(RunPath::new("/var/run/proxy")?);
+//!
+//! let config = render(&table, &settings, &AddressBook::new())?;
+//! assert!(config.main_text().contains("\n    server go-demo go-demo:8080\n"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! | to | use | feature |
+//! |---|---|---|
+//! | write a configuration | [`render()`], [`RenderSettings`], [`Template`] | |
+//! | remember addresses | [`AddressBook`], [`Resolution`] | |
+//! | find addresses | `NameResolver` | `names` |
+//! | keep configurations on disk | `ConfigDir` | `run` |
+//! | have HAProxy check one | `Validator`, `Validate` | `run` |
+//! | try a port | `probe_bind` | `run` |
+//! | run HAProxy | `Haproxy`, `HaproxyState` | `run` |
+//! | make a configuration the one that is served | `Applier`, `Reload` | `run` |
+//!
+//! # The configuration
+//!
+//! One frontend holds every route, as ACLs and `use_backend` lines whose first match is the answer of
+//! [`proxy_core::RouteTable::resolve`]. Every destination has a backend with one server. A request that no route
+//! wants is answered with 404, one whose service has no address with 503. X-Forwarded-For and
+//! X-Forwarded-Proto are what HAProxy saw, whatever the client said.
+//!
+//! # Features
+//!
+//! None is on by default, and without any this crate is pure: no runtime, no files, no processes.
+//! `run` and `names` need tokio; `run` needs Linux.
+
+#[cfg(all(doctest, feature = "run"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 mod address_book;
 #[cfg(feature = "run")]
@@ -65,3 +109,24 @@ pub use template::{Template, TemplateError};
 pub use validate::{
     DEFAULT_PARALLEL_VALIDATIONS, DEFAULT_VALIDATE_DEADLINE, Validate, ValidateError, Validator,
 };
+
+#[cfg(test)]
+mod tests {
+    /// Errors travel between tasks.
+    #[test]
+    fn errors_can_be_sent() {
+        fn sent<E: std::error::Error + Send + Sync + 'static>() {}
+        sent::<crate::RenderError>();
+        sent::<crate::RunPathError>();
+        #[cfg(feature = "names")]
+        sent::<crate::NamesError>();
+        #[cfg(feature = "run")]
+        {
+            sent::<crate::ApplyError>();
+            sent::<crate::BindError>();
+            sent::<crate::ReloadError>();
+            sent::<crate::StartError>();
+            sent::<crate::ValidateError>();
+        }
+    }
+}

@@ -73,7 +73,10 @@ mod tests {
     fn a_folder_has_one_owner() {
         let folder = tempfile::tempdir().unwrap();
         let lock = FolderLock::take(folder.path()).unwrap();
-        assert!(matches!(FolderLock::take(folder.path()), Err(LockError::InUse(_))));
+        assert!(matches!(
+            FolderLock::take(folder.path()),
+            Err(LockError::InUse(_))
+        ));
         drop(lock);
         assert!(FolderLock::take(folder.path()).is_ok());
     }

@@ -35,7 +35,10 @@ pub(crate) async fn ask(socket: &Path, question: &str, deadline: Duration) -> io
         // HAProxy answers and hangs up once it has seen the end of the questions.
         stream.shutdown().await?;
         let mut answer = Vec::new();
-        stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer).await?;
+        stream
+            .take(MAX_ANSWER_BYTES)
+            .read_to_end(&mut answer)
+            .await?;
         Ok(String::from_utf8_lossy(&answer).into_owned())
     };
     timeout(deadline, exchange)
@@ -62,8 +65,10 @@ impl Processes {
                 _ => {}
             }
             let mut words = line.split_whitespace();
-            let (Some(pid), Some(kind)) = (words.next().and_then(|word| word.parse().ok()), words.next())
-            else {
+            let (Some(pid), Some(kind)) = (
+                words.next().and_then(|word| word.parse().ok()),
+                words.next(),
+            ) else {
                 continue;
             };
             match kind {
@@ -89,7 +94,11 @@ impl Processes {
 
 /// Whether a worker no longer accepts connections, asked through the master. A worker that is gone
 /// accepts none.
-pub(crate) async fn is_stopping(master: &Path, worker: u32, deadline: Duration) -> io::Result<bool> {
+pub(crate) async fn is_stopping(
+    master: &Path,
+    worker: u32,
+    deadline: Duration,
+) -> io::Result<bool> {
     let answer = ask(master, &format!("@!{worker} show info"), deadline).await?;
     Ok(!answer.lines().any(|line| line.trim() == "Stopping: 0"))
 }

@@ -175,7 +175,11 @@ impl NameResolver {
             let in_file = system_address(&table, name, before);
             book.insert(host.clone(), settle(&Answer::Nothing, in_file, before));
             // Who serves on a known address can wait for who does not serve at all.
-            let queue = if before.address().is_some() { &mut known } else { &mut unknown };
+            let queue = if before.address().is_some() {
+                &mut known
+            } else {
+                &mut unknown
+            };
             queue.push((host.clone(), name.clone(), in_file, before));
         }
         let share = deadline / SHARE_OF_DEADLINE;
@@ -227,7 +231,10 @@ impl NameResolver {
         for family in [RecordType::A, RecordType::AAAA] {
             match self.resolver.lookup(name, family).await {
                 Ok(lookup) => {
-                    let found = lookup.answers().iter().filter_map(|record| record.data.ip_addr());
+                    let found = lookup
+                        .answers()
+                        .iter()
+                        .filter_map(|record| record.data.ip_addr());
                     let found: BTreeSet<_> = found.collect();
                     if !found.is_empty() {
                         return Answer::Addresses(found);
@@ -241,7 +248,11 @@ impl NameResolver {
                 }
             }
         }
-        if denied { Answer::Denied } else { Answer::Nothing }
+        if denied {
+            Answer::Denied
+        } else {
+            Answer::Nothing
+        }
     }
 }
 
@@ -290,7 +301,10 @@ fn pick(found: &BTreeSet<IpAddr>, before: Resolution) -> Option<IpAddr> {
 }
 
 fn system_address(table: &system::Hosts, name: &HostName, before: Resolution) -> Option<IpAddr> {
-    pick(table.get(&name.as_str().trim_end_matches('.').to_ascii_lowercase())?, before)
+    pick(
+        table.get(&name.as_str().trim_end_matches('.').to_ascii_lowercase())?,
+        before,
+    )
 }
 
 fn is_this_machine(name: &str) -> bool {

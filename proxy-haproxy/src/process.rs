@@ -150,7 +150,9 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// It ended at once. Its standard error says why.
-    #[error("HAProxy ended at once ({status}); its standard error says why: a wrong configuration, or a port in use")]
+    #[error(
+        "HAProxy ended at once ({status}); its standard error says why: a wrong configuration, or a port in use"
+    )]
     Exited {
         /// How it ended.
         status: ExitStatus,

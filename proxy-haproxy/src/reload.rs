@@ -39,7 +39,9 @@ pub enum ReloadError {
         detail: Option<String>,
     },
     /// HAProxy does not run and did not come up in time. Nothing is served.
-    #[error("HAProxy does not run ({why}) and did not start within {waited:?}; nothing is served until it does")]
+    #[error(
+        "HAProxy does not run ({why}) and did not start within {waited:?}; nothing is served until it does"
+    )]
     Down {
         /// Why it went down.
         why: String,
@@ -47,7 +49,9 @@ pub enum ReloadError {
         waited: Duration,
     },
     /// HAProxy runs and told neither success nor failure. It serves the old or the new one.
-    #[error("HAProxy did not say within {waited:?} whether it loaded the configuration; it serves the old or the new one")]
+    #[error(
+        "HAProxy did not say within {waited:?} whether it loaded the configuration; it serves the old or the new one"
+    )]
     Unconfirmed {
         /// How long it was waited for.
         waited: Duration,

@@ -109,10 +109,11 @@ pub fn render(
             by_host |= !destination.domains().is_empty();
         }
     }
-    let rules = acl::compile(table, &name_of).map_err(|unknown| RenderError::UnsupportedDomain {
-        service: unknown.service,
-        domain: unknown.domain,
-    })?;
+    let rules =
+        acl::compile(table, &name_of).map_err(|unknown| RenderError::UnsupportedDomain {
+            service: unknown.service,
+            domain: unknown.domain,
+        })?;
     let timeouts = &settings.timeouts;
     let model = Model {
         worker_socket: settings.run.worker_socket().to_owned(),
@@ -176,8 +177,13 @@ fn backend(
 }
 
 fn resolve_interval(backends: &[Backend]) -> Duration {
-    let names = backends.iter().filter(|backend| backend.init_addr.is_some()).count();
-    let seconds = names.div_ceil(DNS_QUESTIONS_A_SECOND).clamp(1, MAX_RESOLVE_INTERVAL);
+    let names = backends
+        .iter()
+        .filter(|backend| backend.init_addr.is_some())
+        .count();
+    let seconds = names
+        .div_ceil(DNS_QUESTIONS_A_SECOND)
+        .clamp(1, MAX_RESOLVE_INTERVAL);
     Duration::from_secs(seconds as u64)
 }
 

@@ -151,7 +151,9 @@ mod tests {
         for good in ["routing.map", "crt-list.txt", "_x", "7"] {
             assert!(good.parse::<FileName>().is_ok(), "{good}");
         }
-        for bad in ["", ".", "..", ".hidden", "-f", "a/b", "a\\b", "a b", "a\n", "é"] {
+        for bad in [
+            "", ".", "..", ".hidden", "-f", "a/b", "a\\b", "a b", "a\n", "é",
+        ] {
             assert!(bad.parse::<FileName>().is_err(), "{bad:?}");
         }
     }

@@ -106,14 +106,20 @@ mod tests {
     fn sockets_fit_and_are_plain() {
         let run = RunPath::new("/var/run/proxy/").unwrap();
         assert_eq!(run.master_socket(), "/var/run/proxy/haproxy-master.sock");
-        assert!(matches!(RunPath::new("run"), Err(RunPathError::Relative(_))));
+        assert!(matches!(
+            RunPath::new("run"),
+            Err(RunPathError::Relative(_))
+        ));
         for bad in ["/a b", "/a,b", "/a$b", "/a\nb", "/é"] {
             assert!(
                 matches!(RunPath::new(bad), Err(RunPathError::BadCharacter { .. })),
                 "{bad:?}"
             );
         }
-        let longest = format!("/{}", "x".repeat(MAX_SOCKET_PATH_BYTES - MASTER_SOCKET.len() - 2));
+        let longest = format!(
+            "/{}",
+            "x".repeat(MAX_SOCKET_PATH_BYTES - MASTER_SOCKET.len() - 2)
+        );
         assert_eq!(RunPath::new(&longest).unwrap().master_socket().len(), 97);
         assert!(matches!(
             RunPath::new(longest + "x"),

@@ -146,7 +146,10 @@ impl RenderSettings {
     /// address until the next rendering.
     #[must_use]
     pub fn with_nameservers(self, nameservers: Vec<SocketAddr>) -> Self {
-        Self { nameservers, ..self }
+        Self {
+            nameservers,
+            ..self
+        }
     }
 
     /// Where HAProxy writes a line per request.

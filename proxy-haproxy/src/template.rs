@@ -4,7 +4,8 @@ use std::{fmt, sync::Arc};
 
 use minijinja::{
     Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value,
-    syntax::SyntaxConfig, value::{Serde, ValueKind},
+    syntax::SyntaxConfig,
+    value::{Serde, ValueKind},
 };
 use serde::Serialize;
 
@@ -65,7 +66,10 @@ impl Template {
 
 impl Default for Template {
     /// The template of the suite: see `render/default.cfg.j2`.
-    #[expect(clippy::expect_used, reason = "the text is a part of the program, and a test reads it")]
+    #[expect(
+        clippy::expect_used,
+        reason = "the text is a part of the program, and a test reads it"
+    )]
     fn default() -> Self {
         Self::new(include_str!("render/default.cfg.j2")).expect("the default template is valid")
     }
@@ -83,7 +87,9 @@ impl TemplateError {
     fn new(error: Error, compiled: bool) -> Self {
         Self {
             line: error.line().unwrap_or_default(),
-            message: error.detail().map_or_else(|| error.kind().to_string(), str::to_owned),
+            message: error
+                .detail()
+                .map_or_else(|| error.kind().to_string(), str::to_owned),
             compiled,
             source: Some(Box::new(error)),
         }
@@ -120,7 +126,9 @@ fn format_word(out: &mut Output, _state: &mut State, value: &Value) -> Result<()
             }
         }
         ValueKind::Undefined => Err(Error::from(ErrorKind::UndefinedError)),
-        other => refuse(format!("{other} cannot be one HAProxy word; write its parts")),
+        other => refuse(format!(
+            "{other} cannot be one HAProxy word; write its parts"
+        )),
     }
 }
 
@@ -140,7 +148,10 @@ mod tests {
         assert_eq!(render("a {{ value }}", "b c # d").unwrap(), "a 'b c # d'");
         assert_eq!(render("a {{ value }}", "it's").unwrap(), r"a 'it'\''s'");
         assert_eq!(render("{{ value|safe }}", "a b").unwrap(), "'a b'");
-        assert_eq!(render("{{ value }}", "{{ 7 * 7 }}").unwrap(), "'{{ 7 * 7 }}'");
+        assert_eq!(
+            render("{{ value }}", "{{ 7 * 7 }}").unwrap(),
+            "'{{ 7 * 7 }}'"
+        );
     }
 
     #[test]
@@ -149,7 +160,12 @@ mod tests {
             let error = render("x {{ value }}", bad).unwrap_err();
             assert_eq!(error.line(), 1, "{bad:?}");
         }
-        for text in ["{{ nothing }}", "{{ value.nothing }}", "{{ list }}", "{{ none }}"] {
+        for text in [
+            "{{ nothing }}",
+            "{{ value.nothing }}",
+            "{{ list }}",
+            "{{ none }}",
+        ] {
             assert!(render(text, "x").is_err(), "{text}");
         }
         assert!(Template::new("{% if %}").is_err());

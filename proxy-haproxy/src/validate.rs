@@ -150,7 +150,8 @@ impl ValidateError {
             Self::Refused { diagnostics, .. } => diagnostics.as_slice(),
             _ => &[],
         };
-        all.iter().filter(|diagnostic| diagnostic.severity == Severity::Alert)
+        all.iter()
+            .filter(|diagnostic| diagnostic.severity == Severity::Alert)
     }
 
     /// Whether asking again without a change may help.
@@ -172,7 +173,10 @@ fn summary(diagnostics: &[Diagnostic]) -> String {
 /// Keeps the beginning and reads on to the end, so that the writer never waits for us.
 async fn read_bounded(mut from: impl AsyncRead + Unpin) -> io::Result<String> {
     let mut kept = Vec::new();
-    (&mut from).take(MAX_OUTPUT_BYTES).read_to_end(&mut kept).await?;
+    (&mut from)
+        .take(MAX_OUTPUT_BYTES)
+        .read_to_end(&mut kept)
+        .await?;
     tokio::io::copy(&mut from, &mut tokio::io::sink()).await?;
     Ok(String::from_utf8_lossy(&kept).into_owned())
 }

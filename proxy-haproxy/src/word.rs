@@ -29,7 +29,11 @@ pub(crate) fn quote(text: &str) -> Result<String, WordError> {
 }
 
 fn is_plain(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | ':' | '*' | '@' | '+' | '=' | ',' | '~' | '[' | ']')
+    c.is_ascii_alphanumeric()
+        || matches!(
+            c,
+            '/' | '.' | '_' | '-' | ':' | '*' | '@' | '+' | '=' | ',' | '~' | '[' | ']'
+        )
 }
 
 #[cfg(test)]
@@ -41,7 +45,9 @@ mod tests {
         for plain in ["*:80", "[::1]:80"] {
             assert_eq!(quote(plain).unwrap(), plain);
         }
-        for special in ["a b", "#", "$HOME", "\"", "\\", "a;b", "%[x]", "(", "%", "é", "^/a$", "!"] {
+        for special in [
+            "a b", "#", "$HOME", "\"", "\\", "a;b", "%[x]", "(", "%", "é", "^/a$", "!",
+        ] {
             assert_eq!(quote(special).unwrap(), format!("'{special}'"));
         }
         assert_eq!(quote("'").unwrap(), r"''\'''");

@@ -31,12 +31,18 @@ impl Reload for Scripted {
     }
 }
 
-fn applier(root: &std::path::Path, answers: Vec<ReloadError>) -> (Applier<Arc<Scripted>>, Arc<Scripted>) {
+fn applier(
+    root: &std::path::Path,
+    answers: Vec<ReloadError>,
+) -> (Applier<Arc<Scripted>>, Arc<Scripted>) {
     let reload = Arc::new(Scripted {
         answers: Mutex::new(answers.into()),
         ..Scripted::default()
     });
-    (Applier::new(ConfigDir::open(root).unwrap(), Arc::clone(&reload)), reload)
+    (
+        Applier::new(ConfigDir::open(root).unwrap(), Arc::clone(&reload)),
+        reload,
+    )
 }
 
 fn config(text: &str) -> RenderedConfig {
@@ -47,9 +53,18 @@ fn config(text: &str) -> RenderedConfig {
 async fn what_is_served_is_not_loaded_again() {
     let root = tempfile::tempdir().unwrap();
     let (mut applier, reload) = applier(root.path(), vec![]);
-    assert!(matches!(applier.apply(&config("a")).await.unwrap(), Applied::Loaded { .. }));
-    assert!(matches!(applier.apply(&config("a")).await.unwrap(), Applied::Unchanged { .. }));
-    assert!(matches!(applier.apply(&config("b")).await.unwrap(), Applied::Loaded { .. }));
+    assert!(matches!(
+        applier.apply(&config("a")).await.unwrap(),
+        Applied::Loaded { .. }
+    ));
+    assert!(matches!(
+        applier.apply(&config("a")).await.unwrap(),
+        Applied::Unchanged { .. }
+    ));
+    assert!(matches!(
+        applier.apply(&config("b")).await.unwrap(),
+        Applied::Loaded { .. }
+    ));
     assert_eq!(*reload.reloads.lock().unwrap(), 2);
     assert_eq!(applier.running(), Some(config("b").digest()));
 }
@@ -61,7 +76,9 @@ async fn what_was_on_disk_comes_back_when_the_new_is_not_loaded() {
     applier.apply(&config("a")).await.unwrap();
 
     let refused = ReloadError::Refused { detail: None };
-    let unknown = ReloadError::Unconfirmed { waited: Duration::ZERO };
+    let unknown = ReloadError::Unconfirmed {
+        waited: Duration::ZERO,
+    };
     for (error, running) in [(refused, Some(config("a").digest())), (unknown, None)] {
         let serving = error.serving();
         reload.answers.lock().unwrap().push_back(error);
@@ -71,7 +88,10 @@ async fn what_was_on_disk_comes_back_when_the_new_is_not_loaded() {
         assert_eq!(applier.running(), running);
     }
     // What runs is not known, so the same text is loaded again.
-    assert!(matches!(applier.apply(&config("a")).await.unwrap(), Applied::Loaded { .. }));
+    assert!(matches!(
+        applier.apply(&config("a")).await.unwrap(),
+        Applied::Loaded { .. }
+    ));
 }
 
 #[tokio::test]

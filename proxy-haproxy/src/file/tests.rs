@@ -18,14 +18,20 @@ fn a_configuration_becomes_current_and_the_one_before_can_come_back() {
     let root = tempfile::tempdir().unwrap();
     let mut dir = ConfigDir::open(root.path()).unwrap();
     assert_eq!(dir.active().unwrap(), None);
-    assert!(matches!(dir.restore_previous(), Err(ConfigDirError::NoPrevious(_))));
+    assert!(matches!(
+        dir.restore_previous(),
+        Err(ConfigDirError::NoPrevious(_))
+    ));
 
     let first = apply(&mut dir, "one").unwrap();
     apply(&mut dir, "two").unwrap();
     let linked = fs::read_to_string(root.path().join(MAIN_FILE)).unwrap();
     assert_eq!(linked, "two\n");
     assert_eq!(fs::read_to_string(dir.main_path()).unwrap(), "two\n");
-    assert_eq!(dir.active().unwrap().unwrap().digest, config("two").digest());
+    assert_eq!(
+        dir.active().unwrap().unwrap().digest,
+        config("two").digest()
+    );
 
     assert_eq!(dir.restore_previous().unwrap(), first);
     assert_eq!(dir.active_text().unwrap().as_deref(), Some("one\n"));
@@ -63,7 +69,10 @@ fn old_generations_go() {
 fn one_process_writes() {
     let root = tempfile::tempdir().unwrap();
     let _dir = ConfigDir::open(root.path()).unwrap();
-    assert!(matches!(ConfigDir::open(root.path()), Err(ConfigDirError::Lock(_))));
+    assert!(matches!(
+        ConfigDir::open(root.path()),
+        Err(ConfigDirError::Lock(_))
+    ));
 }
 
 #[test]
@@ -72,7 +81,10 @@ fn a_file_of_someone_else_is_kept() {
     fs::write(root.path().join(MAIN_FILE), "mine").unwrap();
     let mut dir = ConfigDir::open(root.path()).unwrap();
     apply(&mut dir, "one").unwrap();
-    assert_eq!(fs::read_to_string(root.path().join(MAIN_FILE)).unwrap(), "one\n");
+    assert_eq!(
+        fs::read_to_string(root.path().join(MAIN_FILE)).unwrap(),
+        "one\n"
+    );
     let found = fs::read_to_string(root.path().join("haproxy.cfg.found")).unwrap();
     assert_eq!(found, "mine");
 }
@@ -95,11 +107,23 @@ fn a_crash_at_any_step_leaves_one_whole_configuration() {
             Step::Switched => ("two", "one"),
             _ => ("one", "zero"),
         };
-        assert_eq!(dir.active().unwrap().unwrap().digest, config(now).digest(), "{step:?}");
+        assert_eq!(
+            dir.active().unwrap().unwrap().digest,
+            config(now).digest(),
+            "{step:?}"
+        );
         dir.restore_previous().unwrap();
-        assert_eq!(dir.active().unwrap().unwrap().digest, config(before).digest(), "{step:?}");
+        assert_eq!(
+            dir.active().unwrap().unwrap().digest,
+            config(before).digest(),
+            "{step:?}"
+        );
         apply(&mut dir, "three").unwrap();
-        assert_eq!(dir.active_text().unwrap().as_deref(), Some("three\n"), "{step:?}");
+        assert_eq!(
+            dir.active_text().unwrap().as_deref(),
+            Some("three\n"),
+            "{step:?}"
+        );
         assert!(folders(root.path()) <= DEFAULT_KEPT_GENERATIONS, "{step:?}");
     }
 }

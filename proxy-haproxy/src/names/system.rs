@@ -46,7 +46,8 @@ impl ResolvConf {
             match words.next() {
                 Some("nameserver") => {
                     let ip = words.next().and_then(|word| word.parse::<IpAddr>().ok());
-                    this.nameservers.extend(ip.map(|ip| SocketAddr::new(ip, DNS_PORT)));
+                    this.nameservers
+                        .extend(ip.map(|ip| SocketAddr::new(ip, DNS_PORT)));
                 }
                 // The last of these lines counts.
                 Some("search" | "domain") => {
@@ -56,7 +57,8 @@ impl ResolvConf {
             }
         }
         if this.nameservers.is_empty() {
-            this.nameservers.push((Ipv4Addr::LOCALHOST, DNS_PORT).into());
+            this.nameservers
+                .push((Ipv4Addr::LOCALHOST, DNS_PORT).into());
         }
         this
     }
@@ -68,7 +70,10 @@ fn parse_hosts(text: &str) -> Hosts {
         let mut words = line.split_whitespace();
         if let Some(Ok(ip)) = words.next().map(str::parse::<IpAddr>) {
             for name in words {
-                hosts.entry(name.to_ascii_lowercase()).or_default().insert(ip);
+                hosts
+                    .entry(name.to_ascii_lowercase())
+                    .or_default()
+                    .insert(ip);
             }
         }
     }
@@ -77,7 +82,8 @@ fn parse_hosts(text: &str) -> Hosts {
 
 /// Lines without their comments.
 fn lines<'a>(text: &'a str, comments: &'static [char]) -> impl Iterator<Item = &'a str> {
-    text.lines().map(move |line| line.split(comments).next().unwrap_or_default())
+    text.lines()
+        .map(move |line| line.split(comments).next().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -92,7 +98,10 @@ mod tests {
         let servers = ["127.0.0.11:53", "[::1]:53"].map(|text| text.parse().unwrap());
         assert_eq!(read.nameservers, servers);
         assert_eq!(read.search, ["c.example".parse().unwrap()]);
-        assert_eq!(ResolvConf::parse("").nameservers, ["127.0.0.1:53".parse().unwrap()]);
+        assert_eq!(
+            ResolvConf::parse("").nameservers,
+            ["127.0.0.1:53".parse().unwrap()]
+        );
     }
 
     #[test]

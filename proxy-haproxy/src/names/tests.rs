@@ -30,14 +30,19 @@ fn book(name: &str, resolution: Resolution) -> AddressBook {
 }
 
 fn resolver(dns: &TestDns, search: &[&str]) -> NameResolver {
-    let search = search.iter().map(|domain| domain.parse().unwrap()).collect();
+    let search = search
+        .iter()
+        .map(|domain| domain.parse().unwrap())
+        .collect();
     NameResolver::new(vec![dns.address()], search)
         .unwrap()
         .with_hosts_file("/nonexistent")
 }
 
 async fn resolve_one(resolver: &NameResolver, name: &str, previous: &AddressBook) -> Resolution {
-    let book = resolver.resolve_all(&hosts(&[name]), DEADLINE, previous).await;
+    let book = resolver
+        .resolve_all(&hosts(&[name]), DEADLINE, previous)
+        .await;
     assert_eq!(book.len(), 1);
     book.get(&host(name))
 }
@@ -49,15 +54,26 @@ async fn a_name_that_dns_knows_is_left_to_haproxy() {
     dns.set("six", [ip("::2")]);
     let resolver = resolver(&dns, &[]);
     let none = AddressBook::new();
-    assert_eq!(resolve_one(&resolver, "go-demo", &none).await, dns_at("10.0.0.1"));
+    assert_eq!(
+        resolve_one(&resolver, "go-demo", &none).await,
+        dns_at("10.0.0.1")
+    );
     assert_eq!(resolve_one(&resolver, "six", &none).await, dns_at("::2"));
     // The one in use stays while it is one of them.
     let used = book("go-demo", dns_at("10.0.0.2"));
-    assert_eq!(resolve_one(&resolver, "go-demo", &used).await, dns_at("10.0.0.2"));
+    assert_eq!(
+        resolve_one(&resolver, "go-demo", &used).await,
+        dns_at("10.0.0.2")
+    );
     dns.set("go-demo", [ip("10.0.0.3")]);
-    assert_eq!(resolve_one(&resolver, "go-demo", &used).await, dns_at("10.0.0.3"));
+    assert_eq!(
+        resolve_one(&resolver, "go-demo", &used).await,
+        dns_at("10.0.0.3")
+    );
     // Addresses are nobody's business.
-    let book = resolver.resolve_all(&hosts(&["10.0.0.1"]), DEADLINE, &none).await;
+    let book = resolver
+        .resolve_all(&hosts(&["10.0.0.1"]), DEADLINE, &none)
+        .await;
     assert!(book.is_empty());
 }
 
@@ -66,10 +82,24 @@ async fn what_dns_does_not_say_keeps_its_last_address() {
     let dns = TestDns::start().await.unwrap();
     let resolver = resolver(&dns, &["example"]);
     let known = book("go-demo", dns_at("10.0.0.1"));
-    for fault in [Fault::NxDomain, Fault::ServFail, Fault::Refused, Fault::Empty, Fault::Garbage] {
+    for fault in [
+        Fault::NxDomain,
+        Fault::ServFail,
+        Fault::Refused,
+        Fault::Empty,
+        Fault::Garbage,
+    ] {
         dns.fault_all(fault.clone());
-        assert_eq!(resolve_one(&resolver, "go-demo", &known).await, dns_at("10.0.0.1"), "{fault:?}");
-        assert_eq!(resolve_one(&resolver, "new", &known).await, Resolution::Unknown, "{fault:?}");
+        assert_eq!(
+            resolve_one(&resolver, "go-demo", &known).await,
+            dns_at("10.0.0.1"),
+            "{fault:?}"
+        );
+        assert_eq!(
+            resolve_one(&resolver, "new", &known).await,
+            Resolution::Unknown,
+            "{fault:?}"
+        );
     }
 }
 
@@ -83,11 +113,16 @@ async fn one_deadline_holds_for_all_names() {
     }
     let mut names: Vec<&str> = silent.iter().map(String::as_str).collect();
     names.push("healthy");
-    let previous: AddressBook = silent.iter().map(|name| (host(name), dns_at("10.0.0.1"))).collect();
+    let previous: AddressBook = silent
+        .iter()
+        .map(|name| (host(name), dns_at("10.0.0.1")))
+        .collect();
 
     let begun = Instant::now();
     let deadline = Duration::from_secs(1);
-    let book = resolver(&dns, &[]).resolve_all(&hosts(&names), deadline, &previous).await;
+    let book = resolver(&dns, &[])
+        .resolve_all(&hosts(&names), deadline, &previous)
+        .await;
     assert!(begun.elapsed() < deadline * 2, "{:?}", begun.elapsed());
     assert_eq!(book.len(), 301);
     assert_eq!(book.get(&host("healthy")), dns_at("10.0.0.9"));
@@ -103,17 +138,40 @@ async fn what_only_the_system_knows_is_an_address() {
     dns.set("both", [ip("10.0.0.7")]);
     let resolver = resolver(&dns, &["b.example", "a.example"]).with_hosts_file(file.path());
     let none = AddressBook::new();
-    let system = |address: &str| Resolution::System { address: ip(address) };
+    let system = |address: &str| Resolution::System {
+        address: ip(address),
+    };
 
-    assert_eq!(resolve_one(&resolver, "legacy", &none).await, system("10.0.0.5"));
-    assert_eq!(resolve_one(&resolver, "db", &none).await, system("10.0.0.4"));
-    assert_eq!(resolve_one(&resolver, "db.", &none).await, Resolution::Unknown);
-    assert_eq!(resolve_one(&resolver, "both", &none).await, dns_at("10.0.0.7"));
-    assert_eq!(resolve_one(&resolver, "localhost", &none).await, system("127.0.0.1"));
+    assert_eq!(
+        resolve_one(&resolver, "legacy", &none).await,
+        system("10.0.0.5")
+    );
+    assert_eq!(
+        resolve_one(&resolver, "db", &none).await,
+        system("10.0.0.4")
+    );
+    assert_eq!(
+        resolve_one(&resolver, "db.", &none).await,
+        Resolution::Unknown
+    );
+    assert_eq!(
+        resolve_one(&resolver, "both", &none).await,
+        dns_at("10.0.0.7")
+    );
+    assert_eq!(
+        resolve_one(&resolver, "localhost", &none).await,
+        system("127.0.0.1")
+    );
 
     dns.fault_all(Fault::Silent);
-    assert_eq!(resolve_one(&resolver, "legacy", &none).await, system("10.0.0.5"));
+    assert_eq!(
+        resolve_one(&resolver, "legacy", &none).await,
+        system("10.0.0.5")
+    );
     // What DNS said goes on, whatever a file says.
     let used = book("both", dns_at("10.0.0.7"));
-    assert_eq!(resolve_one(&resolver, "both", &used).await, dns_at("10.0.0.7"));
+    assert_eq!(
+        resolve_one(&resolver, "both", &used).await,
+        dns_at("10.0.0.7")
+    );
 }

@@ -63,7 +63,10 @@ pub(super) async fn find(settings: &ProcessSettings) -> Found {
 fn masters_on(bind: &str) -> BTreeMap<u32, Vec<String>> {
     let mut all = BTreeMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        let pid = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok());
         if let Some(pid) = pid
             && let Some(line) = command_line(pid).filter(|line| binds(line, bind))
         {
@@ -82,7 +85,9 @@ fn masters_on(bind: &str) -> BTreeMap<u32, Vec<String>> {
 fn binds(command_line: &[String], bind: &str) -> bool {
     let pairs = command_line.iter().zip(command_line.iter().skip(1));
     command_line.iter().any(|word| word == "-W")
-        && pairs.into_iter().any(|(flag, value)| flag == "-S" && value == bind)
+        && pairs
+            .into_iter()
+            .any(|(flag, value)| flag == "-S" && value == bind)
 }
 
 fn command_line(pid: u32) -> Option<Vec<String>> {
@@ -106,9 +111,18 @@ mod tests {
     fn a_master_is_known_by_its_socket() {
         let line = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
         let bind = "/r/haproxy-master.sock,mode,600";
-        assert!(binds(&line(&format!("haproxy -W -db -S {bind} -f /c")), bind));
-        assert!(binds(&line(&format!("haproxy -sf 7 -x s -W -db -S {bind} -f /c")), bind));
-        assert!(!binds(&line(&format!("haproxy -W -S /x{bind} -f /c")), bind));
+        assert!(binds(
+            &line(&format!("haproxy -W -db -S {bind} -f /c")),
+            bind
+        ));
+        assert!(binds(
+            &line(&format!("haproxy -sf 7 -x s -W -db -S {bind} -f /c")),
+            bind
+        ));
+        assert!(!binds(
+            &line(&format!("haproxy -W -S /x{bind} -f /c")),
+            bind
+        ));
         assert!(!binds(&line(&format!("tail -f {bind}")), bind));
     }
 

@@ -70,7 +70,8 @@ pub(super) async fn launch(
             return Err(StartError::Exited { status });
         }
         // The socket may still be another master's.
-        if let Ok(processes) = master::processes(settings.master_socket(), DEFAULT_ASK_DEADLINE).await
+        if let Ok(processes) =
+            master::processes(settings.master_socket(), DEFAULT_ASK_DEADLINE).await
             && Some(processes.master) == pid
             && !processes.workers.is_empty()
             && let Some(child) = launching.0.take()

@@ -17,7 +17,10 @@ pub(super) enum MasterProcess {
     /// Started here.
     Child(Box<Child>),
     /// Started by someone else.
-    Adopted { pid: Pid, descriptor: Option<AsyncFd<OwnedFd>> },
+    Adopted {
+        pid: Pid,
+        descriptor: Option<AsyncFd<OwnedFd>>,
+    },
 }
 
 /// The descriptor, watched by the runtime.
@@ -73,7 +76,9 @@ impl MasterProcess {
         let _ = match self {
             Self::Child(child) => {
                 // A child that was not waited for keeps its number.
-                let pid = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+                let pid = child
+                    .id()
+                    .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
                 pid.map_or(Ok(()), |pid| kill_process(pid, signal))
             }
             Self::Adopted {

@@ -98,7 +98,9 @@ fn loaded(shared: &Shared, processes: &Processes, begun: Instant) -> Reloaded {
 async fn tell(socket: &Path, master_pid: u32) -> Result<Processes, Option<String>> {
     let before = processes_when(socket, |processes| processes.master == master_pid).await;
     // 2.6 hangs up without a word while it re-executes itself; 3.x answers once it has loaded.
-    let answer = master::ask(socket, "reload", Duration::MAX).await.unwrap_or_default();
+    let answer = master::ask(socket, "reload", Duration::MAX)
+        .await
+        .unwrap_or_default();
     if let Some((_, detail)) = answer.split_once("Success=0") {
         return Err(Some(detail.trim_start_matches("\n--").trim().to_owned()));
     }
@@ -114,7 +116,10 @@ async fn tell(socket: &Path, master_pid: u32) -> Result<Processes, Option<String
     // The new worker serves, and for some milliseconds so does the old one.
     let stopping = async {
         for worker in &known {
-            while matches!(master::is_stopping(socket, *worker, DEFAULT_ASK_DEADLINE).await, Ok(false)) {
+            while matches!(
+                master::is_stopping(socket, *worker, DEFAULT_ASK_DEADLINE).await,
+                Ok(false)
+            ) {
                 sleep(POLL_INTERVAL).await;
             }
         }

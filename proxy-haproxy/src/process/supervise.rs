@@ -103,7 +103,10 @@ impl Supervisor {
                     return Ok((master, failures));
                 }
                 Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "HAProxy does not start");
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "HAProxy does not start"
+                    );
                     why = DownReason::StartFailed(error.to_string());
                     attempts += 1;
                     failures += 1;
@@ -134,7 +137,12 @@ impl Supervisor {
         for master in self.retiring.into_iter().chain(master) {
             ends.spawn(end(master, order.deadline));
         }
-        let stopped = match ends.join_all().await.iter().all(|end| *end == Stopped::Gracefully) {
+        let stopped = match ends
+            .join_all()
+            .await
+            .iter()
+            .all(|end| *end == Stopped::Gracefully)
+        {
             _ if was_down => Stopped::WasDown,
             true => Stopped::Gracefully,
             false => Stopped::AtDeadline,

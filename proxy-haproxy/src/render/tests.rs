@@ -25,7 +25,10 @@ fn settings() -> RenderSettings {
 }
 
 fn text(table: &RouteTable, addresses: &AddressBook) -> String {
-    render(table, &settings(), addresses).unwrap().main_text().to_owned()
+    render(table, &settings(), addresses)
+        .unwrap()
+        .main_text()
+        .to_owned()
 }
 
 fn address(text: &str) -> IpAddr {
@@ -35,8 +38,14 @@ fn address(text: &str) -> IpAddr {
 fn spec(index: u16, port: u16, domains: &[&str], paths: &[(PathKind, &str)]) -> DestinationSpec {
     let mut spec = DestinationSpec::new(Port::new(port).unwrap());
     spec.index = index;
-    spec.domains = domains.iter().map(|domain| domain.parse::<DomainPattern>().unwrap()).collect();
-    spec.paths = paths.iter().map(|(kind, text)| PathPattern::new(*kind, text).unwrap()).collect();
+    spec.domains = domains
+        .iter()
+        .map(|domain| domain.parse::<DomainPattern>().unwrap())
+        .collect();
+    spec.paths = paths
+        .iter()
+        .map(|(kind, text)| PathPattern::new(*kind, text).unwrap())
+        .collect();
     spec
 }
 
@@ -61,7 +70,10 @@ fn the_story() {
         "    mode http",
         "    server go-demo go-demo:8080",
     ] {
-        assert!(lines.any(|line| line == wanted), "{wanted:?} is missing or out of order:\n{text}");
+        assert!(
+            lines.any(|line| line == wanted),
+            "{wanted:?} is missing or out of order:\n{text}"
+        );
     }
     insta::assert_snapshot!("story", text);
 }
@@ -78,14 +90,43 @@ fn several_services_and_destinations() {
     table.apply(&Change::Put(destinations(
         "many",
         vec![
-            spec(1, 8080, &[], &[(Regex, "^/v[0-9]+/"), (Suffix, "-x.php"), (Suffix, "-y.php")]),
-            spec(2, 9090, &["b.com"], &[(Exact, "/it's"), (Prefix, "/"), (Dir, "img")]),
+            spec(
+                1,
+                8080,
+                &[],
+                &[
+                    (Regex, "^/v[0-9]+/"),
+                    (Suffix, "-x.php"),
+                    (Suffix, "-y.php"),
+                ],
+            ),
+            spec(
+                2,
+                9090,
+                &["b.com"],
+                &[(Exact, "/it's"), (Prefix, "/"), (Dir, "img")],
+            ),
         ],
     )));
     let known = [
-        ("api", Resolution::Dns { last: Some(address("10.0.0.1")) }),
-        ("six", Resolution::Dns { last: Some(address("fd00::1")) }),
-        ("legacy", Resolution::System { address: address("fd00::2") }),
+        (
+            "api",
+            Resolution::Dns {
+                last: Some(address("10.0.0.1")),
+            },
+        ),
+        (
+            "six",
+            Resolution::Dns {
+                last: Some(address("fd00::1")),
+            },
+        ),
+        (
+            "legacy",
+            Resolution::System {
+                address: address("fd00::2"),
+            },
+        ),
     ];
     let book = known.map(|(name, resolution)| (name.parse().unwrap(), resolution));
     insta::assert_snapshot!("several", text(&table, &book.into_iter().collect()));
@@ -101,10 +142,15 @@ fn no_two_services_share_a_name() {
     ]);
     let text = text(&table, &AddressBook::new());
     let named = |prefix: &str| -> Vec<&str> {
-        text.lines().filter_map(|line| line.trim().strip_prefix(prefix)?.split(' ').next()).collect()
+        text.lines()
+            .filter_map(|line| line.trim().strip_prefix(prefix)?.split(' ').next())
+            .collect()
     };
     assert_eq!(named("acl "), ["url_a11", "url_a11:2", "url_a11:3"]);
-    assert_eq!(named("backend "), ["no-route", "a-be11", "a1-be1", "a-be11:2"]);
+    assert_eq!(
+        named("backend "),
+        ["no-route", "a-be11", "a1-be1", "a-be11:2"]
+    );
     let x: AclName = "a".parse().unwrap();
     assert_eq!(table.get(&"x".parse().unwrap()).unwrap().acl_name(), &x);
     table.apply(&Change::Remove("x".parse().unwrap()));
@@ -114,10 +160,17 @@ fn no_two_services_share_a_name() {
 
 #[test]
 fn the_same_table_gives_the_same_bytes() {
-    let queries = ["serviceName=b&servicePath=/b&port=2", "serviceName=a&servicePath=/a&port=1"];
+    let queries = [
+        "serviceName=b&servicePath=/b&port=2",
+        "serviceName=a&servicePath=/a&port=1",
+    ];
     let one = table(&queries);
     let other = table(&[queries[1], queries[0]]);
-    let digest = |table: &RouteTable| render(table, &settings(), &AddressBook::new()).unwrap().digest();
+    let digest = |table: &RouteTable| {
+        render(table, &settings(), &AddressBook::new())
+            .unwrap()
+            .digest()
+    };
     assert_eq!(digest(&one), digest(&other));
     assert_ne!(digest(&one), digest(&RouteTable::new()));
 }
@@ -146,24 +199,38 @@ fn settings_are_rendered() {
         "    timeout tunnel 2147483647ms\n",
         "    stats socket /r/haproxy.sock mode 600 ",
     ] {
-        assert!(config.main_text().contains(line), "{line:?}:\n{}", config.main_text());
+        assert!(
+            config.main_text().contains(line),
+            "{line:?}:\n{}",
+            config.main_text()
+        );
     }
     assert!(!config.main_text().contains("resolvers"));
-    let none = render(&RouteTable::new(), &settings.with_binds(vec![]), &AddressBook::new());
+    let none = render(
+        &RouteTable::new(),
+        &settings.with_binds(vec![]),
+        &AddressBook::new(),
+    );
     assert!(matches!(none, Err(RenderError::NoBind)));
 }
 
 #[test]
 fn many_names_are_asked_for_less_often() {
     let interval = |count: usize| {
-        let queries: Vec<String> =
-            (0..count).map(|n| format!("serviceName=s{n}&servicePath=/{n}&port=80")).collect();
+        let queries: Vec<String> = (0..count)
+            .map(|n| format!("serviceName=s{n}&servicePath=/{n}&port=80"))
+            .collect();
         let table: RouteTable = queries.iter().map(|query| service(query)).collect();
         let text = text(&table, &AddressBook::new());
-        let line = text.lines().find_map(|line| line.trim().strip_prefix("timeout resolve "));
+        let line = text
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("timeout resolve "));
         line.unwrap().to_owned()
     };
-    assert_eq!([interval(1), interval(201), interval(3000)], ["1s", "2s", "10s"]);
+    assert_eq!(
+        [interval(1), interval(201), interval(3000)],
+        ["1s", "2s", "10s"]
+    );
 }
 
 #[test]
@@ -174,8 +241,14 @@ fn a_template_of_the_user_is_used() {
     let settings = settings().with_template(template.unwrap());
     let table = table(&["serviceName=go-demo&servicePath=/demo&port=8080"]);
     let config = render(&table, &settings, &AddressBook::new()).unwrap();
-    assert_eq!(config.main_text(), "backend go-demo-be8080\n    server go-demo go-demo:8080\n");
+    assert_eq!(
+        config.main_text(),
+        "backend go-demo-be8080\n    server go-demo go-demo:8080\n"
+    );
     let bad = settings.with_template(Template::new("x\n{{ nothing }}").unwrap());
     let error = render(&table, &bad, &AddressBook::new()).unwrap_err();
-    assert!(matches!(&error, RenderError::Template(template) if template.line() == 2), "{error:?}");
+    assert!(
+        matches!(&error, RenderError::Template(template) if template.line() == 2),
+        "{error:?}"
+    );
 }

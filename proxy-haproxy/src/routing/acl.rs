@@ -257,7 +257,10 @@ fn lines_of(values: Vec<String>) -> Vec<Vec<String>> {
     let mut bytes = 0;
     for value in values {
         let fits = bytes + value.len() <= MAX_VALUE_BYTES_A_LINE;
-        match lines.last_mut().filter(|line| fits && line.len() < MAX_VALUES_A_LINE) {
+        match lines
+            .last_mut()
+            .filter(|line| fits && line.len() < MAX_VALUES_A_LINE)
+        {
             Some(line) => {
                 bytes += value.len();
                 line.push(value);

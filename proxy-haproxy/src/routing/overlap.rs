@@ -17,7 +17,8 @@ fn domains_may_overlap(a: Option<&DomainPattern>, b: Option<&DomainPattern>) -> 
             wildcard.matches(exact.as_str())
         }
         (DomainPattern::Wildcard(a), DomainPattern::Wildcard(b)) => {
-            let below = |a: &str, b: &str| a.strip_suffix(b).is_some_and(|rest| rest.ends_with('.'));
+            let below =
+                |a: &str, b: &str| a.strip_suffix(b).is_some_and(|rest| rest.ends_with('.'));
             a == b || below(a.as_str(), b.as_str()) || below(b.as_str(), a.as_str())
         }
         _ => true,
@@ -25,7 +26,8 @@ fn domains_may_overlap(a: Option<&DomainPattern>, b: Option<&DomainPattern>) -> 
 }
 
 fn paths_may_overlap(a: &PathPattern, b: &PathPattern) -> bool {
-    let nested = |inside: fn(&str, &str) -> bool| inside(a.text(), b.text()) || inside(b.text(), a.text());
+    let nested =
+        |inside: fn(&str, &str) -> bool| inside(a.text(), b.text()) || inside(b.text(), a.text());
     match (a.kind(), b.kind()) {
         (PathKind::Exact, PathKind::Exact) => a.text() == b.text(),
         // Compiling an expression for a guess that may be answered with yes is not worth it.
@@ -55,7 +57,10 @@ mod tests {
             (path("path_end", ".js"), path("path_end", ".php")),
         ];
         for (a, b) in &apart {
-            assert!(!paths_may_overlap(a, b) && !paths_may_overlap(b, a), "{a} and {b}");
+            assert!(
+                !paths_may_overlap(a, b) && !paths_may_overlap(b, a),
+                "{a} and {b}"
+            );
         }
         let together = [
             (path("path_beg", "/a"), path("path_beg", "/a/b")),
@@ -64,7 +69,10 @@ mod tests {
             (path("path_reg", "^/b"), path("path_beg", "/a")),
         ];
         for (a, b) in &together {
-            assert!(paths_may_overlap(a, b) && paths_may_overlap(b, a), "{a} and {b}");
+            assert!(
+                paths_may_overlap(a, b) && paths_may_overlap(b, a),
+                "{a} and {b}"
+            );
         }
     }
 

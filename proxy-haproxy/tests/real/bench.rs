@@ -26,7 +26,10 @@ pub(crate) fn service(query: &str) -> Arc<Service> {
 }
 
 pub(crate) fn table<Q: AsRef<str>>(queries: &[Q]) -> RouteTable {
-    queries.iter().map(|query| service(query.as_ref())).collect()
+    queries
+        .iter()
+        .map(|query| service(query.as_ref()))
+        .collect()
 }
 
 /// A service at an address of this machine.
@@ -58,7 +61,12 @@ impl Bench {
     }
 
     pub(crate) fn render<Q: AsRef<str>>(&self, queries: &[Q]) -> RenderedConfig {
-        render(&table(queries), &self.render_settings(), &AddressBook::new()).unwrap()
+        render(
+            &table(queries),
+            &self.render_settings(),
+            &AddressBook::new(),
+        )
+        .unwrap()
     }
 
     pub(crate) fn dir(&self) -> ConfigDir {
@@ -70,7 +78,10 @@ impl Bench {
     }
 
     /// A HAProxy that serves these services.
-    pub(crate) async fn serve<Q: AsRef<str>>(&self, queries: &[Q]) -> (Arc<Haproxy>, Applier<Arc<Haproxy>>) {
+    pub(crate) async fn serve<Q: AsRef<str>>(
+        &self,
+        queries: &[Q],
+    ) -> (Arc<Haproxy>, Applier<Arc<Haproxy>>) {
         let config = self.render(queries);
         let mut dir = self.dir();
         let staged = dir.stage(&config).unwrap();

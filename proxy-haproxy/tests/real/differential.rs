@@ -20,14 +20,51 @@ const TABLES: u32 = 12;
 const REQUESTS: usize = 200;
 
 /// Few words, so that patterns meet each other and the requests; some are hard to quote.
-const WORDS: [&str; 11] =
-    ["a", "b", "ab", "a.php", "-x", "it's", "\"q\"", "$HOME", "back\\", "{{x}}", "%41;%[src]"];
-const DOMAINS: [&str; 7] =
-    ["a.com", "*.a.com", "b.a.com", "*.b.a.com", "*.com", "x_y.org", "10.0.0.1"];
+const WORDS: [&str; 11] = [
+    "a",
+    "b",
+    "ab",
+    "a.php",
+    "-x",
+    "it's",
+    "\"q\"",
+    "$HOME",
+    "back\\",
+    "{{x}}",
+    "%41;%[src]",
+];
+const DOMAINS: [&str; 7] = [
+    "a.com",
+    "*.a.com",
+    "b.a.com",
+    "*.b.a.com",
+    "*.com",
+    "x_y.org",
+    "10.0.0.1",
+];
 const HOSTS: [&str; 22] = [
-    "a.com", "A.com:80", "a.com:", "b.a.com", "c.b.a.com:8080", "d.c.b.a.com", ".a.com", "..a.com",
-    ".com", "a.com.", "a.com.evil.org", "evil.org,a.com", "x_y.org", "X_Y.ORG:1", "10.0.0.1:80",
-    "[::1]:80", "", ":80", "a.com:80:90", "a.com:x", "user:pw@a.com", "com",
+    "a.com",
+    "A.com:80",
+    "a.com:",
+    "b.a.com",
+    "c.b.a.com:8080",
+    "d.c.b.a.com",
+    ".a.com",
+    "..a.com",
+    ".com",
+    "a.com.",
+    "a.com.evil.org",
+    "evil.org,a.com",
+    "x_y.org",
+    "X_Y.ORG:1",
+    "10.0.0.1:80",
+    "[::1]:80",
+    "",
+    ":80",
+    "a.com:80:90",
+    "a.com:x",
+    "user:pw@a.com",
+    "com",
 ];
 const EXPRESSIONS: [&str; 6] = ["^/a", "b$", "/(a|b)/", "[0-9]", "^/$", "a.*b"];
 
@@ -43,17 +80,19 @@ fn pattern() -> impl Strategy<Value = PathPattern> {
         1 => words.prop_map(|words| (PathKind::Dir, words)),
         1 => select(&EXPRESSIONS[..]).prop_map(|text| (PathKind::Regex, text.to_owned())),
     ]
-    .prop_filter_map("no pattern", |(kind, text)| PathPattern::new(kind, &text).ok())
+    .prop_filter_map("no pattern", |(kind, text)| {
+        PathPattern::new(kind, &text).ok()
+    })
 }
 
 fn destination() -> impl Strategy<Value = DestinationSpec> {
-    let domains = prop_oneof![
-        Just(vec![]),
-        vec(select(&DOMAINS[..]), 1..3),
-    ];
+    let domains = prop_oneof![Just(vec![]), vec(select(&DOMAINS[..]), 1..3),];
     (domains, vec(pattern(), 1..4), 1..100_u16).prop_map(|(domains, paths, port)| {
         let mut spec = DestinationSpec::new(Port::new(port).unwrap());
-        spec.domains = domains.iter().map(|domain| domain.parse().unwrap()).collect();
+        spec.domains = domains
+            .iter()
+            .map(|domain| domain.parse().unwrap())
+            .collect();
         spec.paths = paths;
         spec.outbound_hostname = Some("127.0.0.1".parse().unwrap());
         spec
@@ -107,7 +146,9 @@ async fn agree(
     applier.apply(&answering(&config)).await.unwrap();
     for (host, target) in requests {
         let head = RequestHead::new(host.map(str::as_bytes), target.as_bytes());
-        let wanted = table.resolve(&head).map(|found| found.service.backend_name(found.destination));
+        let wanted = table
+            .resolve(&head)
+            .map(|found| found.service.backend_name(found.destination));
         let mut asked = Request::get(target.as_str());
         if let Some(host) = host {
             asked = asked.with_header("Host", *host);
@@ -142,9 +183,12 @@ fn haproxy_routes_as_the_table_resolves() {
         failure_persistence: None,
         ..Config::default()
     });
-    let outcome = runner.run(&(routes(), vec(a_request(), REQUESTS)), |(table, requests)| {
-        runtime.block_on(agree(&bench, &mut applier.borrow_mut(), &table, &requests))
-    });
+    let outcome = runner.run(
+        &(routes(), vec(a_request(), REQUESTS)),
+        |(table, requests)| {
+            runtime.block_on(agree(&bench, &mut applier.borrow_mut(), &table, &requests))
+        },
+    );
     runtime.block_on(haproxy.shutdown(Duration::from_secs(5)));
     if let Err(error) = outcome {
         panic!("{error}");

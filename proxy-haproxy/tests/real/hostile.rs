@@ -9,7 +9,9 @@ use proptest::{
     test_runner::{Config, TestCaseError, TestRunner},
 };
 use proxy_core::{Params, RouteTable, parse_reconfigure};
-use proxy_haproxy::{AddressBook, ConfigDir, RenderSettings, Validate, ValidateError, Validator, render};
+use proxy_haproxy::{
+    AddressBook, ConfigDir, RenderSettings, Validate, ValidateError, Validator, render,
+};
 
 use crate::bench::Bench;
 
@@ -17,13 +19,61 @@ const CASES: u32 = 150;
 
 /// What means something to HAProxy, to the template, to a shell or to C.
 const PIECES: [&str; 40] = [
-    "a", "Z", "0", "/", "-", "--", "_", ".", "..", "*", "*.", ",", ":", "%", "%[src]", "%%", "$", "$HOME",
-    "${HOME}", "'", "\"", "`", "\\", "\\n", "{", "}", "{{ 7 }}", "{% raw %}", "(", ")", "[", "]", "|", "&",
-    "^", "~", "=", "if", "unless", "!",
+    "a",
+    "Z",
+    "0",
+    "/",
+    "-",
+    "--",
+    "_",
+    ".",
+    "..",
+    "*",
+    "*.",
+    ",",
+    ":",
+    "%",
+    "%[src]",
+    "%%",
+    "$",
+    "$HOME",
+    "${HOME}",
+    "'",
+    "\"",
+    "`",
+    "\\",
+    "\\n",
+    "{",
+    "}",
+    "{{ 7 }}",
+    "{% raw %}",
+    "(",
+    ")",
+    "[",
+    "]",
+    "|",
+    "&",
+    "^",
+    "~",
+    "=",
+    "if",
+    "unless",
+    "!",
 ];
-const WORSE: [&str; 9] =
-    [" ", "\n", "\r\n", "\t", "\0", "#", "é", "\u{202e}", "\nfrontend evil\n    bind *:1\n"];
-const KINDS: [&str; 6] = ["path", "path_beg", "path_end", "path_sub", "path_dir", "path_reg"];
+const WORSE: [&str; 9] = [
+    " ",
+    "\n",
+    "\r\n",
+    "\t",
+    "\0",
+    "#",
+    "é",
+    "\u{202e}",
+    "\nfrontend evil\n    bind *:1\n",
+];
+const KINDS: [&str; 6] = [
+    "path", "path_beg", "path_end", "path_sub", "path_dir", "path_reg",
+];
 
 /// Mostly what the parser takes, so that the renderer is tested too.
 fn value() -> impl Strategy<Value = String> {
@@ -55,8 +105,12 @@ fn parameters() -> impl Strategy<Value = Vec<(&'static str, String)>> {
     (name(), path, domain, kind, name(), host(), 0..16_u8).prop_map(
         |(name, path, domain, kind, acl, host, which)| {
             let mut all = vec![("serviceName", name), ("port", "8080".to_owned())];
-            let optional =
-                [("servicePath", path), ("serviceDomain", domain), ("pathType", kind), ("aclName", acl)];
+            let optional = [
+                ("servicePath", path),
+                ("serviceDomain", domain),
+                ("pathType", kind),
+                ("aclName", acl),
+            ];
             for (number, pair) in optional.into_iter().enumerate() {
                 // Paths mostly: without one the others are of little use.
                 if number == 0 || which & (1 << number) != 0 {
@@ -72,17 +126,48 @@ fn parameters() -> impl Strategy<Value = Vec<(&'static str, String)>> {
 /// No value adds a line: sections and servers are as many as the table says, and every line begins
 /// with a word of the template.
 fn check_lines(text: &str, destinations: usize) -> Result<(), TestCaseError> {
-    let begin = |word: &str| text.lines().filter(|line| line.trim_start().split(' ').next() == Some(word)).count();
+    let begin = |word: &str| {
+        text.lines()
+            .filter(|line| line.trim_start().split(' ').next() == Some(word))
+            .count()
+    };
     prop_assert_eq!(begin("backend"), destinations + 1);
     prop_assert_eq!(begin("server"), destinations);
-    for (word, count) in [("global", 1), ("defaults", 1), ("frontend", 1), ("resolvers", 1), ("bind", 1)] {
+    for (word, count) in [
+        ("global", 1),
+        ("defaults", 1),
+        ("frontend", 1),
+        ("resolvers", 1),
+        ("bind", 1),
+    ] {
         prop_assert_eq!(begin(word), count, "{}", word);
     }
     let known: BTreeSet<&str> = [
-        "", "global", "stats", "hard-stop-after", "mworker-max-reloads", "fd-hard-limit", "defaults", "mode",
-        "option", "retries", "timeout", "resolvers", "nameserver", "accepted_payload_size", "resolve_retries",
-        "hold", "frontend", "bind", "http-request", "acl", "use_backend", "default_backend", "backend",
-        "default-server", "server",
+        "",
+        "global",
+        "stats",
+        "hard-stop-after",
+        "mworker-max-reloads",
+        "fd-hard-limit",
+        "defaults",
+        "mode",
+        "option",
+        "retries",
+        "timeout",
+        "resolvers",
+        "nameserver",
+        "accepted_payload_size",
+        "resolve_retries",
+        "hold",
+        "frontend",
+        "bind",
+        "http-request",
+        "acl",
+        "use_backend",
+        "default_backend",
+        "backend",
+        "default-server",
+        "server",
     ]
     .into();
     for line in text.lines() {
@@ -108,19 +193,34 @@ async fn judged(
     let service = parsed.value.service;
     let destinations = service.destinations().len();
     let table: RouteTable = [service].into_iter().collect();
-    let config = render(&table, settings, &AddressBook::new())
-        .map_err(|error| TestCaseError::fail(format!("what the parser takes is rendered: {error:?}")))?;
+    let config = render(&table, settings, &AddressBook::new()).map_err(|error| {
+        TestCaseError::fail(format!("what the parser takes is rendered: {error:?}"))
+    })?;
     check_lines(config.main_text(), destinations)?;
     let staged = dir.stage(&config).unwrap();
     let judgement = validator.validate(&staged.main_path()).await;
     if let Err(error) = &judgement {
         // An expression must compile in HAProxy too, which only HAProxy can tell.
         let is_expression = parameters.contains(&("pathType", "path_reg".to_owned()));
-        let first = error.alerts().next().map(ToString::to_string).unwrap_or_default();
-        prop_assert!(is_expression && first.contains("regex"), "{:?}\n{}", error, config.main_text());
+        let first = error
+            .alerts()
+            .next()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        prop_assert!(
+            is_expression && first.contains("regex"),
+            "{:?}\n{}",
+            error,
+            config.main_text()
+        );
         return Ok(true);
     }
-    prop_assert_eq!(judgement.unwrap(), vec![], "no warnings either\n{}", config.main_text());
+    prop_assert_eq!(
+        judgement.unwrap(),
+        vec![],
+        "no warnings either\n{}",
+        config.main_text()
+    );
     Ok(true)
 }
 
@@ -129,7 +229,9 @@ fn haproxy_takes_whatever_the_parser_takes() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let bench = runtime.block_on(async { Bench::new() });
     let dir = bench.dir();
-    let settings = bench.render_settings().with_nameservers(vec!["127.0.0.1:53".parse().unwrap()]);
+    let settings = bench
+        .render_settings()
+        .with_nameservers(vec!["127.0.0.1:53".parse().unwrap()]);
     let validator = Validator::new(bench.sandbox.binary());
     let taken = std::cell::Cell::new(0_u32);
     let mut runner = TestRunner::new(Config {
@@ -145,7 +247,11 @@ fn haproxy_takes_whatever_the_parser_takes() {
     if let Err(error) = outcome {
         panic!("{error}");
     }
-    assert!(taken.get() > CASES / 4, "only {} of {CASES} came through the parser", taken.get());
+    assert!(
+        taken.get() > CASES / 4,
+        "only {} of {CASES} came through the parser",
+        taken.get()
+    );
 }
 
 #[tokio::test]
@@ -159,10 +265,17 @@ async fn a_refusal_says_where_and_why() {
     let first = error.alerts().next().unwrap();
     assert_eq!(first.line, Some(2));
     assert_eq!(first.file.as_deref(), Some(staged.main_path().as_path()));
-    assert!(error.to_string().contains("line 2: unknown proxy mode 'foo'"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("line 2: unknown proxy mode 'foo'"),
+        "{error}"
+    );
     assert!(!error.is_retryable());
 
-    let missing = Validator::new("/no/haproxy").validate(&staged.main_path()).await;
+    let missing = Validator::new("/no/haproxy")
+        .validate(&staged.main_path())
+        .await;
     assert!(matches!(missing, Err(ValidateError::Run { .. })));
 }
 
@@ -171,7 +284,11 @@ async fn a_check_that_hangs_is_ended() {
     let bench = Bench::new();
     let slow = bench.sandbox.folder().join("slow");
     let pid = bench.sandbox.folder().join("pid");
-    std::fs::write(&slow, format!("#!/bin/sh\necho $$ > {}\nexec sleep 60\n", pid.display())).unwrap();
+    std::fs::write(
+        &slow,
+        format!("#!/bin/sh\necho $$ > {}\nexec sleep 60\n", pid.display()),
+    )
+    .unwrap();
     std::fs::set_permissions(&slow, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     let deadline = Duration::from_millis(500);
     let validator = Validator::new(slow).with_deadline(deadline);
@@ -179,9 +296,16 @@ async fn a_check_that_hangs_is_ended() {
     let late = validator.validate("/dev/null".as_ref()).await;
     assert!(matches!(late, Err(ValidateError::Deadline(_))), "{late:?}");
     assert!(begun.elapsed() < deadline * 10);
-    let pid: i32 = std::fs::read_to_string(pid).unwrap().trim().parse().unwrap();
+    let pid: i32 = std::fs::read_to_string(pid)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
     crate::bench::eventually("the child is gone", async || {
-        crate::bench::equal(nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None).is_err(), true)
+        crate::bench::equal(
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None).is_err(),
+            true,
+        )
     })
     .await;
 }
@@ -192,7 +316,10 @@ async fn checks_run_at_once_within_their_bound() {
     let log = bench.sandbox.folder().join("log");
     let script = bench.sandbox.folder().join("script");
     // Says when it begins and when it ends.
-    let text = format!("#!/bin/sh\necho + >> {0}\nsleep 0.2\necho - >> {0}\n", log.display());
+    let text = format!(
+        "#!/bin/sh\necho + >> {0}\nsleep 0.2\necho - >> {0}\n",
+        log.display()
+    );
     std::fs::write(&script, text).unwrap();
     std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     let validator = Validator::new(script).with_parallel(2);

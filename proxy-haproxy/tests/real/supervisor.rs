@@ -40,11 +40,17 @@ async fn a_reload_is_confirmed_by_its_new_worker() {
     // At once, and every time: the old worker takes no new connection.
     for _ in 0..50 {
         let answer = bench.get("/demo/hello").await;
-        assert_eq!((answer.status, answer.body.as_str()), (200, "hello, world!\n"));
+        assert_eq!(
+            (answer.status, answer.body.as_str()),
+            (200, "hello, world!\n")
+        );
     }
     assert_eq!(reloaded.master_pid, master);
     assert!(!workers.contains(&reloaded.worker_pid));
-    assert_eq!(running(&haproxy, None).await, (master, vec![reloaded.worker_pid]));
+    assert_eq!(
+        running(&haproxy, None).await,
+        (master, vec![reloaded.worker_pid])
+    );
 
     let again = applier.apply(&config).await.unwrap();
     assert!(matches!(again, Applied::Unchanged { .. }), "{again:?}");
@@ -59,8 +65,14 @@ async fn a_reload_that_fails_leaves_the_old_worker_and_its_configuration() {
     let before = running(&haproxy, None).await;
     let text = applier.active_text().await.unwrap();
 
-    let error = applier.apply(&RenderedConfig::new("nonsense")).await.unwrap_err();
-    assert!(matches!(error, ApplyError::Reload(ReloadError::Refused { .. })), "{error:?}");
+    let error = applier
+        .apply(&RenderedConfig::new("nonsense"))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, ApplyError::Reload(ReloadError::Refused { .. })),
+        "{error:?}"
+    );
     assert_eq!(error.serving(), Serving::Previous);
     assert_eq!(bench.get("/demo").await.body, "demo");
     assert_eq!(running(&haproxy, None).await, before);
@@ -81,7 +93,10 @@ async fn a_master_that_is_killed_is_started_again() {
     send(Signal::SIGKILL, master);
     let (again, _) = running(&haproxy, Some(master)).await;
     assert_eq!(bench.get("/").await.status, 404);
-    eventually("one master", async || equal(bench.sandbox.masters(), vec![again])).await;
+    eventually("one master", async || {
+        equal(bench.sandbox.masters(), vec![again])
+    })
+    .await;
     haproxy.shutdown(Duration::from_secs(5)).await;
 }
 
@@ -93,7 +108,10 @@ async fn a_worker_that_is_killed_is_started_again() {
     send(Signal::SIGKILL, workers[0]);
     let (again, _) = running(&haproxy, Some(master)).await;
     assert_eq!(bench.get("/").await.status, 404);
-    eventually("one master", async || equal(bench.sandbox.masters(), vec![again])).await;
+    eventually("one master", async || {
+        equal(bench.sandbox.masters(), vec![again])
+    })
+    .await;
     haproxy.shutdown(Duration::from_secs(5)).await;
 }
 
@@ -144,8 +162,14 @@ async fn a_haproxy_that_is_left_is_taken_over() {
     send(Signal::SIGKILL, master);
     let (again, _) = running(&haproxy, Some(master)).await;
     assert_eq!(bench.get("/demo").await.body, "demo");
-    eventually("one master", async || equal(bench.sandbox.masters(), vec![again])).await;
-    assert_eq!(haproxy.shutdown(Duration::from_secs(5)).await, Stopped::Gracefully);
+    eventually("one master", async || {
+        equal(bench.sandbox.masters(), vec![again])
+    })
+    .await;
+    assert_eq!(
+        haproxy.shutdown(Duration::from_secs(5)).await,
+        Stopped::Gracefully
+    );
 }
 
 #[tokio::test]
@@ -170,7 +194,10 @@ async fn a_haproxy_with_another_command_line_is_replaced_without_a_gap() {
     assert_eq!(haproxy.started(), Start::Fresh);
     let (new, _) = running(&haproxy, None).await;
     assert_ne!(new, master);
-    eventually("one master", async || equal(bench.sandbox.masters(), vec![new])).await;
+    eventually("one master", async || {
+        equal(bench.sandbox.masters(), vec![new])
+    })
+    .await;
     let seen = load.report().answered;
     load.answered(seen + 50).await.unwrap();
     let report = load.stop().await;
@@ -197,14 +224,23 @@ async fn one_supervisor_has_a_run_path() {
 async fn shutdown_leaves_no_process_and_no_socket() {
     let bench = Bench::new();
     let (haproxy, _applier) = bench.serve::<&str>(&[]).await;
-    assert_eq!(haproxy.shutdown(Duration::from_secs(5)).await, Stopped::Gracefully);
+    assert_eq!(
+        haproxy.shutdown(Duration::from_secs(5)).await,
+        Stopped::Gracefully
+    );
     assert_eq!(bench.sandbox.processes(), []);
     let run = bench.run();
     for socket in [run.master_socket(), run.worker_socket()] {
         assert!(!std::path::Path::new(socket).exists(), "{socket}");
     }
-    assert!(matches!(haproxy.reload().await, Err(ReloadError::Down { .. })));
-    assert_eq!(haproxy.shutdown(Duration::from_secs(5)).await, Stopped::WasDown);
+    assert!(matches!(
+        haproxy.reload().await,
+        Err(ReloadError::Down { .. })
+    ));
+    assert_eq!(
+        haproxy.shutdown(Duration::from_secs(5)).await,
+        Stopped::WasDown
+    );
 }
 
 #[tokio::test]
@@ -221,7 +257,11 @@ async fn shutdown_cuts_what_is_left_at_its_deadline() {
     let deadline = Duration::from_millis(500);
     assert_eq!(haproxy.shutdown(deadline).await, Stopped::AtDeadline);
     assert!(begun.elapsed() >= deadline);
-    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(6),
+        "{:?}",
+        begun.elapsed()
+    );
     assert_eq!(bench.sandbox.processes(), []);
     assert!(asked.await.unwrap().is_err());
 }
@@ -233,10 +273,16 @@ async fn a_start_that_fails_leaves_nothing() {
     let staged = dir.stage(&RenderedConfig::new("nonsense")).unwrap();
     dir.activate(staged).unwrap();
     let failed = Haproxy::start(bench.process_settings(&dir)).await;
-    assert!(matches!(failed, Err(StartError::Exited { .. })), "{failed:?}");
+    assert!(
+        matches!(failed, Err(StartError::Exited { .. })),
+        "{failed:?}"
+    );
     let settings = proxy_haproxy::ProcessSettings::new("/no/haproxy", dir.main_path(), bench.run());
     let failed = Haproxy::start(settings).await;
-    assert!(matches!(failed, Err(StartError::Spawn { .. })), "{failed:?}");
+    assert!(
+        matches!(failed, Err(StartError::Spawn { .. })),
+        "{failed:?}"
+    );
     assert_eq!(bench.sandbox.processes(), []);
 }
 
@@ -263,10 +309,17 @@ async fn no_request_fails_in_30_reloads(connections: Connections) {
         let seen = load.report().answered;
         let path = format!("/other/{number}");
         let other = at("other", &path, demo.address());
-        let applied = applier.apply(&bench.render(&[unrelated.as_str(), other.as_str()])).await.unwrap();
+        let applied = applier
+            .apply(&bench.render(&[unrelated.as_str(), other.as_str()]))
+            .await
+            .unwrap();
         assert!(matches!(applied, Applied::Loaded { .. }));
         for _ in 0..5 {
-            assert_eq!(bench.get(&path).await.body, "demo", "the change is live once it is confirmed");
+            assert_eq!(
+                bench.get(&path).await.body,
+                "demo",
+                "the change is live once it is confirmed"
+            );
         }
         load.answered(seen + 20).await.unwrap();
     }

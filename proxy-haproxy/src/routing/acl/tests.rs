@@ -30,7 +30,12 @@ fn rules(queries: &[&str]) -> Vec<String> {
                 format!("{}={word} {}", acl.name, acl.values.join(" "))
             });
             let tests: Vec<_> = tests.collect();
-            format!("{} if {} [{}]", rule.backend, rule.conditions.join(" "), tests.join("; "))
+            format!(
+                "{} if {} [{}]",
+                rule.backend,
+                rule.conditions.join(" "),
+                tests.join("; ")
+            )
         })
         .collect()
 }
@@ -39,7 +44,9 @@ fn rules(queries: &[&str]) -> Vec<String> {
 fn a_destination_is_one_rule() {
     assert_eq!(
         rules(&["serviceName=a&servicePath=/a,/long/path&serviceDomain=x.com,*.y.com&port=1"]),
-        ["a if url_a1 domain_a1 [url_a1=path_beg /long/path /a; domain_a1=end .y.com; domain_a1=str x.com]"],
+        [
+            "a if url_a1 domain_a1 [url_a1=path_beg /long/path /a; domain_a1=end .y.com; domain_a1=str x.com]"
+        ],
     );
 }
 
@@ -71,12 +78,18 @@ fn services_that_share_no_request_stay_whole() {
 
 #[test]
 fn long_lists_are_several_lines_of_one_acl() {
-    let paths: Vec<String> = (0..100).map(|number| format!("/path/{number:03}")).collect();
+    let paths: Vec<String> = (0..100)
+        .map(|number| format!("/path/{number:03}"))
+        .collect();
     let query = format!("serviceName=a&port=1&servicePath={}", paths.join(","));
     let found = rules(&[&query]);
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].matches("url_a1=path_beg").count(), 3);
-    let long = format!("serviceName=a&port=1&servicePath=/{},/{}", "x".repeat(1000), "y".repeat(1000));
+    let long = format!(
+        "serviceName=a&port=1&servicePath=/{},/{}",
+        "x".repeat(1000),
+        "y".repeat(1000)
+    );
     assert_eq!(rules(&[&long])[0].matches("url_a1=path_beg").count(), 2);
 }
 
@@ -85,7 +98,9 @@ fn a_value_is_no_flag() {
     let ends = |path: &str| {
         let query = format!("serviceName=a&port=1&pathType=path_end&servicePath={path}");
         let params = Params::from_query(&query).unwrap();
-        let table: RouteTable = [parse_reconfigure(&params).unwrap().value.service].into_iter().collect();
+        let table: RouteTable = [parse_reconfigure(&params).unwrap().value.service]
+            .into_iter()
+            .collect();
         let backends = BTreeMap::from([(("a", 0), "a".to_owned())]);
         compile(&table, &backends).unwrap()[0].acls[0].ends_flags
     };
