@@ -48,6 +48,15 @@ pub struct Answer<T> {
     pub failures: Vec<AddressFailure>,
 }
 
+/// How far a walk goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Walk {
+    /// To the last address.
+    All,
+    /// To the first that stays silent.
+    UntilTimeout,
+}
+
 /// What the walk does with what one address gave.
 enum Verdict<T> {
     Answer(T),
@@ -160,8 +169,8 @@ impl Client {
     /// Waits until a key has another index than `seen`, at most the watch's time; 0 does not wait.
     /// Gives what the key holds now, with the index to wait for next.
     ///
-    /// Only the first address of the order is asked: with several frozen servers a walk would take
-    /// the watch's long deadline for each, where a plain read finds out in a few seconds.
+    /// The walk ends at the first timeout: with several frozen servers it would take the watch's long
+    /// deadline for each, where a plain read finds out in a few seconds.
     pub(crate) async fn poll(
         &self,
         key: &str,
@@ -181,7 +190,7 @@ impl Client {
             let index = response.index.ok_or("no X-Consul-Index")?;
             Ok((parse_entries(response)?.pop(), index))
         };
-        Ok(self.ask_first(&request, 1, parse).await?.value)
+        Ok(self.walk(&request, Walk::UntilTimeout, parse).await?.value)
     }
 
     pub(crate) fn timeouts(&self) -> &Timeouts {
@@ -209,14 +218,13 @@ impl Client {
         request: &Request,
         parse: impl Fn(&Response) -> Result<T, String> + Send + Sync,
     ) -> Result<Answer<T>, ClientError> {
-        self.ask_first(request, usize::MAX, parse).await
+        self.walk(request, Walk::All, parse).await
     }
 
-    /// As [`Client::ask`], with at most so many addresses.
-    async fn ask_first<T>(
+    async fn walk<T>(
         &self,
         request: &Request,
-        most: usize,
+        walk: Walk,
         parse: impl Fn(&Response) -> Result<T, String> + Send + Sync,
     ) -> Result<Answer<T>, ClientError> {
         let inner = &*self.inner;
@@ -243,7 +251,7 @@ impl Client {
             });
         };
         let mut failures = Vec::new();
-        for address in order.into_iter().take(most) {
+        for address in order {
             let started = Instant::now();
             let sent = timeout(request.deadline, inner.transport.send(&address, request)).await;
             let result = sent.unwrap_or_else(|_| {
@@ -261,7 +269,11 @@ impl Client {
             if let Verdict::Next(error) = verdict {
                 tracing::debug!(%address, %operation, %error, "a Consul server failed");
                 inner.endpoints.failed(&address, Instant::now());
+                let enough = walk == Walk::UntilTimeout && error.kind == FailureKind::Timeout;
                 failures.push(AddressFailure { address, error });
+                if enough {
+                    break;
+                }
                 continue;
             }
             inner.endpoints.worked(&address);

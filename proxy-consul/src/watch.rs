@@ -48,8 +48,8 @@ impl Watch {
     /// be what it was. The first step answers at once. Cancel safe.
     ///
     /// # Errors
-    /// When the server did not answer, a frozen one included. The next step goes to the next server;
-    /// the index is kept. The caller pauses in between.
+    /// When no server could be asked, or the one that was asked froze: the next step goes to the next
+    /// server. The index is kept. The caller pauses in between.
     pub async fn step(&mut self) -> Result<Option<KvEntry>, ClientError> {
         let (entry, index) = self.client.poll(&self.key, self.seen, self.wait).await?;
         self.seen = next_index(self.seen, index);

@@ -294,6 +294,10 @@ async fn a_watch_wakes_for_its_key_and_notices_a_frozen_server() {
     );
     fake.kv().put("a", "3");
     assert_eq!(watch.step().await.unwrap().unwrap().value, "3");
+    // One that refuses costs no step.
+    fake.server(0).down().await;
+    let mut watch = Watch::new(Client::new(&settings(&fake)).unwrap(), "a");
+    assert_eq!(watch.step().await.unwrap().unwrap().value, "3");
 }
 
 #[tokio::test]
