@@ -12,3 +12,4 @@ mod differential;
 mod hostile;
 mod names;
 mod supervisor;
+mod traffic;

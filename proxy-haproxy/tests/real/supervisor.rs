@@ -10,15 +10,15 @@ use nix::{
     unistd::Pid,
 };
 use proxy_haproxy::{
-    Applied, ApplyError, Haproxy, Reload, ReloadError, RenderedConfig, Serving, Start, StartError,
-    Stopped,
+    AddressBook, Applied, ApplyError, Bind, BindAddress, Haproxy, HaproxyState, Reload,
+    ReloadError, RenderedConfig, Serving, Start, StartError, Stopped, render,
 };
 use testkit::{
     haproxy::DemoBackend,
     load::{Connections, Load, LoadPlan},
 };
 
-use crate::bench::{Bench, at, equal, eventually, running};
+use crate::bench::{Bench, at, equal, eventually, running, table};
 
 fn send(signal: Signal, pid: u32) {
     kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
@@ -205,6 +205,112 @@ async fn a_haproxy_with_another_command_line_is_replaced_without_a_gap() {
     haproxy.reload().await.unwrap();
     haproxy.shutdown(Duration::from_secs(5)).await;
     drop(dir);
+}
+
+/// Stopped, it holds its port and answers nobody.
+#[tokio::test]
+async fn a_master_that_hangs_is_replaced() {
+    let bench = Bench::new();
+    let (haproxy, applier) = bench.serve::<&str>(&[]).await;
+    let (master, _) = running(&haproxy, None).await;
+    drop((haproxy, applier));
+    send(Signal::SIGSTOP, master);
+    let dir = bench.dir();
+    let haproxy = Haproxy::start(bench.process_settings(&dir)).await.unwrap();
+    assert_eq!(haproxy.started(), Start::Fresh);
+    let (new, _) = running(&haproxy, None).await;
+    eventually("one master", async || {
+        equal(bench.sandbox.masters(), vec![new])
+    })
+    .await;
+    assert_eq!(bench.get("/").await.status, 404);
+    haproxy.reload().await.unwrap();
+    assert_eq!(
+        haproxy.shutdown(Duration::from_secs(5)).await,
+        Stopped::Gracefully
+    );
+    assert_eq!(bench.sandbox.processes(), []);
+}
+
+/// Its sockets are gone, so that nobody can ask it anything; it is found by its command line.
+#[tokio::test]
+async fn a_master_without_its_socket_is_replaced() {
+    let bench = Bench::new();
+    let (haproxy, applier) = bench.serve::<&str>(&[]).await;
+    let (master, _) = running(&haproxy, None).await;
+    drop((haproxy, applier));
+    for socket in [bench.run().master_socket(), bench.run().worker_socket()] {
+        std::fs::remove_file(socket).unwrap();
+    }
+    let dir = bench.dir();
+    let haproxy = Haproxy::start(bench.process_settings(&dir)).await.unwrap();
+    let (new, _) = running(&haproxy, None).await;
+    assert_ne!(new, master);
+    eventually("one master", async || {
+        equal(bench.sandbox.masters(), vec![new])
+    })
+    .await;
+    assert_eq!(bench.get("/").await.status, 404);
+    haproxy.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn shutdown_ends_the_tries_to_start() {
+    let bench = Bench::new();
+    let (haproxy, _applier) = bench.serve::<&str>(&[]).await;
+    let (master, _) = running(&haproxy, None).await;
+    let main = bench.sandbox.configs_path().join("current/haproxy.cfg");
+    std::fs::write(main, "nonsense\n").unwrap();
+    send(Signal::SIGKILL, master);
+    let mut state = haproxy.state();
+    let tried = |state: &HaproxyState| matches!(state, HaproxyState::Down { attempts, .. } if *attempts > 1);
+    let waited = tokio::time::timeout(Duration::from_secs(30), state.wait_for(tried)).await;
+    waited.expect("it is tried again").unwrap();
+    assert_eq!(
+        haproxy.shutdown(Duration::from_secs(5)).await,
+        Stopped::WasDown
+    );
+    assert_eq!(*haproxy.state().borrow(), HaproxyState::Stopped);
+    assert_eq!(bench.sandbox.processes(), []);
+}
+
+/// A port in use fails a reload; HAProxy needs two seconds to see it.
+#[tokio::test]
+async fn a_reload_that_cannot_bind_goes_back() {
+    let bench = Bench::new();
+    let demo = DemoBackend::start("demo").await.unwrap();
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = holder.local_addr().unwrap();
+    let queries = [at("go-demo", "/demo", demo.address())];
+    let (haproxy, mut applier) = bench.serve(&queries).await;
+    let bind = Bind::plain(
+        BindAddress::Ip(address.ip()),
+        address.port().to_string().parse().unwrap(),
+    );
+    assert!(proxy_haproxy::probe_bind(&bind).unwrap_err().is_in_use());
+    let binds = bench
+        .render_settings()
+        .binds()
+        .iter()
+        .copied()
+        .chain([bind])
+        .collect();
+    let settings = bench.render_settings().with_binds(binds);
+    let config = render(&table(&queries), &settings, &AddressBook::new()).unwrap();
+
+    let error = applier.apply(&config).await.unwrap_err();
+    assert_eq!(error.serving(), Serving::Previous);
+    assert_eq!(bench.get("/demo").await.body, "demo");
+    drop(holder);
+    applier.apply(&config).await.unwrap();
+    assert_eq!(
+        testkit::haproxy::get(address, "acme.com", "/demo")
+            .await
+            .unwrap()
+            .body,
+        "demo"
+    );
+    haproxy.shutdown(Duration::from_secs(5)).await;
 }
 
 #[tokio::test]
