@@ -80,6 +80,13 @@ pub(crate) enum Stay {
     Once,
 }
 
+/// What becomes of the replicas' folders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Logs {
+    Keep,
+    Remove,
+}
+
 /// Everything that is up. Ended in [`Stage::end`]; a drop ends it less gracefully.
 struct Stage {
     folder: PathBuf,
@@ -113,8 +120,12 @@ pub(crate) async fn up(workspace: &Workspace, shape: &Shape, stay: Stay) -> Resu
         _ = terminate.recv() => Ok(()),
     };
     say("ending what was started");
+    let logs = match &played {
+        Ok(()) => Logs::Remove,
+        Err(_) => Logs::Keep,
+    };
     let ended = tokio::select! {
-        ended = stage.end() => ended,
+        ended = stage.end(logs) => ended,
         _ = interrupt.recv() => bail!("interrupted twice: ended without grace"),
     };
     played.and(ended)
@@ -194,7 +205,7 @@ impl Stage {
         }
     }
 
-    async fn end(self) -> Result<()> {
+    async fn end(self, logs: Logs) -> Result<()> {
         let mut problems = Vec::new();
         let ends = self.replicas.into_iter().map(Replica::end);
         for ended in futures_join(ends).await {
@@ -203,12 +214,14 @@ impl Stage {
         drop(self.consul);
         self.dns.stop().await;
         self.demo.stop().await;
+        if logs == Logs::Keep || !problems.is_empty() {
+            say(&format!("the logs are kept in {}", self.folder.display()));
+        }
         if !problems.is_empty() {
-            bail!(
-                "{}; the logs are in {}",
-                problems.join("; "),
-                self.folder.display()
-            );
+            bail!("{}", problems.join("; "));
+        }
+        if logs == Logs::Keep {
+            return Ok(());
         }
         fs::remove_dir_all(&self.folder)
             .with_context(|| format!("cannot remove {}", self.folder.display()))

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
@@ -21,6 +21,20 @@ const READY_DEADLINE: Duration = Duration::from_secs(30);
 
 /// How long a replica may take to end: it lets HAProxy finish what it serves.
 const END_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Runs the server, and asks it to end once standard input ends: which it does when
+/// we say so, and when we are gone for whatever reason. Ends as the server ended.
+const GUARD: &str = r#"
+exec 3<&0
+"$1" </dev/null 3<&- &
+server=$!
+(read -r _ <&3; kill -TERM $server) &
+watcher=$!
+wait $server
+status=$?
+kill $watcher 2>/dev/null
+exit $status
+"#;
 
 /// Lines of a log that are shown when a replica fails.
 const LAST_LINES: usize = 20;
@@ -81,12 +95,14 @@ impl Replica {
         }
         let log = place.folder.join("log");
         let file = File::create(&log).with_context(|| format!("cannot make {}", log.display()))?;
-        let child = Command::new(&place.server)
+        let child = Command::new("sh")
+            .args(["-c", GUARD, "guard"])
+            .arg(&place.server)
             // Nothing of ours that happens to bear a setting's name.
             .env_clear()
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .envs(place.environment())
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(file.try_clone()?)
             .stderr(file)
             // Ctrl-C is for us: we end the replicas in order.
@@ -141,22 +157,42 @@ impl Replica {
 
     /// Asks the replica to end, and ends it when it does not.
     pub(super) async fn end(mut self) -> Result<()> {
-        let Some(id) = self.child.id() else {
-            return Ok(());
-        };
-        kill(Pid::from_raw(i32::try_from(id)?), Signal::SIGTERM)
-            .with_context(|| format!("cannot end replica {}", self.number))?;
-        match timeout(END_DEADLINE, self.child.wait()).await {
+        let group = self.child.id().map(i32::try_from).transpose()?;
+        drop(self.child.stdin.take());
+        let ended = timeout(END_DEADLINE, self.child.wait()).await;
+        if ended.is_err() {
+            if let Some(group) = group {
+                killpg(Pid::from_raw(group), Signal::SIGKILL)?;
+            }
+            self.child.wait().await?;
+        }
+        self.end_haproxy();
+        match ended {
             Ok(Ok(status)) if status.success() => Ok(()),
             Ok(Ok(status)) => bail!("replica {} ended with {status}", self.number),
             Ok(Err(error)) => Err(error).context("cannot wait for a replica"),
-            Err(_) => {
-                self.child.kill().await?;
-                bail!(
-                    "replica {} did not end within {} s and was killed",
-                    self.number,
-                    END_DEADLINE.as_secs()
-                )
+            Err(_) => bail!(
+                "replica {} did not end within {} s and was killed",
+                self.number,
+                END_DEADLINE.as_secs()
+            ),
+        }
+    }
+
+    /// HAProxy outlives a server that is killed, as it should, but not here. It is known
+    /// by the socket in this replica's folder that stands on its command line.
+    fn end_haproxy(&self) {
+        let folder = self.log.with_file_name("run");
+        let mark = format!("{}/", folder.display());
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        for process in processes {
+            let id = process.file_name().to_string_lossy().parse::<i32>();
+            let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).into_owned();
+            let arguments: Vec<_> = line.split('\0').collect();
+            let haproxy = arguments.iter().any(|argument| argument.starts_with(&mark));
+            if let (Ok(id), true, true) = (id, haproxy, arguments.contains(&"-W")) {
+                let _gone = kill(Pid::from_raw(id), Signal::SIGKILL);
             }
         }
     }
