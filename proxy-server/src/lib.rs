@@ -19,6 +19,8 @@ mod metrics;
 mod server;
 mod settings;
 mod store;
+#[cfg(test)]
+mod testing;
 
 pub use server::Server;
 pub use settings::{

@@ -1,1 +1,278 @@
-//! The API over a scripted engine, without a socket.
+//! The API over a scripted carrier, without a socket: what goes in, and which status, words and
+//! fields come out.
+
+use std::sync::atomic::Ordering::SeqCst;
+
+use axum::{
+    body::{Body, to_bytes},
+    http::Request,
+};
+use serde_json::Value;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use super::*;
+use crate::{
+    announce::{Announcement, INSTANCE_HEADER, PEER_PATH},
+    engine::{Engine, Parts},
+    testing::{Notes, Scripted, put, store},
+};
+
+struct Bench {
+    app: Router,
+    carrier: Arc<Scripted>,
+    store: Arc<proxy_core::MemoryStore>,
+    _engine: JoinHandle<()>,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        Self::with(Keys::default(), Sharing::Shared).await
+    }
+
+    async fn with(keys: Keys, sharing: Sharing) -> Self {
+        let (store, carrier) = (store(), Arc::new(Scripted::default()));
+        let (engine, handle) = Engine::new(Parts {
+            store: Arc::clone(&store) as Arc<dyn RouteStore>,
+            carrier: Arc::clone(&carrier),
+            announce: Arc::new(Notes::default()),
+            metrics: Arc::new(Metrics::new()),
+            stop: CancellationToken::new(),
+        });
+        let mut snapshots = handle.snapshots();
+        let engine = tokio::spawn(engine.run());
+        snapshots.wait_for(|s| s.is_loaded()).await.unwrap();
+        let api = Api {
+            engine: handle,
+            store: Arc::clone(&store) as Arc<dyn RouteStore>,
+            carrier: Arc::clone(&carrier) as Arc<dyn Carried>,
+            metrics: Arc::new(Metrics::new()),
+            instance: "me-1".parse().unwrap(),
+            sharing,
+            wait_timeout: Duration::from_secs(2),
+            keys: Arc::new(keys),
+            superseded_file: tokio::sync::watch::channel(None).1,
+        };
+        Self {
+            app: router(api),
+            carrier,
+            store,
+            _engine: engine,
+        }
+    }
+
+    async fn send(&self, request: Request<Body>) -> (u16, Value) {
+        let response = self.app.clone().oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+
+    async fn get(&self, path: &str) -> (u16, Value) {
+        let uri = format!("/v1/docker-flow-proxy/{path}");
+        self.send(Request::get(uri).body(Body::empty()).unwrap())
+            .await
+    }
+
+    async fn announce(&self, from: &str, announcement: &Announcement) -> (u16, Value) {
+        let body = serde_json::to_vec(announcement).unwrap();
+        let request = Request::post(PEER_PATH)
+            .header("content-type", "application/json")
+            .header(INSTANCE_HEADER, from);
+        self.send(request.body(body.into()).unwrap()).await
+    }
+}
+
+#[tokio::test]
+async fn a_service_comes_back_under_docker_flow_proxys_names() {
+    let bench = Bench::new().await;
+    let (status, json) = bench
+        .get("reconfigure?serviceName=go-demo&servicePath=/demo&port=8080&colour=red")
+        .await;
+    assert_eq!(status, 200, "{json}");
+    for (name, value) in [
+        ("Status", Value::from("OK")),
+        ("ServiceName", "go-demo".into()),
+        ("AclName", "go-demo".into()),
+        ("Port", "8080".into()),
+        ("PathType", "path_beg".into()),
+        ("Stored", true.into()),
+    ] {
+        assert_eq!(json[name], value, "{name} in {json}");
+    }
+    assert_eq!(json["ServiceDest"][0]["ServicePath"][0], "/demo");
+    assert!(
+        json["Warnings"][0].as_str().unwrap().contains("colour"),
+        "{json}"
+    );
+    let (_, services) = bench.get("config?type=json").await;
+    assert_eq!(services["go-demo"]["Port"], "8080");
+    // Both names of the API, and a form, are the same call.
+    let alias = Request::post("/v1/proxy/reconfigure")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(Body::from("serviceName=b&servicePath=/b&port=80"))
+        .unwrap();
+    assert_eq!(bench.send(alias).await.0, 200);
+}
+
+#[tokio::test]
+async fn every_refusal_has_its_status_and_changes_nothing() {
+    let bench = Bench::new().await;
+    bench.carrier.bad.lock().unwrap().insert("evil");
+    for (query, expected) in [
+        ("serviceName=a&servicePath=/a&port=x", 400),
+        ("servicePath=/a&port=80", 400),
+        ("serviceName=a&port=80", 409),
+        ("serviceName=evil&servicePath=/a&port=80", 400),
+        ("serviceName=a&serviceName=b&servicePath=/a&port=80", 400),
+    ] {
+        let (status, json) = bench.get(&format!("reconfigure?{query}")).await;
+        assert_eq!(
+            (status, &json["Status"]),
+            (expected, &"NOK".into()),
+            "{query}: {json}"
+        );
+        assert!(
+            json["Message"]
+                .as_str()
+                .unwrap()
+                .contains("nothing was changed"),
+            "{json}"
+        );
+        assert_eq!(json["Stored"], false, "{json}");
+    }
+    bench.carrier.unable.store(true, SeqCst);
+    assert_eq!(
+        bench
+            .get("reconfigure?serviceName=a&servicePath=/a&port=80")
+            .await
+            .0,
+        503
+    );
+    assert!(bench.store.view().stored.table().is_empty());
+    assert_eq!(bench.get("nothing").await.0, 404);
+}
+
+#[tokio::test]
+async fn what_is_stored_and_not_live_is_no_success() {
+    let bench = Bench::new().await;
+    bench.carrier.broken.store(true, SeqCst);
+    let (status, json) = bench
+        .get("reconfigure?serviceName=a&servicePath=/a&port=80")
+        .await;
+    assert_eq!((status, &json["Stored"]), (502, &true.into()), "{json}");
+    let (_, state) = bench.get("status").await;
+    assert!(
+        state["Failure"].as_str().unwrap().contains("no descriptor"),
+        "{state}"
+    );
+    assert_eq!(bench.get("reload").await.0, 500);
+}
+
+#[tokio::test]
+async fn secrets_open_their_own_doors() {
+    let keys = Keys {
+        api: Some("open".to_owned().into()),
+        peer: Some("sesame".to_owned().into()),
+    };
+    let bench = Bench::with(keys, Sharing::Shared).await;
+    let with = |uri: &str, token: &str| {
+        let request = Request::get(uri).header("authorization", format!("Bearer {token}"));
+        request.body(Body::empty()).unwrap()
+    };
+    let status = "/v1/docker-flow-proxy/status";
+    for (uri, token, expected) in [
+        (status, "open", 200),
+        (status, "sesame", 401),
+        (status, "ope", 401),
+        (status, "", 401),
+        ("/metrics", "sesame", 401),
+        (PEER_PATH, "open", 401),
+        // The right secret gets as far as the method.
+        (PEER_PATH, "sesame", 405),
+    ] {
+        assert_eq!(
+            bench.send(with(uri, token)).await.0,
+            expected,
+            "{uri} {token}"
+        );
+    }
+    assert_eq!(bench.get("ping").await.0, 200);
+}
+
+#[tokio::test]
+async fn an_announcement_is_confirmed_once_it_is_served() {
+    let bench = Bench::new().await;
+    let base = bench.store.view();
+    let committed = bench.store.commit(&base, &[put("a")]).await.unwrap();
+    let reach = committed.view.revision;
+    let news = Announcement::new(reach, vec![committed.record], Default::default());
+    let (status, json) = bench.announce("other", &news).await;
+    assert_eq!((status, &json["Instance"]), (200, &"me-1".into()), "{json}");
+    assert_eq!(bench.carrier.live(), ["a"]);
+    // One's own announcement is confirmed at once, whatever it says.
+    bench.carrier.broken.store(true, SeqCst);
+    assert_eq!(bench.announce("me-1", &news).await.0, 200);
+    let more = bench
+        .store
+        .commit(&bench.store.view(), &[put("b")])
+        .await
+        .unwrap();
+    let news = Announcement::new(more.view.revision, vec![more.record], Default::default());
+    let (status, json) = bench.announce("other", &news).await;
+    assert_eq!(status, 500, "{json}");
+    assert!(
+        json["Reason"].as_str().unwrap().contains("no descriptor"),
+        "{json}"
+    );
+}
+
+#[tokio::test]
+async fn without_a_shared_store_an_announcement_repeats_the_change() {
+    let bench = Bench::with(Keys::default(), Sharing::Own).await;
+    let proxy_core::Change::Put(service) = put("a") else {
+        panic!()
+    };
+    let document = Arc::new(proxy_core::Document::from_service(service).unwrap());
+    let repeated = [("a".parse().unwrap(), Some(document))].into();
+    let news = Announcement::new(None, Vec::new(), repeated);
+    assert_eq!(bench.announce("other", &news).await.0, 200);
+    assert_eq!(bench.carrier.live(), ["a"]);
+    let gone = Announcement::new(None, Vec::new(), [("a".parse().unwrap(), None)].into());
+    assert_eq!(bench.announce("other", &gone).await.0, 200);
+    assert!(bench.carrier.live().is_empty());
+}
+
+#[tokio::test]
+async fn a_table_goes_out_and_comes_in_whole() {
+    let bench = Bench::new().await;
+    for name in ["a", "b"] {
+        bench
+            .get(&format!(
+                "reconfigure?serviceName={name}&servicePath=/{name}&port=80"
+            ))
+            .await;
+    }
+    let (_, file) = bench.get("export").await;
+    bench.get("remove?serviceName=a").await;
+    bench
+        .get("reconfigure?serviceName=c&servicePath=/c&port=80")
+        .await;
+    let import = |body: String| {
+        Request::put("/v1/docker-flow-proxy/import")
+            .body(Body::from(body))
+            .unwrap()
+    };
+    let (status, json) = bench.send(import(file.to_string())).await;
+    assert_eq!(status, 200, "{json}");
+    assert_eq!(bench.carrier.live(), ["a", "b"]);
+    for bad in [
+        r#"{"format":1}"#.to_owned(),
+        file.to_string().replace("\"format\":1", "\"format\":9"),
+        "x".to_owned(),
+    ] {
+        assert_eq!(bench.send(import(bad)).await.0, 400);
+    }
+    assert_eq!(bench.carrier.live(), ["a", "b"]);
+}

@@ -1,121 +1,15 @@
 //! The engine against a scripted carrier and a store in memory, which several engines may share.
 
-use std::{
-    collections::BTreeSet,
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
-    },
-};
+use std::sync::atomic::Ordering::SeqCst;
 
-use async_trait::async_trait;
-use proxy_core::{Distribute, Epoch, MemoryStore, Params, parse_reconfigure};
+use proxy_core::{Distribute, MemoryStore, Params, parse_reconfigure};
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::{
-    announce::Announcement,
-    carrier::{Applied, ApplyError, CarrierCondition, CheckError},
+    carrier::CarrierCondition,
+    testing::{Notes, Scripted, put, store},
 };
-
-/// Refuses tables that hold certain services, or two of them together.
-#[derive(Default)]
-struct Scripted {
-    bad: Mutex<BTreeSet<&'static str>>,
-    clash: Mutex<Option<[&'static str; 2]>>,
-    unable: AtomicBool,
-    broken: AtomicBool,
-    checks: AtomicUsize,
-    reloads: AtomicUsize,
-    live: Mutex<Option<RouteTable>>,
-    /// Held while an apply is made to wait.
-    gate: tokio::sync::Mutex<()>,
-}
-
-#[async_trait]
-impl Carrier for Scripted {
-    type Candidate = RouteTable;
-
-    async fn check(&self, table: &RouteTable) -> Result<RouteTable, CheckError> {
-        self.checks.fetch_add(1, SeqCst);
-        if self.unable.load(SeqCst) {
-            return Err(CheckError::Unable {
-                why: "no disk".into(),
-            });
-        }
-        let has = |name: &str| table.get(&name.parse().unwrap()).is_some();
-        let bad = self
-            .bad
-            .lock()
-            .unwrap()
-            .iter()
-            .copied()
-            .find(|name| has(name));
-        let clash = self
-            .clash
-            .lock()
-            .unwrap()
-            .filter(|pair| pair.iter().all(|n| has(n)));
-        match (bad, clash) {
-            (Some(name), _) => Err(CheckError::Rejected {
-                words: format!("{name} is bad"),
-            }),
-            (None, Some(_)) => Err(CheckError::Rejected {
-                words: "clash".into(),
-            }),
-            (None, None) => Ok(table.clone()),
-        }
-    }
-
-    async fn apply(&self, table: RouteTable, force: Reload) -> Result<Applied, ApplyError> {
-        let _gate = self.gate.lock().await;
-        if self.broken.load(SeqCst) {
-            return Err(ApplyError::new("no descriptor"));
-        }
-        let mut live = self.live.lock().unwrap();
-        if live.as_ref() == Some(&table) && force == Reload::IfDifferent {
-            return Ok(Applied::Unchanged);
-        }
-        self.reloads.fetch_add(1, SeqCst);
-        *live = Some(table);
-        Ok(Applied::Reloaded)
-    }
-
-    async fn moved(&self) {
-        std::future::pending().await
-    }
-
-    fn config_text(&self) -> Option<String> {
-        None
-    }
-
-    fn condition(&self) -> CarrierCondition {
-        match &*self.live.lock().unwrap() {
-            Some(_) => CarrierCondition::Running,
-            None => CarrierCondition::NotStarted,
-        }
-    }
-}
-
-impl Scripted {
-    fn live(&self) -> Vec<String> {
-        let live = self.live.lock().unwrap();
-        let services = live.iter().flat_map(RouteTable::iter);
-        services.map(|service| service.name().to_string()).collect()
-    }
-}
-
-/// Notes what is announced.
-#[derive(Default)]
-struct Notes(Mutex<Vec<Announcement>>);
-
-#[async_trait]
-impl Announce for Notes {
-    async fn announce(&self, announcement: Announcement, _: Option<&str>) -> Vec<ReplicaRow> {
-        self.0.lock().unwrap().push(announcement);
-        Vec::new()
-    }
-}
 
 struct Replica {
     handle: EngineHandle,
@@ -171,23 +65,6 @@ impl Replica {
         let waited = tokio::time::timeout(Duration::from_secs(20), snapshots.wait_for(right)).await;
         assert!(waited.is_ok(), "live: {:?}", self.carrier.live());
     }
-}
-
-fn put(name: &str) -> Change {
-    let query = format!("serviceName={name}&servicePath=/{name}&port=80");
-    Change::Put(
-        parse_reconfigure(&Params::from_query(query).unwrap())
-            .unwrap()
-            .value
-            .service,
-    )
-}
-
-fn store() -> Arc<MemoryStore> {
-    Arc::new(MemoryStore::new(
-        Epoch::from_bytes([1; 16]),
-        "me".parse().unwrap(),
-    ))
 }
 
 #[tokio::test]

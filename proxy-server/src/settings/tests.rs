@@ -82,3 +82,28 @@ fn a_secret_file_ends_where_its_line_ends() {
 fn an_instance_is_told_apart_from_its_past() {
     assert_ne!(instance_id([1; 4]), instance_id([2; 4]));
 }
+
+/// The README's table is made from the definitions: change them and paste what this prints.
+#[test]
+fn the_readme_has_every_setting() {
+    let readme = include_str!("../../../README.md");
+    let mut table = String::from("| setting | default | means |\n|---|---|---|\n");
+    for definition in DEFINITIONS {
+        let default = match definition.default {
+            "" => String::new(),
+            default => format!("`{default}`"),
+        };
+        let name = definition.name;
+        table.push_str(&format!("| `{name}` | {default} | {} |\n", definition.help));
+    }
+    let start = "<!-- settings: checked by a test of proxy-server -->\n";
+    let end = "<!-- end of settings -->";
+    let between = readme
+        .split_once(start)
+        .and_then(|(_, rest)| rest.split_once(end));
+    assert_eq!(
+        between.unwrap().0.trim(),
+        table.trim(),
+        "paste this:\n{table}"
+    );
+}

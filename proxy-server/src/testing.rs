@@ -1,0 +1,145 @@
+//! Doubles for the tests of this crate: a carrier that refuses on cue, and an announcer that notes.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
+};
+
+use async_trait::async_trait;
+use proxy_core::{Change, Epoch, MemoryStore, Params, RouteTable, parse_reconfigure};
+
+use crate::{
+    announce::{Announce, Announcement},
+    api::Carried,
+    carrier::{Applied, ApplyError, Carrier, CarrierCondition, CheckError, Reload},
+    engine::ReplicaRow,
+};
+
+/// Refuses tables that hold certain services, or two of them together.
+#[derive(Debug, Default)]
+pub(crate) struct Scripted {
+    pub(crate) bad: Mutex<BTreeSet<&'static str>>,
+    pub(crate) clash: Mutex<Option<[&'static str; 2]>>,
+    pub(crate) unable: AtomicBool,
+    pub(crate) broken: AtomicBool,
+    pub(crate) checks: AtomicUsize,
+    pub(crate) reloads: AtomicUsize,
+    pub(crate) live: Mutex<Option<RouteTable>>,
+    /// Held while an apply is made to wait.
+    pub(crate) gate: tokio::sync::Mutex<()>,
+}
+
+#[async_trait]
+impl Carrier for Scripted {
+    type Candidate = RouteTable;
+
+    async fn check(&self, table: &RouteTable) -> Result<RouteTable, CheckError> {
+        self.checks.fetch_add(1, SeqCst);
+        if self.unable.load(SeqCst) {
+            return Err(CheckError::Unable {
+                why: "no disk".into(),
+            });
+        }
+        let has = |name: &str| table.get(&name.parse().unwrap()).is_some();
+        let bad = self
+            .bad
+            .lock()
+            .unwrap()
+            .iter()
+            .copied()
+            .find(|name| has(name));
+        let clash = self
+            .clash
+            .lock()
+            .unwrap()
+            .filter(|pair| pair.iter().all(|n| has(n)));
+        match (bad, clash) {
+            (Some(name), _) => Err(CheckError::Rejected {
+                words: format!("{name} is bad"),
+            }),
+            (None, Some(_)) => Err(CheckError::Rejected {
+                words: "clash".into(),
+            }),
+            (None, None) => Ok(table.clone()),
+        }
+    }
+
+    async fn apply(&self, table: RouteTable, force: Reload) -> Result<Applied, ApplyError> {
+        let _gate = self.gate.lock().await;
+        if self.broken.load(SeqCst) {
+            return Err(ApplyError::new("no descriptor"));
+        }
+        let mut live = self.live.lock().unwrap();
+        if live.as_ref() == Some(&table) && force == Reload::IfDifferent {
+            return Ok(Applied::Unchanged);
+        }
+        self.reloads.fetch_add(1, SeqCst);
+        *live = Some(table);
+        Ok(Applied::Reloaded)
+    }
+
+    async fn moved(&self) {
+        std::future::pending().await
+    }
+
+    fn config_text(&self) -> Option<String> {
+        None
+    }
+
+    fn condition(&self) -> CarrierCondition {
+        match &*self.live.lock().unwrap() {
+            Some(_) => CarrierCondition::Running,
+            None => CarrierCondition::NotStarted,
+        }
+    }
+}
+
+impl Scripted {
+    pub(crate) fn live(&self) -> Vec<String> {
+        let live = self.live.lock().unwrap();
+        let services = live.iter().flat_map(RouteTable::iter);
+        services.map(|service| service.name().to_string()).collect()
+    }
+}
+
+/// Notes what is announced.
+#[derive(Default)]
+pub(crate) struct Notes(pub(crate) Mutex<Vec<Announcement>>);
+
+#[async_trait]
+impl Announce for Notes {
+    async fn announce(&self, announcement: Announcement, _: Option<&str>) -> Vec<ReplicaRow> {
+        self.0.lock().unwrap().push(announcement);
+        Vec::new()
+    }
+}
+
+impl Carried for Scripted {
+    fn config_text(&self) -> Option<String> {
+        Carrier::config_text(self)
+    }
+
+    fn condition(&self) -> CarrierCondition {
+        Carrier::condition(self)
+    }
+}
+
+pub(crate) fn put(name: &str) -> Change {
+    let query = format!("serviceName={name}&servicePath=/{name}&port=80");
+    Change::Put(
+        parse_reconfigure(&Params::from_query(query).unwrap())
+            .unwrap()
+            .value
+            .service,
+    )
+}
+
+pub(crate) fn store() -> Arc<MemoryStore> {
+    Arc::new(MemoryStore::new(
+        Epoch::from_bytes([1; 16]),
+        "me".parse().unwrap(),
+    ))
+}
