@@ -36,14 +36,19 @@ fn peers(list: &[&str]) -> BTreeSet<PeerAddress> {
 
 fn tasks(dns: &TestDns) -> DnsDiscover {
     let port = NonZeroU16::new(8080).unwrap();
-    DnsDiscover::new(NAME, port, NameServers::Given(vec![dns.address()])).deadline(SHORT)
+    DnsDiscover::new(NAME, port, NameServers::Given(vec![dns.address()]))
+}
+
+/// For what is not going to be answered.
+fn hasty(dns: &TestDns) -> DnsDiscover {
+    tasks(dns).deadline(SHORT)
 }
 
 fn follow(dns: &TestDns) -> Peers {
     let settings = FollowSettings::default()
         .least_pause(Duration::from_millis(20))
         .greatest_pause(Duration::from_millis(100));
-    Peers::follow(Arc::new(tasks(dns)), settings)
+    Peers::follow(Arc::new(hasty(dns)), settings)
 }
 
 async fn until(peers: &Peers, what: &str, holds: impl Fn(&PeerSet) -> bool) -> Arc<PeerSet> {
@@ -99,7 +104,7 @@ async fn more_peers_than_a_datagram_holds_are_all_found() {
 async fn each_failure_has_its_own_name() {
     let dns = TestDns::start().await.unwrap();
     dns.set(NAME, ips(&["127.0.0.2"]));
-    let tasks = tasks(&dns);
+    let tasks = hasty(&dns);
     for (fault, expected) in [
         (Fault::NxDomain, "no such name"),
         (Fault::Empty, "no address"),
@@ -124,7 +129,7 @@ async fn each_failure_has_its_own_name() {
         assert_eq!(kind, expected, "{fault:?}: {error:?}");
         assert!(error.to_string().contains(NAME), "{error}");
         assert!(
-            start.elapsed() < SHORT * 3,
+            start.elapsed() < SHORT * 5,
             "{fault:?}: {:?}",
             start.elapsed()
         );
@@ -155,13 +160,13 @@ async fn a_lost_datagram_is_not_a_silent_server() {
 #[tokio::test]
 async fn no_server_at_all_is_an_error_in_time() {
     let dns = TestDns::start().await.unwrap();
-    let tasks = tasks(&dns);
+    let tasks = hasty(&dns);
     dns.stop().await;
     let start = Instant::now();
 
     let error = tasks.discover().await.unwrap_err();
 
-    assert!(start.elapsed() < SHORT * 3, "{:?}", start.elapsed());
+    assert!(start.elapsed() < SHORT * 5, "{:?}", start.elapsed());
     assert!(error.to_string().contains(NAME), "{error}");
 }
 
