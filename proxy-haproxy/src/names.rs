@@ -19,7 +19,7 @@ use hickory_resolver::{
     TokioResolver,
     config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig},
     net::{NetError, runtime::TokioRuntimeProvider},
-    proto::rr::RecordType,
+    proto::rr::{Name, RecordType},
 };
 use proxy_core::{Host, HostName};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -227,9 +227,14 @@ impl NameResolver {
 
     /// Asks for the IPv4 addresses, and for the others where there are none.
     async fn ask(&self, name: &str) -> Answer {
+        // Not as hickory reads a text, which takes `_` for a mistake: Docker's names of services in
+        // stacks have it.
+        let Ok(name) = Name::from_ascii(name) else {
+            return Answer::Denied;
+        };
         let mut denied = false;
         for family in [RecordType::A, RecordType::AAAA] {
-            match self.resolver.lookup(name, family).await {
+            match self.resolver.lookup(name.clone(), family).await {
                 Ok(lookup) => {
                     let found = lookup
                         .answers()
@@ -243,7 +248,7 @@ impl NameResolver {
                 }
                 Err(error) if error.is_nx_domain() || error.is_no_records_found() => denied = true,
                 Err(error) => {
-                    tracing::debug!(name, %error, "DNS does not answer");
+                    tracing::debug!(%name, %error, "DNS does not answer");
                     return Answer::Nothing;
                 }
             }

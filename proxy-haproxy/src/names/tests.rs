@@ -52,6 +52,8 @@ async fn a_name_that_dns_knows_is_left_to_haproxy() {
     let dns = TestDns::start().await.unwrap();
     dns.set("go-demo", [ip("10.0.0.2"), ip("10.0.0.1"), ip("::1")]);
     dns.set("six", [ip("::2")]);
+    // As Docker names services of stacks.
+    dns.set("Stack_web", [ip("10.0.0.8")]);
     let resolver = resolver(&dns, &[]);
     let none = AddressBook::new();
     assert_eq!(
@@ -59,6 +61,12 @@ async fn a_name_that_dns_knows_is_left_to_haproxy() {
         dns_at("10.0.0.1")
     );
     assert_eq!(resolve_one(&resolver, "six", &none).await, dns_at("::2"));
+    for name in ["Stack_web", "stack_web", "stack_web."] {
+        assert_eq!(
+            resolve_one(&resolver, name, &none).await,
+            dns_at("10.0.0.8")
+        );
+    }
     // The one in use stays while it is one of them.
     let used = book("go-demo", dns_at("10.0.0.2"));
     assert_eq!(

@@ -55,7 +55,7 @@ async fn a_name_that_appears_goes_live_and_one_that_moves_is_followed() {
         .unwrap();
     assert_eq!(two.address().port(), port);
     let (haproxy, mut applier) = bench.serve::<&str>(&[]).await;
-    let query = at_name("late", "/late", port);
+    let query = at_name("Stack_late", "/late", port);
     let config = rendered(&bench, &dns, &[query], &AddressBook::new());
     applier.apply(&config).await.unwrap();
 
@@ -66,12 +66,12 @@ async fn a_name_that_appears_goes_live_and_one_that_moves_is_followed() {
         "{:?}",
         begun.elapsed()
     );
-    dns.set("late", [ip("127.0.0.1")]);
+    dns.set("Stack_late", [ip("127.0.0.1")]);
     eventually("live", async || {
         equal(answer(&bench, "/late").await, is("one"))
     })
     .await;
-    dns.set("late", [ip("127.0.0.2")]);
+    dns.set("Stack_late", [ip("127.0.0.2")]);
     eventually("moved", async || {
         equal(answer(&bench, "/late").await, is("two"))
     })
