@@ -364,3 +364,19 @@ async fn every_shell_gets_its_completions() {
         assert!(out(&output).contains("reconfigure"), "{shell}");
     }
 }
+
+#[tokio::test]
+async fn a_change_goes_nowhere_else() {
+    let elsewhere = answering(200, json!({"Status": "OK"})).await;
+    let server = MockServer::start().await;
+    let redirect = ResponseTemplate::new(307).insert_header("location", elsewhere.uri());
+    Mock::given(|_: &wiremock::Request| true)
+        .respond_with(redirect)
+        .mount(&server)
+        .await;
+
+    let output = run(&server.uri(), &["remove", "a"]).await;
+
+    assert_eq!(code(&output), 1, "{}", err(&output));
+    assert!(elsewhere.received_requests().await.unwrap().is_empty());
+}
