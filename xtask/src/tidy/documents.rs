@@ -53,7 +53,7 @@ pub(super) fn check(files: &[TextFile], metadata: &Value) -> Vec<String> {
         let known = known_paths(files);
         problems.extend(
             named_paths(map)
-                .filter(|path| !known.contains(path.trim_end_matches('/')))
+                .filter(|path| !exists(&known, path.trim_end_matches('/')))
                 .map(|path| format!("{MAP}: names `{path}`, which does not exist")),
         );
     }
@@ -87,6 +87,15 @@ fn known_paths(files: &[TextFile]) -> BTreeSet<&str> {
         }
     }
     known
+}
+
+/// A bare file name is one that some folder holds: `lib.rs` is in every crate.
+fn exists(known: &BTreeSet<&str>, path: &str) -> bool {
+    known.contains(path)
+        || (!path.contains('/')
+            && known
+                .iter()
+                .any(|known| known.rsplit('/').next() == Some(path)))
 }
 
 /// What stands in backticks and reads as a path of this repository.
@@ -131,7 +140,7 @@ mod tests {
             file("README.md", "cargo xtask up, cargo xtask test"),
             file(
                 "ARCHITECTURE.md",
-                "`proxy-core/src/lib.rs`, `proxy-core/src/`, `a/b`, `GET /x`, `/cfg/x.cfg`",
+                "`proxy-core/src/lib.rs`, `proxy-core/src/`, `lib.rs`, `a/b`, `GET /x`, `/cfg/x.cfg`",
             ),
             file("LEXICON.md", ""),
             file("CONTRIBUTING.md", "cargo xtask test"),
