@@ -249,3 +249,24 @@ async fn the_layout_of_2016_is_imported_once_and_left_as_it_is() {
     let three = replica(&fake.addresses(), "r3");
     assert_eq!(live(&three).await.stored.table().len(), 99);
 }
+
+#[tokio::test]
+async fn a_store_that_lost_its_head_alone_is_not_imported_again() {
+    let fake = FakeConsul::start(1).await;
+    put_old(&fake, "old", "/old", "80");
+    put_old(&fake, "gone", "/gone", "80");
+    let one = replica(&fake.addresses(), "r1");
+    commit(&one, &[remove("gone"), put("new", 1)])
+        .await
+        .unwrap();
+    assert_eq!(names(&one.view()), ["new", "old"]);
+    one.shutdown().await;
+    fake.kv().delete("proxy/head");
+    // The documents that are left are the table; the log of before belongs to no chain any more.
+    let two = replica(&fake.addresses(), "r2");
+    assert_eq!(names(&*live(&two).await), ["new", "old"]);
+    assert!(fake.kv().list("proxy/log/").is_empty());
+    commit(&two, &[put("more", 1)]).await.unwrap();
+    let three = replica(&fake.addresses(), "r3");
+    assert_eq!(table(&*live(&three).await), table(&two.view()));
+}

@@ -1,7 +1,16 @@
 //! A store that shows less, or other things, than it should.
 
-use proxy_consul::HeldTable;
-use proxy_core::{CommitError, Degradation, RouteStore, StoreCondition};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use async_trait::async_trait;
+use proxy_consul::{
+    Address, ConsulStore, HeldTable, OnEmptyStore, Operation, Request, Response, Transport,
+    TransportError,
+};
+use proxy_core::{CommitError, CommitId, Degradation, Epoch, Revision, RouteStore, StoreCondition};
 use testkit::consul::{FakeConsul, Right};
 
 use crate::support::{
@@ -172,4 +181,53 @@ async fn nonsense_in_the_store_hurts_one_service_only() {
     assert_eq!(names(&*view.await), ["a", "b", "c"]);
     fake.kv().put("proxy/head", good);
     live(&two).await;
+}
+
+/// A Consul that hides everything without a word, as some versions do.
+#[derive(Debug, Default)]
+struct Hiding {
+    writes: AtomicUsize,
+}
+
+#[async_trait]
+impl Transport for Hiding {
+    async fn send(&self, _: &Address, request: &Request) -> Result<Response, TransportError> {
+        if request.operation.writes() {
+            self.writes.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(match request.operation {
+            Operation::ReadTxn => {
+                Response::new(200, None, r#"{"Results":[],"Errors":null}"#.into())
+            }
+            _ => Response::new(404, Some(7), "".into()),
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_is_hidden_is_not_an_empty_store() {
+    let settings = settings("anywhere:1", fast_timeouts());
+    let hiding = Arc::new(Hiding::default());
+    let revision = Revision::new(Epoch::from_bytes([1; 16]), 3, CommitId::from_bytes([2; 16]));
+    let held = HeldTable::new(revision, documents(&["a"]));
+    let instance = "r1".parse().unwrap();
+    let transport = Arc::clone(&hiding) as Arc<dyn Transport>;
+    let on_empty = OnEmptyStore::Refill;
+    let store =
+        ConsulStore::start_with(&settings, transport, instance, Some(held), on_empty).unwrap();
+    until(&store, "told", |view| {
+        matches!(&view.condition, StoreCondition::Stale { why } if why.contains("does not show"))
+    })
+    .await;
+    let refused = store.commit(&store.view(), &[put("b", 1)]).await;
+    assert!(
+        matches!(refused, Err(CommitError::Unavailable { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(names(&store.view()), ["a"]);
+    assert_eq!(
+        hiding.writes.load(Ordering::Relaxed),
+        0,
+        "nobody fills a store that is not seen"
+    );
 }

@@ -468,12 +468,16 @@ fn a_filling_is_never_taken_for_the_table() {
 #[test]
 fn a_filling_during_which_a_peer_was_heard_is_read_instead() {
     let mut state = State::new(held(&["a"], 3));
+    assert_eq!(state.on_watch(Some(seen(1, 3, Some(1)))), Step::Done);
+    assert_eq!(state.chain().and_then(|chain| chain.index), Some(103));
     let base = state.chain().map(|chain| chain.at);
     let change = RecordedChange::new(None, Some(document("b", 1)));
     let services = [("b".parse().unwrap(), change)].into();
     let next = Revision::new(epoch(1), 4, id(4));
     let record = CommitRecord::new(next, Some(id(3)), origin(), 0, services);
     assert!(matches!(state.on_offer(&record), Offered::Held(_)));
+    // A peer does not tell the index of the head, and the old one is no longer right.
+    assert_eq!(state.chain().and_then(|chain| chain.index), None);
     let stored = StoredTable::from_documents([document("a", 1)]);
     let at = At {
         epoch: epoch(2),
