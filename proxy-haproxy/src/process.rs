@@ -20,6 +20,7 @@ use tokio::{
 
 use crate::{
     lock::{FolderLock, LockError},
+    master::Processes,
     reload::{Reload, ReloadError, Reloaded},
 };
 
@@ -172,8 +173,8 @@ impl Haproxy {
     /// one, and ends what ran there before once the new one serves.
     ///
     /// # Errors
-    /// When HAProxy cannot be started, or another process supervises it. A later start after a
-    /// successful one is not an error: it is [`HaproxyState::Down`] and tried again.
+    /// When HAProxy cannot be started, or another process supervises it. Once this succeeded, a
+    /// HAProxy that dies is started again, and a start that fails is [`HaproxyState::Down`].
     pub async fn start(settings: ProcessSettings) -> Result<Self, StartError> {
         let folder = settings.run().folder().to_path_buf();
         std::fs::create_dir_all(&folder).map_err(|source| StartError::RunPath {
@@ -195,7 +196,7 @@ impl Haproxy {
                 (Start::Fresh, process, processes)
             }
         };
-        shared.set_running(&processes);
+        shared.state.send_replace(HaproxyState::running(&processes));
         let (orders, receiver) = mpsc::channel(1);
         let supervisor = supervise::Supervisor::new(Arc::clone(&shared), receiver, found.others);
         let task = tokio::spawn(supervisor.run(process));
@@ -225,6 +226,8 @@ impl Haproxy {
     /// Ends HAProxy: it finishes its connections until the deadline; what is left then is cut. Its
     /// processes are gone and its sockets removed when this returns, a few seconds after the
     /// deadline at the latest. A reload afterwards fails.
+    ///
+    /// Dropping the future ends the wait, not the shutdown; dropping `self` ends both.
     pub async fn shutdown(&self, deadline: Duration) -> Stopped {
         let (done, stopped) = oneshot::channel();
         // The channel holds one order; a second shutdown waits for the first through the task.
@@ -265,14 +268,18 @@ impl Drop for Haproxy {
     }
 }
 
-// === impl Shared ===
+// === impl HaproxyState ===
 
-impl Shared {
-    fn set_running(&self, processes: &crate::master::Processes) {
-        self.state.send_replace(HaproxyState::Running {
+impl HaproxyState {
+    fn running(processes: &Processes) -> Self {
+        Self::Running {
             master_pid: processes.master,
             worker_pids: processes.workers.clone(),
-        });
+        }
+    }
+
+    fn is_running(&self, pid: u32) -> bool {
+        matches!(self, Self::Running { master_pid, .. } if *master_pid == pid)
     }
 }
 

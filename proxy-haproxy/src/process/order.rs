@@ -84,7 +84,14 @@ async fn started(
 }
 
 fn loaded(shared: &Shared, processes: &Processes, begun: Instant) -> Reloaded {
-    shared.set_running(processes);
+    // The supervisor may know better by now: the master died, or it is being ended.
+    shared.state.send_if_modified(|state| {
+        let is_known = state.is_running(processes.master);
+        if is_known {
+            *state = HaproxyState::running(processes);
+        }
+        is_known
+    });
     Reloaded {
         master_pid: processes.master,
         worker_pid: processes.workers.first().copied().unwrap_or_default(),
@@ -138,11 +145,5 @@ async fn processes_when(socket: &Path, wanted: impl Fn(&Processes) -> bool) -> P
             Ok(processes) if wanted(&processes) => return processes,
             _ => sleep(POLL_INTERVAL).await,
         }
-    }
-}
-
-impl HaproxyState {
-    fn is_running(&self, pid: u32) -> bool {
-        matches!(self, Self::Running { master_pid, .. } if *master_pid == pid)
     }
 }

@@ -99,7 +99,8 @@ impl Supervisor {
             match started {
                 Ok((master, processes)) => {
                     tracing::info!(master = processes.master, "HAProxy runs again");
-                    self.shared.set_running(&processes);
+                    let running = HaproxyState::running(&processes);
+                    self.shared.state.send_replace(running);
                     return Ok((master, failures));
                 }
                 Err(error) => {

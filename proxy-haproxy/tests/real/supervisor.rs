@@ -85,12 +85,11 @@ async fn a_reload_that_fails_leaves_the_old_worker_and_its_configuration() {
     haproxy.shutdown(Duration::from_secs(5)).await;
 }
 
-#[tokio::test]
-async fn a_master_that_is_killed_is_started_again() {
+async fn is_started_again_without(victim: impl Fn(u32, &[u32]) -> u32) {
     let bench = Bench::new();
     let (haproxy, _applier) = bench.serve::<&str>(&[]).await;
-    let (master, _) = running(&haproxy, None).await;
-    send(Signal::SIGKILL, master);
+    let (master, workers) = running(&haproxy, None).await;
+    send(Signal::SIGKILL, victim(master, &workers));
     let (again, _) = running(&haproxy, Some(master)).await;
     assert_eq!(bench.get("/").await.status, 404);
     eventually("one master", async || {
@@ -101,18 +100,13 @@ async fn a_master_that_is_killed_is_started_again() {
 }
 
 #[tokio::test]
+async fn a_master_that_is_killed_is_started_again() {
+    is_started_again_without(|master, _| master).await;
+}
+
+#[tokio::test]
 async fn a_worker_that_is_killed_is_started_again() {
-    let bench = Bench::new();
-    let (haproxy, _applier) = bench.serve::<&str>(&[]).await;
-    let (master, workers) = running(&haproxy, None).await;
-    send(Signal::SIGKILL, workers[0]);
-    let (again, _) = running(&haproxy, Some(master)).await;
-    assert_eq!(bench.get("/").await.status, 404);
-    eventually("one master", async || {
-        equal(bench.sandbox.masters(), vec![again])
-    })
-    .await;
-    haproxy.shutdown(Duration::from_secs(5)).await;
+    is_started_again_without(|_, workers| *workers.first().unwrap()).await;
 }
 
 #[tokio::test]
