@@ -36,6 +36,7 @@ mod fill;
 mod follow;
 mod keys;
 mod offer;
+mod outcome;
 mod pause;
 mod read;
 mod state;

@@ -6,18 +6,18 @@ use std::{
 };
 
 use proxy_core::{
-    BoxError, Change, CommitError, CommitId, CommitRecord, Committed, InstanceId, Outcome,
-    Revision, StoreView, record_changes,
+    BoxError, Change, CommitError, CommitId, CommitRecord, Committed, InstanceId, Revision,
+    StoreView, record_changes,
 };
-use serde::Deserialize;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     Shared,
     chain::{Chain, services_after},
     keys::{At, Head, Keys, LOG_KEPT},
+    outcome::Mine,
     pause::Pauses,
-    read::{Caught, ReadError},
+    read::Caught,
 };
 use crate::{
     error::{ClientError, Sent},
@@ -47,15 +47,9 @@ pub(super) enum Sealed {
     Unknown(BoxError),
 }
 
-/// The part of a log entry that tells whose it is, readable whatever its documents are.
-#[derive(Deserialize)]
-struct Whose {
-    revision: Revision,
-}
-
 /// The store says nothing about its own refusal that helps; this says what it was.
 #[derive(Debug, thiserror::Error)]
-enum Trouble {
+pub(super) enum Trouble {
     #[error("there is nothing to commit")]
     Nothing,
     #[error("the change is too large for one transaction of Consul")]
@@ -70,6 +64,8 @@ enum Trouble {
     Filling(InstanceId),
     #[error("{0}")]
     NotWhole(String),
+    #[error("none of the Consul servers {addresses} gave a useful answer within {within:?}")]
+    OutOfTime { addresses: String, within: Duration },
     #[error("no commit was made: the state of the store changed {0} times meanwhile")]
     Restless(usize),
 }
@@ -83,25 +79,36 @@ impl Shared {
         base: &StoreView,
         changes: &[Change],
     ) -> Result<Committed, CommitError> {
-        let _turn = self.turn.lock().await;
         if changes.is_empty() {
             return Err(refused(Trouble::Nothing));
         }
-        let (chain, index) = self.ready().await?;
+        // One deadline for all of it: the turn, the looks at the store, the certainty.
+        let deadline = self.deadline();
+        let ready = async {
+            let turn = self.turn.lock().await;
+            Ok::<_, CommitError>((turn, self.ready().await?))
+        };
+        // Nothing is sent before this is over, so to give up is safe.
+        let ready = timeout_at(deadline, ready).await;
+        let (_turn, (chain, index)) = ready.map_err(|_| unavailable(self.out_of_time()))??;
         if !on(base, &chain) {
             return Err(CommitError::LostRace { view: self.view() });
         }
         let draft = self.draft(&chain, index, changes)?;
         let revision = draft.record.revision;
-        match self.seal(&draft.txn, revision.number, revision.id).await {
+        match self
+            .seal(&draft.txn, revision.number, revision.id, deadline)
+            .await
+        {
             Sealed::Done(index) => {
                 self.with(|state| state.on_committed(&draft.record, index));
                 Ok(Committed::new(self.view(), draft.taken, draft.record))
             }
             // The newer table must be in hand before the caller plans on it.
-            Sealed::Lost => match self.catch_up(None).await {
-                Ok(_) => Err(CommitError::LostRace { view: self.view() }),
-                Err(why) => Err(CommitError::Unavailable { why: why.into() }),
+            Sealed::Lost => match timeout_at(self.deadline(), self.catch_up(None)).await {
+                Ok(Ok(_)) => Err(CommitError::LostRace { view: self.view() }),
+                Ok(Err(why)) => Err(unavailable(why)),
+                Err(_) => Err(unavailable(self.out_of_time())),
             },
             Sealed::Refused(why) => Err(CommitError::Refused { why }),
             Sealed::NotSent(why) => Err(CommitError::Unavailable { why }),
@@ -170,8 +177,26 @@ impl Shared {
 
     /// Sends a transaction whose first operation compares the head, until it is certain how it
     /// ended or the time is up. To send it again is safe: at most one of the copies can win.
-    pub(super) async fn seal(&self, txn: &Txn, number: u64, id: CommitId) -> Sealed {
-        let deadline = Instant::now() + self.client.timeouts().settle;
+    pub(super) async fn seal(
+        &self,
+        txn: &Txn,
+        number: u64,
+        id: CommitId,
+        deadline: Instant,
+    ) -> Sealed {
+        let mut last = None;
+        let sealed = timeout_at(deadline, self.try_to_seal(txn, number, id, &mut last)).await;
+        sealed
+            .unwrap_or_else(|_| Sealed::Unknown(last.unwrap_or_else(|| self.out_of_time().into())))
+    }
+
+    async fn try_to_seal(
+        &self,
+        txn: &Txn,
+        number: u64,
+        id: CommitId,
+        last: &mut Option<BoxError>,
+    ) -> Sealed {
         let mut pauses = Pauses::new(self.client.timeouts());
         let mut doubtful = Sent::No;
         loop {
@@ -218,95 +243,26 @@ impl Shared {
                     }
                 }
             };
-            let pause = pauses.next();
-            if Instant::now() + pause > deadline {
-                return Sealed::Unknown(why);
-            }
-            sleep(pause).await;
+            *last = Some(why);
+            sleep(pauses.next()).await;
         }
     }
 
-    /// Whether the commit of this number is the one with this id; none when there is none.
-    async fn whose(&self, number: u64, id: CommitId) -> Result<Option<Mine>, ReadError> {
-        if number == 0 {
-            // The making of a store has no log entry; its head is its mark.
-            let head = self.client.get(&self.keys.head()).await?;
-            let head = self.head_of(head)?;
-            return Ok(head.map(|seen| Mine::from(seen.head.id == id)));
-        }
-        let entry = self.client.get(&self.keys.log(number)).await?;
-        Ok(entry.map(|entry| {
-            let whose = serde_json::from_slice::<Whose>(&entry.value);
-            Mine::from(whose.is_ok_and(|whose| whose.revision.id == id))
-        }))
+    /// When something that begins now has to be over.
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + self.client.timeouts().settle
     }
 
-    /// Whether the log holds this very commit.
-    pub(super) async fn is_in_log(&self, record: &CommitRecord) -> Result<bool, ReadError> {
-        let whose = self
-            .whose(record.revision.number, record.revision.id)
-            .await?;
-        Ok(whose == Some(Mine::Yes))
-    }
-
-    pub(super) async fn outcome_of(&self, id: CommitId) -> Outcome {
-        if let Some(revision) = self.with(|state| state.remembers(id)) {
-            return Outcome::Committed(revision);
-        }
-        if let Err(why) = self.catch_up(None).await {
-            return Outcome::Unknown(told(&why));
-        }
-        let (seen, base, at) = self.with(|state| {
-            let at = state.chain().map(|chain| chain.at);
-            (state.remembers(id), state.base_of(id), at)
-        });
-        if let Some(revision) = seen {
-            return Outcome::Committed(revision);
-        }
-        match self.find(id).await {
-            Ok(Some(revision)) => Outcome::Committed(revision),
-            Err(why) => Outcome::Unknown(told(&why)),
-            Ok(None) => match (base, at) {
-                // The head has left the point on which the commit was to stand.
-                (Some(base), Some(at)) if at != base => Outcome::NotThere,
-                (Some(_), _) => Outcome::Unknown(
-                    "it is not in the log, and may still arrive until another commit takes its place"
-                        .to_owned(),
-                ),
-                _ => Outcome::Unknown(format!(
-                    "it is not among the last {LOG_KEPT} commits, and this replica did not make it"
-                )),
-            },
-        }
-    }
-
-    /// Looks for a commit in the whole log.
-    async fn find(&self, id: CommitId) -> Result<Option<Revision>, ReadError> {
-        let at = self.with(|state| state.chain().map(|chain| chain.at));
-        let entries = self.client.list(&self.keys.log_folder()).await?;
-        let revisions = entries
+    pub(super) fn out_of_time(&self) -> Trouble {
+        let addresses = self
+            .client
+            .addresses()
             .iter()
-            .filter_map(|entry| serde_json::from_slice::<Whose>(&entry.value).ok())
-            .map(|whose| whose.revision);
-        Ok(revisions.into_iter().find(|revision| {
-            // Entries beyond the head, or of another life, are left over.
-            let told =
-                at.is_some_and(|at| revision.epoch == at.epoch && revision.number <= at.number);
-            revision.id == id && told
-        }))
-    }
-}
-
-/// Whose a commit is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mine {
-    Yes,
-    No,
-}
-
-impl From<bool> for Mine {
-    fn from(mine: bool) -> Self {
-        if mine { Self::Yes } else { Self::No }
+            .map(|address| address.as_str());
+        Trouble::OutOfTime {
+            addresses: addresses.collect::<Vec<_>>().join(", "),
+            within: self.client.timeouts().settle,
+        }
     }
 }
 

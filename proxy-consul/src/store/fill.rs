@@ -149,7 +149,7 @@ impl Shared {
                 .cas(&self.keys.head(), 0, &head.bytes())
                 .and_then(|()| txn.delete_tree(&self.keys.log_folder()));
             debug_assert!(fits.is_ok(), "two operations fit");
-            return match self.seal(&txn, 0, fill.at.id).await {
+            return match self.seal(&txn, 0, fill.at.id, self.deadline()).await {
                 Sealed::Done(Some(index)) => {
                     self.filled(fill, index);
                     Ok(())
@@ -167,7 +167,7 @@ impl Shared {
                 let why = "a document is too large for one transaction of Consul".into();
                 return self.ended(Sealed::Refused(why));
             };
-            match self.seal(&txn, next.number, next.id).await {
+            match self.seal(&txn, next.number, next.id, self.deadline()).await {
                 Sealed::Done(Some(index)) => {
                     fill.index = index;
                     fill.at = next;

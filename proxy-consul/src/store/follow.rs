@@ -40,8 +40,8 @@ async fn run(shared: &Shared) {
                 waiting = None;
                 None
             }
-            Ok(Caught::Empty(head)) => {
-                if let Err(error) = empty(shared, head).await {
+            Ok(Caught::Empty(_)) => {
+                if let Err(error) = empty(shared).await {
                     tracing::warn!(why = told(&error), "the store stays empty");
                     sleep(pauses.next()).await;
                 }
@@ -92,12 +92,24 @@ async fn next_head(
     shared.head_of(entry).map(Some)
 }
 
-async fn empty(shared: &Shared, head: Option<HeadSeen>) -> Result<(), FillError> {
+/// Goes on with a filling that still stands where it stood.
+async fn go_on(shared: &Shared, at: At) -> Result<(), FillError> {
     let _turn = shared.turn.lock().await;
+    match shared.catch_up(None).await? {
+        Caught::Filling(head) if head.head.at() == at => shared.fill_on(head).await,
+        _ => Ok(()),
+    }
+}
+
+async fn empty(shared: &Shared) -> Result<(), FillError> {
+    let _turn = shared.turn.lock().await;
+    // While the turn was waited for, a commit may have filled the store.
+    let Caught::Empty(head) = shared.catch_up(None).await? else {
+        return Ok(());
+    };
     let filled = shared.fill_empty(head).await;
-    if let Err(FillError::NotNow(_) | FillError::Read(_)) = &filled {
-        shared
-            .with(|state| state.stale(filled.as_ref().err().map(|e| told(e)).unwrap_or_default()));
+    if let Err(error @ (FillError::NotNow(_) | FillError::Read(_))) = &filled {
+        shared.with(|state| state.stale(told(error)));
     }
     filled
 }
@@ -126,8 +138,7 @@ async fn filling(shared: &Shared, head: HeadSeen, waiting: &mut Waiting) -> Opti
         shared.with(|state| state.stale(format!("the store is being filled again by {by}")));
         return Some(left);
     }
-    let _turn = shared.turn.lock().await;
-    if let Err(error) = shared.fill_on(head).await {
+    if let Err(error) = go_on(shared, at).await {
         tracing::warn!(why = told(&error), "a filling was not gone on with");
         return Some(shared.client.timeouts().backoff_min);
     }

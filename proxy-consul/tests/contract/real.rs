@@ -430,3 +430,20 @@ async fn a_fixed_table_costs_no_reads_but_the_watch() {
     }
     assert_eq!(store.view().seq, view.seq);
 }
+
+#[tokio::test]
+async fn a_burst_stays_below_consuls_connections() {
+    // Consul refuses the 201st connection of one client address.
+    let cluster = cluster(1).await;
+    let store = replica(&cluster, "r1");
+    live(&store).await;
+    let asks: Vec<_> = (0..600)
+        .map(|nth| {
+            let client = store.client().clone();
+            tokio::spawn(async move { client.get(&format!("a/{nth}")).await })
+        })
+        .collect();
+    for ask in asks {
+        ask.await.unwrap().unwrap();
+    }
+}

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use proxy_core::{CommitError, CommitId, Epoch, Outcome, Revision, RouteStore, StoreCondition};
 use testkit::consul::{FakeConsul, Fault, On, Right};
 
+use tokio::time::Instant;
+
 use crate::support::{
-    commit, has, live, names, put, put_large, remove, replica, shows, table, until,
+    commit, fast_timeouts, has, live, names, put, put_large, remove, replica, shows, table, until,
 };
 
 #[tokio::test]
@@ -373,4 +375,39 @@ async fn conflicting_writers_end_with_one_table() {
         tables.push(table(&*until(store, "all 150", at).await));
     }
     assert!(tables.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[tokio::test]
+async fn a_commit_has_one_deadline_for_all_of_it() {
+    let fake = FakeConsul::start(3).await;
+    let store = replica(&fake.addresses(), "r1");
+    live(&store).await;
+    commit(&store, &[put("a", 1)]).await.unwrap();
+    for nth in 0..3 {
+        fake.server(nth).always(On::Any, Fault::BlackHole);
+    }
+    let started = Instant::now();
+    match store.commit(&store.view(), &[put("b", 1)]).await {
+        Err(CommitError::Unknown { why, .. }) => {
+            let (why, first) = (why.to_string(), fake.server(0).address());
+            assert!(why.contains(&first), "{why}");
+        }
+        other => panic!("{other:?}"),
+    }
+    let settle = fast_timeouts().settle;
+    assert!(
+        started.elapsed() < settle + settle / 2,
+        "{:?}",
+        started.elapsed()
+    );
+    // By now it is known that the store does not answer, and nothing is sent.
+    until(&store, "stale", |view| {
+        matches!(view.condition, StoreCondition::Stale { .. })
+    })
+    .await;
+    let refused = store.commit(&store.view(), &[put("b", 1)]).await;
+    assert!(
+        matches!(refused, Err(CommitError::Unavailable { .. })),
+        "{refused:?}"
+    );
 }
