@@ -9,10 +9,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::{
+    condition::{HeaderMatch, UserAgent},
+    domain::DomainPattern,
     host::{Host, Port},
     name::{AclName, Color, ServiceName},
-    pattern::{DomainPattern, PathKind, PathPattern},
-    service::{DestinationSpec, Service, ServiceError},
+    path::{PathError, PathKind, PathPattern},
+    service::{Destination, DestinationSpec, Service, ServiceError},
 };
 
 /// The version of the documents that this crate writes, and the newest that it reads.
@@ -96,6 +98,14 @@ struct WireDestination {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     domains: Vec<DomainPattern>,
     paths: Vec<WirePath>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    entry_port: Option<Port>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    excluded_paths: Vec<WirePath>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    user_agents: Vec<UserAgent>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    headers: Vec<HeaderMatch>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -221,24 +231,33 @@ impl From<&Service> for Wire {
             name: service.name().clone(),
             acl_name: Some(service.acl_name().clone()).filter(|acl| *acl != own),
             color: service.color().cloned(),
-            destinations: service
-                .destinations()
-                .iter()
-                .map(|destination| WireDestination {
-                    index: destination.index(),
-                    port: destination.port(),
-                    outbound_hostname: destination.outbound_hostname().cloned(),
-                    domains: destination.domains().to_vec(),
-                    paths: destination
-                        .paths()
-                        .iter()
-                        .map(|path| WirePath {
-                            kind: path.kind(),
-                            text: path.text().to_owned(),
-                        })
-                        .collect(),
-                })
-                .collect(),
+            destinations: service.destinations().iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<&Destination> for WireDestination {
+    fn from(destination: &Destination) -> Self {
+        let paths = |paths: &[PathPattern]| paths.iter().map(Into::into).collect();
+        Self {
+            index: destination.index(),
+            port: destination.port(),
+            outbound_hostname: destination.outbound_hostname().cloned(),
+            domains: destination.domains().to_vec(),
+            paths: paths(destination.paths()),
+            entry_port: destination.entry_port(),
+            excluded_paths: paths(destination.excluded_paths()),
+            user_agents: destination.user_agents().to_vec(),
+            headers: destination.headers().to_vec(),
+        }
+    }
+}
+
+impl From<&PathPattern> for WirePath {
+    fn from(path: &PathPattern) -> Self {
+        Self {
+            kind: path.kind(),
+            text: path.text().to_owned(),
         }
     }
 }
@@ -249,18 +268,16 @@ impl TryFrom<Wire> for Service {
     fn try_from(wire: Wire) -> Result<Self, WireError> {
         let mut specs = Vec::with_capacity(wire.destinations.len());
         for destination in wire.destinations {
-            let paths = destination
-                .paths
-                .iter()
-                .map(|path| PathPattern::new(path.kind, &path.text))
-                .collect::<Result<_, _>>()?;
-            specs.push(DestinationSpec {
-                index: destination.index,
-                port: destination.port,
-                outbound_hostname: destination.outbound_hostname,
-                domains: destination.domains,
-                paths,
-            });
+            let mut spec = DestinationSpec::new(destination.port);
+            spec.index = destination.index;
+            spec.outbound_hostname = destination.outbound_hostname;
+            spec.domains = destination.domains;
+            spec.paths = paths(&destination.paths)?;
+            spec.entry_port = destination.entry_port;
+            spec.excluded_paths = paths(&destination.excluded_paths)?;
+            spec.user_agents = destination.user_agents;
+            spec.headers = destination.headers;
+            specs.push(spec);
         }
         Ok(Self::new(wire.name, wire.acl_name, wire.color, specs)?)
     }
@@ -269,9 +286,16 @@ impl TryFrom<Wire> for Service {
 #[derive(Debug, thiserror::Error)]
 enum WireError {
     #[error(transparent)]
-    Path(#[from] crate::pattern::PathError),
+    Path(#[from] PathError),
     #[error(transparent)]
     Service(#[from] ServiceError),
+}
+
+fn paths(wire: &[WirePath]) -> Result<Vec<PathPattern>, PathError> {
+    let patterns = wire
+        .iter()
+        .map(|path| PathPattern::new(path.kind, &path.text));
+    patterns.collect()
 }
 
 #[expect(
@@ -287,7 +311,7 @@ mod tests {
     use super::*;
 
     /// What version 1 looks like; it must be readable for ever.
-    const V1: &str = r#"{"version":1,"name":"go-demo","aclName":"05-go","color":"blue","destinations":[{"index":1,"port":8080,"outboundHostname":"10.0.0.1","domains":["acme.com","*.acme.org"],"paths":[{"kind":"path_beg","text":"/demo"}]}]}"#;
+    const V1: &str = r#"{"version":1,"name":"go-demo","aclName":"05-go","color":"blue","destinations":[{"index":1,"port":8080,"outboundHostname":"10.0.0.1","domains":["acme.com","*.acme.org","hdr_beg(host) acme"],"paths":[{"kind":"path_beg","text":"/demo"}],"entryPort":81,"excludedPaths":[{"kind":"path_beg","text":"/demo/x"}],"userAgents":["Mobile"],"headers":["x-version:3"]}]}"#;
 
     #[test]
     fn version_1_stays_readable_and_is_written_the_same() {

@@ -29,13 +29,16 @@
 //!
 //! The crate has no features.
 
+mod condition;
 mod document;
+mod domain;
 mod field;
 mod host;
+mod index;
 mod memory;
 mod name;
 mod params;
-mod pattern;
+mod path;
 mod plan;
 mod reconfigure;
 mod revision;
@@ -44,21 +47,23 @@ mod service;
 mod store;
 mod stored;
 mod table;
+mod words;
 
+pub use condition::{ConditionError, HeaderMatch, MAX_CONDITION_BYTES, UserAgent};
 pub use document::{DOCUMENT_VERSION, Document, DocumentError, MAX_DOCUMENT_BYTES, NoDocument};
+pub use domain::{
+    Domain, DomainAlgo, DomainAlgoError, DomainComparison, DomainError, DomainPattern,
+};
 pub use field::{FieldError, FieldErrors, ParamWarning, Parsed, RefusalKind};
 pub use host::{Host, HostError, HostName, MAX_HOST_BYTES, Port, PortError};
 pub use memory::{MemoryStore, record_changes};
 pub use name::{AclName, Color, InstanceId, MAX_NAME_BYTES, NameError, ServiceName};
 pub use params::{MAX_PARAM_NAME_BYTES, MAX_PARAMS, MAX_VALUE_BYTES, Params, ParamsError};
-pub use pattern::{
-    Domain, DomainError, DomainPattern, MAX_PATH_BYTES, PathError, PathKind, PathKindError,
-    PathPattern,
-};
+pub use path::{MAX_PATH_BYTES, PathError, PathKind, PathKindError, PathPattern};
 pub use plan::{ChangeKind, Conflict, Effect, Plan, PlanError, PlannedChange, plan};
 pub use reconfigure::{Distribute, Reconfigure, Remove, parse_reconfigure, parse_remove};
 pub use revision::{CommitId, CommitRecord, Epoch, IdError, RecordedChange, Revision};
-pub use route::{Rank, RequestHead, Route};
+pub use route::{Criterion, Rank, RequestHead, Route};
 pub use service::{
     Destination, DestinationSpec, MAX_DESTINATIONS, MAX_PATTERNS, MAX_ROUTES, Service, ServiceError,
 };

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use crate::{
+    condition::{HeaderMatch, UserAgent},
     document::Document,
+    domain::{DomainComparison, DomainPattern},
     field::{FieldErrors, Fields, ParamWarning, Parsed, RefusalKind},
-    host::Host,
+    host::{Host, Port},
     name::{AclName, Color, NAME_GRAMMAR, ServiceName},
     params::Params,
-    pattern::{DomainPattern, PathKind, PathPattern},
+    path::{PathKind, PathPattern},
     service::{DestinationSpec, MAX_DESTINATIONS, Service},
 };
 
@@ -18,6 +20,10 @@ const PATH_GRAMMAR: &str =
     "paths joined by commas, each as clients send it, as /api; other texts with another pathType";
 const DOMAIN_GRAMMAR: &str = "domains joined by commas: example.com or *.example.com";
 const KIND_GRAMMAR: &str = "path_beg, path, path_end, path_sub, path_dir or path_reg";
+const ALGO_GRAMMAR: &str =
+    "hdr(host), hdr_beg(host), hdr_end(host), hdr_sub(host) or hdr_dom(host)";
+const AGENT_GRAMMAR: &str = "parts of User-Agent headers joined by commas, in printable ASCII";
+const HEADER_GRAMMAR: &str = "headers joined by commas, each as Name:value, in printable ASCII";
 const BOOL_GRAMMAR: &str = "true or false";
 const SERVICE_GRAMMAR: &str =
     "at most 100 destinations, 500 domains or paths each, 2,000 routes and 64 KiB together";
@@ -74,6 +80,9 @@ pub fn parse_reconfigure(params: &Params) -> Result<Parsed<Reconfigure>, FieldEr
     let name: Option<ServiceName> = fields.required("serviceName", NAME_GRAMMAR);
     let acl_name: Option<AclName> = fields.optional("aclName", NAME_GRAMMAR);
     let color: Option<Color> = fields.optional("serviceColor", NAME_GRAMMAR);
+    let comparison = fields
+        .optional("serviceDomainAlgo", ALGO_GRAMMAR)
+        .unwrap_or_default();
     let distribute = distribute(&mut fields);
 
     // The unsuffixed values are the defaults of the indexed ones; alone they are the destination.
@@ -86,7 +95,7 @@ pub fn parse_reconfigure(params: &Params) -> Result<Parsed<Reconfigure>, FieldEr
     let mut specs = Vec::new();
     let mut routed = true;
     for index in if indices.is_empty() { vec![0] } else { indices } {
-        match destination(&mut fields, index) {
+        match destination(&mut fields, index, comparison) {
             Read::Destination(spec) => specs.push(spec),
             Read::NoRoute => routed = false,
             Read::Refused => {}
@@ -165,39 +174,54 @@ enum Read {
     Refused,
 }
 
-fn destination(fields: &mut Fields<'_>, index: u16) -> Read {
-    // The suffixed parameter, else the unsuffixed one.
-    let mut named = |name: &str| {
-        if index == 0 {
-            return name.to_owned();
-        }
-        let suffixed = format!("{name}.{index}");
-        match (fields.text(&suffixed), fields.text(name)) {
-            (None, Some(_)) => name.to_owned(),
-            _ => suffixed,
-        }
-    };
-    let names = [
+/// The suffixed parameter, else the unsuffixed one. Both count as known.
+fn named(fields: &mut Fields<'_>, index: u16, name: &str) -> String {
+    if index == 0 {
+        return name.to_owned();
+    }
+    let suffixed = format!("{name}.{index}");
+    match (fields.text(&suffixed), fields.text(name)) {
+        (None, Some(_)) => name.to_owned(),
+        _ => suffixed,
+    }
+}
+
+fn destination(fields: &mut Fields<'_>, index: u16, comparison: DomainComparison) -> Read {
+    let mut name = |of: &str| named(fields, index, of);
+    let [kind, paths, excluded, domains] = [
         "pathType",
         "servicePath",
+        "servicePathExclude",
         "serviceDomain",
-        "port",
-        "outboundHostname",
     ]
-    .map(&mut named);
-    let [kind, paths, domains, port, host] = &names;
+    .map(&mut name);
+    let [port, entry_port, host, agents, headers] = [
+        "port",
+        "srcPort",
+        "outboundHostname",
+        "userAgent",
+        "serviceHeader",
+    ]
+    .map(&mut name);
+
     let kind = fields
-        .optional(kind, KIND_GRAMMAR)
+        .optional(&kind, KIND_GRAMMAR)
         .unwrap_or(PathKind::Prefix);
-    let paths = fields.list(paths, PATH_GRAMMAR, |text| PathPattern::new(kind, text));
-    let domains = fields.list(domains, DOMAIN_GRAMMAR, str::parse::<DomainPattern>);
-    let outbound_hostname = fields.optional::<Host>(host, HOST_GRAMMAR);
+    let path = |text: &str| PathPattern::new(kind, text);
+    let domain = |text: &str| DomainPattern::new(comparison, text);
+    let paths = fields.list(&paths, PATH_GRAMMAR, path);
+    let excluded_paths = fields.list(&excluded, PATH_GRAMMAR, path);
+    let domains = fields.list(&domains, DOMAIN_GRAMMAR, domain);
+    let entry_port = fields.optional::<Port>(&entry_port, PORT_GRAMMAR);
+    let outbound_hostname = fields.optional::<Host>(&host, HOST_GRAMMAR);
+    let user_agents = fields.list(&agents, AGENT_GRAMMAR, str::parse::<UserAgent>);
+    let headers = fields.list(&headers, HEADER_GRAMMAR, str::parse::<HeaderMatch>);
     if paths.is_empty() && domains.is_empty() {
         // Asked so that it counts as known; without a route it is not missed.
-        fields.optional::<crate::host::Port>(port, PORT_GRAMMAR);
+        fields.optional::<Port>(&port, PORT_GRAMMAR);
         return Read::NoRoute;
     }
-    let Some(port) = fields.required(port, PORT_GRAMMAR) else {
+    let Some(port) = fields.required(&port, PORT_GRAMMAR) else {
         return Read::Refused;
     };
     Read::Destination(DestinationSpec {
@@ -206,6 +230,10 @@ fn destination(fields: &mut Fields<'_>, index: u16) -> Read {
         outbound_hostname,
         domains,
         paths,
+        entry_port,
+        excluded_paths,
+        user_agents,
+        headers,
     })
 }
 

@@ -8,8 +8,10 @@
 use std::cmp::Reverse;
 
 use crate::{
+    domain::DomainPattern,
+    host::Port,
     name::{AclName, ServiceName},
-    pattern::{DomainPattern, PathKind, PathPattern},
+    path::{PathKind, PathPattern},
     service::{Destination, Service},
 };
 
@@ -30,8 +32,10 @@ pub struct Route<'a> {
 /// Where a route stands among all routes: the least that matches wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank<'a> {
+    port: PortRank,
     domain: DomainRank,
     path: PathRank,
+    conditions: Reverse<usize>,
     acl_name: &'a AclName,
     index: u16,
     service: &'a ServiceName,
@@ -39,30 +43,59 @@ pub struct Rank<'a> {
     tie: (Option<&'a DomainPattern>, &'a PathPattern),
 }
 
-/// Exact before wildcard (longer suffix first) before none.
+/// What tells two routes apart first: see [`Rank::criterion`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Criterion {
+    /// One is bound to the entry port.
+    EntryPort,
+    /// Exact domain before wildcard (longer suffix first) before none.
+    Domain,
+    /// Exact path before the other matchers (longer first) before prefix (longer first).
+    Path,
+    /// More extra conditions before fewer.
+    Conditions,
+    /// The ACL name, in the order of its bytes.
+    AclName,
+    /// The index of the destination, then the name of the service.
+    Index,
+}
+
+/// Bound to an entry port before any port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum DomainRank {
+enum PortRank {
+    Bound,
+    Any,
+}
+
+/// Exact before wildcard and other comparisons (longer first) before none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum DomainRank {
     Exact,
-    Wildcard(Reverse<usize>),
+    Part(Reverse<usize>),
     Any,
 }
 
 /// Exact before the other matchers (longer pattern first) before prefix (longer first).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum PathRank {
+pub(crate) enum PathRank {
     Exact,
     Other(Reverse<usize>),
     Prefix(Reverse<usize>),
 }
 
 /// What of a request decides its route, in the form in which it is compared.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RequestHead {
+    /// The port it came in on; none where that is not known, and then no route bound to a port is
+    /// meant.
+    pub entry_port: Option<Port>,
     /// The Host header in lower case without its port; none where it is absent or no domain name.
     pub host: Option<String>,
     /// The path as sent, undecoded, without the query.
     pub path: Vec<u8>,
+    headers: Vec<(String, Vec<u8>)>,
 }
 
 // === impl Route ===
@@ -88,18 +121,13 @@ impl<'a> Route<'a> {
     #[must_use]
     pub fn rank(&self) -> Rank<'a> {
         Rank {
-            domain: match self.domain {
-                Some(DomainPattern::Exact(_)) => DomainRank::Exact,
-                Some(DomainPattern::Wildcard(domain)) => {
-                    DomainRank::Wildcard(Reverse(domain.as_str().len()))
-                }
-                None => DomainRank::Any,
+            port: match self.destination.entry_port() {
+                Some(_) => PortRank::Bound,
+                None => PortRank::Any,
             },
-            path: match (self.path.kind(), Reverse(self.path.text().len())) {
-                (PathKind::Exact, _) => PathRank::Exact,
-                (PathKind::Prefix, length) => PathRank::Prefix(length),
-                (_, length) => PathRank::Other(length),
-            },
+            domain: DomainRank::of(self.domain),
+            path: PathRank::of(self.path),
+            conditions: Reverse(self.destination.condition_count()),
             acl_name: self.service.acl_name(),
             index: self.destination.index(),
             service: self.service.name(),
@@ -110,12 +138,62 @@ impl<'a> Route<'a> {
     /// Whether a request is meant.
     #[must_use]
     pub fn matches(&self, request: &RequestHead) -> bool {
+        let port = self.destination.entry_port();
         let domain = match (self.domain, &request.host) {
             (None, _) => true,
             (Some(pattern), Some(host)) => pattern.matches(host),
             (Some(_), None) => false,
         };
-        domain && self.path.matches(&request.path)
+        (port.is_none() || port == request.entry_port)
+            && domain
+            && self.path.matches(&request.path)
+            && self.destination.admits(request)
+    }
+}
+
+// === impl Rank ===
+
+impl Rank<'_> {
+    /// The first criterion by which this rank differs from another.
+    #[must_use]
+    pub fn criterion(&self, other: &Self) -> Criterion {
+        if self.port != other.port {
+            Criterion::EntryPort
+        } else if self.domain != other.domain {
+            Criterion::Domain
+        } else if self.path != other.path {
+            Criterion::Path
+        } else if self.conditions != other.conditions {
+            Criterion::Conditions
+        } else if self.acl_name != other.acl_name {
+            Criterion::AclName
+        } else {
+            Criterion::Index
+        }
+    }
+}
+
+// === impl DomainRank ===
+
+impl DomainRank {
+    pub(crate) fn of(domain: Option<&DomainPattern>) -> Self {
+        match domain {
+            Some(DomainPattern::Exact(_)) => Self::Exact,
+            Some(pattern) => Self::Part(Reverse(pattern.domain().as_str().len())),
+            None => Self::Any,
+        }
+    }
+}
+
+// === impl PathRank ===
+
+impl PathRank {
+    pub(crate) fn of(path: &PathPattern) -> Self {
+        match (path.kind(), Reverse(path.text().len())) {
+            (PathKind::Exact, _) => Self::Exact,
+            (PathKind::Prefix, length) => Self::Prefix(length),
+            (_, length) => Self::Other(length),
+        }
     }
 }
 
@@ -129,11 +207,36 @@ impl RequestHead {
         Self {
             host: host_header.and_then(normal_host),
             path: path.to_vec(),
+            ..Self::default()
         }
+    }
+
+    /// The same, come in on this port.
+    #[must_use]
+    pub fn on_port(mut self, port: Port) -> Self {
+        self.entry_port = Some(port);
+        self
+    }
+
+    /// The same with one more header. White space around the value is dropped.
+    #[must_use]
+    pub fn with_header(mut self, name: &str, value: &[u8]) -> Self {
+        let value = value.trim_ascii().to_vec();
+        self.headers.push((name.to_ascii_lowercase(), value));
+        self
+    }
+
+    /// The values of a header, by its name in lower case, in the order they were sent.
+    pub fn header(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.headers
+            .iter()
+            .filter(move |(known, _)| known == name)
+            .map(|(_, value)| value.as_slice())
     }
 }
 
-/// Lower case, without `:<digits>` at the end; none where what is left is not `[a-z0-9._-]+`.
+/// Lower case, without `:<digits>` at the end; none where what is left is not `[a-z0-9._-]+` or begins
+/// with a dot, which no name does and a wildcard must not take for a label.
 fn normal_host(header: &[u8]) -> Option<String> {
     let digits = header
         .iter()
@@ -147,7 +250,7 @@ fn normal_host(header: &[u8]) -> Option<String> {
     };
     let name = name.to_ascii_lowercase();
     let fits = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-    if name.is_empty() || !name.iter().all(fits) {
+    if name.is_empty() || name.starts_with(b".") || !name.iter().all(fits) {
         return None;
     }
     String::from_utf8(name).ok()

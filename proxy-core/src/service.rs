@@ -3,14 +3,18 @@
 use std::collections::BTreeSet;
 
 use crate::{
+    condition::{HeaderMatch, UserAgent},
+    domain::DomainPattern,
     host::{Host, HostError, Port},
     name::{AclName, Color, ServiceName},
-    pattern::{DomainPattern, PathPattern},
+    path::PathPattern,
+    route::RequestHead,
 };
 
 /// The most destinations one service may have.
 pub const MAX_DESTINATIONS: usize = 100;
-/// The most domains, and the most paths, one destination may have.
+/// The most domains, paths, excluded paths, user agents and headers, each, that one destination may
+/// have.
 pub const MAX_PATTERNS: usize = 500;
 /// The most routes (domains times paths, over all destinations) one service may have. It bounds
 /// what one service can cost every replica in rendering and every request in matching.
@@ -46,6 +50,14 @@ pub struct DestinationSpec {
     pub domains: Vec<DomainPattern>,
     /// The paths it is for; none means every path.
     pub paths: Vec<PathPattern>,
+    /// The port a request must have come in on, where it is not any.
+    pub entry_port: Option<Port>,
+    /// Paths that it is not for, although they match.
+    pub excluded_paths: Vec<PathPattern>,
+    /// User agents it is for, any of them; none means every user agent.
+    pub user_agents: Vec<UserAgent>,
+    /// Headers a request must have, all of them.
+    pub headers: Vec<HeaderMatch>,
 }
 
 /// Why a service cannot be built.
@@ -133,6 +145,9 @@ impl Service {
             }
             keep_first(&mut spec.domains);
             keep_first(&mut spec.paths);
+            keep_first(&mut spec.excluded_paths);
+            keep_first(&mut spec.user_agents);
+            keep_first(&mut spec.headers);
             if spec.paths.is_empty() {
                 spec.paths.push(PathPattern::root());
             }
@@ -242,6 +257,60 @@ impl Destination {
     pub fn paths(&self) -> &[PathPattern] {
         &self.spec.paths
     }
+
+    /// The port a request must have come in on; none means any.
+    #[must_use]
+    pub fn entry_port(&self) -> Option<Port> {
+        self.spec.entry_port
+    }
+
+    /// Paths that it is not for, although they match.
+    #[must_use]
+    pub fn excluded_paths(&self) -> &[PathPattern] {
+        &self.spec.excluded_paths
+    }
+
+    /// User agents it is for, any of them; none means every user agent.
+    #[must_use]
+    pub fn user_agents(&self) -> &[UserAgent] {
+        &self.spec.user_agents
+    }
+
+    /// Headers a request must have, all of them.
+    #[must_use]
+    pub fn headers(&self) -> &[HeaderMatch] {
+        &self.spec.headers
+    }
+
+    /// How many extra conditions its routes have: one for the user agents, one for each header. Of
+    /// routes for the same domain and path the one with more goes first.
+    #[must_use]
+    pub fn condition_count(&self) -> usize {
+        usize::from(!self.spec.user_agents.is_empty()) + self.spec.headers.len()
+    }
+
+    /// Whether a request that its domain and path match may still not be meant: there are extra
+    /// conditions or excluded paths.
+    #[must_use]
+    pub fn is_conditional(&self) -> bool {
+        self.condition_count() > 0 || !self.spec.excluded_paths.is_empty()
+    }
+
+    /// Whether a request meets the extra conditions and no excluded path.
+    #[must_use]
+    pub fn admits(&self, request: &RequestHead) -> bool {
+        let agents = &self.spec.user_agents;
+        let excluded = self.spec.excluded_paths.iter();
+        (agents.is_empty()
+            || request
+                .header("user-agent")
+                .any(|value| agents.iter().any(|agent| agent.matches(value))))
+            && self.spec.headers.iter().all(|wanted| {
+                let mut found = request.header(wanted.name());
+                found.any(|value| value == wanted.value().as_bytes())
+            })
+            && !excluded.into_iter().any(|path| path.matches(&request.path))
+    }
 }
 
 // === impl DestinationSpec ===
@@ -256,6 +325,10 @@ impl DestinationSpec {
             outbound_hostname: None,
             domains: Vec::new(),
             paths: Vec::new(),
+            entry_port: None,
+            excluded_paths: Vec::new(),
+            user_agents: Vec::new(),
+            headers: Vec::new(),
         }
     }
 }

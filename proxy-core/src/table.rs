@@ -5,8 +5,11 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet, ordmap::DiffItem};
 
 use crate::{
+    domain::DomainPattern,
+    host::Port,
+    index::RouteIndex,
     name::{AclName, ServiceName},
-    pattern::{DomainPattern, PathPattern},
+    path::PathPattern,
     route::{RequestHead, Route},
     service::{Destination, Service},
 };
@@ -16,14 +19,16 @@ use crate::{
 #[derive(Clone, Default)]
 pub struct RouteTable {
     services: OrdMap<ServiceName, Arc<Service>>,
-    claims: OrdMap<Claim, OrdSet<ServiceName>>,
+    index: RouteIndex,
     acl_names: OrdMap<AclName, OrdSet<ServiceName>>,
 }
 
-/// What a route claims: requests for this domain and this path.
+/// What a route claims: requests for this domain and this path, come in on this port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Claim {
+    /// The entry port; none means any.
+    pub entry_port: Option<Port>,
     /// The domain; none means every domain.
     pub domain: Option<DomainPattern>,
     /// The path.
@@ -99,15 +104,11 @@ impl RouteTable {
             Change::Remove(name) => name,
         };
         if let Some(old) = self.services.remove(name) {
-            for claim in claims_of(&old) {
-                drop_from(&mut self.claims, &claim, name);
-            }
+            self.index.remove(&old);
             drop_from(&mut self.acl_names, old.acl_name(), name);
         }
         if let Change::Put(service) = change {
-            for claim in claims_of(service) {
-                self.claims.entry(claim).or_default().insert(name.clone());
-            }
+            self.index.insert(service);
             let sharing = self.acl_names.entry(service.acl_name().clone());
             sharing.or_default().insert(name.clone());
             self.services.insert(name.clone(), Arc::clone(service));
@@ -127,18 +128,21 @@ impl RouteTable {
 
     /// Where a request goes: the matching route of least rank, or nowhere.
     ///
-    /// This is the definition of routing that every rendered configuration is held to.
+    /// This is the definition of routing that every rendered configuration is held to. It does not
+    /// look at every route: its cost grows with the request's own domains and prefixes.
     #[must_use]
     pub fn resolve(&self, request: &RequestHead) -> Option<RouteMatch<'_>> {
-        self.iter()
-            .flat_map(|service| Route::of(service))
-            .filter(|route| route.matches(request))
-            .min_by_key(Route::rank)
-            .map(|route| RouteMatch {
-                service: route.service,
-                destination: route.destination,
-                route,
-            })
+        let route = self.index.resolve(request, |claimant| {
+            let service = &**self.services.get(&claimant.service)?;
+            let mut destinations = service.destinations().iter();
+            let destination = destinations.find(|d| d.index() == claimant.index())?;
+            Some((service, destination))
+        })?;
+        Some(RouteMatch {
+            service: route.service,
+            destination: route.destination,
+            route,
+        })
     }
 
     /// Every route, least rank first.
@@ -153,10 +157,10 @@ impl RouteTable {
     #[must_use]
     pub fn rivals(&self, service: &Service) -> Vec<(Claim, ServiceName)> {
         let mut rivals = Vec::new();
-        for claim in claims_of(service) {
-            for name in self.claims.get(&claim).into_iter().flatten() {
-                if name != service.name() {
-                    rivals.push((claim.clone(), name.clone()));
+        for route in Route::of(service) {
+            for claimant in self.index.claimants(&route) {
+                if claimant.service != *service.name() {
+                    rivals.push((Claim::of(&route), claimant.service.clone()));
                 }
             }
         }
@@ -200,8 +204,23 @@ impl FromIterator<Arc<Service>> for RouteTable {
 
 // === impl Claim ===
 
+impl Claim {
+    /// What a route claims.
+    #[must_use]
+    pub fn of(route: &Route<'_>) -> Self {
+        Self {
+            entry_port: route.destination.entry_port(),
+            domain: route.domain.cloned(),
+            path: route.path.clone(),
+        }
+    }
+}
+
 impl std::fmt::Display for Claim {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(port) = self.entry_port {
+            write!(f, "port {port}, ")?;
+        }
         if let Some(domain) = &self.domain {
             write!(f, "domain {domain}, ")?;
         }
@@ -220,13 +239,6 @@ impl Change {
             Self::Remove(name) => name,
         }
     }
-}
-
-fn claims_of(service: &Service) -> impl Iterator<Item = Claim> {
-    Route::of(service).map(|route| Claim {
-        domain: route.domain.cloned(),
-        path: route.path.clone(),
-    })
 }
 
 fn drop_from<K: Ord + Clone>(

@@ -76,6 +76,29 @@ fn indexed_destinations_take_the_unsuffixed_values_as_defaults() {
 }
 
 #[test]
+fn conditions_are_read() {
+    let query = "serviceName=a&port=80&servicePath=/a&servicePathExclude=/a/x&srcPort=81\
+        &userAgent=Mobile,Safari&serviceHeader=X-Version:3,X-B:c:d&serviceDomain=acme\
+        &serviceDomainAlgo=hdr_beg(host)";
+    let asked = ask(query).unwrap();
+    assert!(asked.warnings.is_empty(), "{:?}", asked.warnings);
+    let [destination] = asked.value.service.destinations() else {
+        panic!()
+    };
+    assert_eq!(destination.entry_port().unwrap().get(), 81);
+    assert_eq!(destination.excluded_paths()[0].text(), "/a/x");
+    assert_eq!(destination.condition_count(), 3);
+    assert_eq!(destination.headers()[1].value(), "c:d");
+    assert_eq!(destination.domains()[0].to_string(), "hdr_beg(host) acme");
+    assert_eq!(
+        refused(
+            "serviceName=a&port=80&servicePath=/a&srcPort=x&serviceHeader=y&serviceDomainAlgo=z"
+        ),
+        ["serviceDomainAlgo", "srcPort", "serviceHeader"]
+    );
+}
+
+#[test]
 fn a_domain_alone_is_for_every_path() {
     let asked = ask("serviceName=a&port=80&serviceDomain=Acme.com, *.acme.org").unwrap();
     let [destination] = asked.value.service.destinations() else {

@@ -1,40 +1,15 @@
-//! What a route matches: domains and paths.
+//! The paths that a route is for.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{cmp::Ordering, fmt, str::FromStr, sync::Arc};
 
+use regex::bytes::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 
-use crate::host::{HostError, HostName};
+use crate::words;
 
 /// The longest path pattern in bytes. HAProxy reads lines of at most 2048 words and, by default, a
 /// request line of about 15 KiB (`tune.bufsize` less `tune.maxrewrite`), so longer ones match nothing.
 pub const MAX_PATH_BYTES: usize = 2048;
-
-/// A domain that a route is for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum DomainPattern {
-    /// `acme.com`: this domain and no other.
-    Exact(Domain),
-    /// `*.acme.com`: every domain that ends in `.acme.com`, however deep, and not `acme.com`.
-    Wildcard(Domain),
-}
-
-/// A domain name in lower case, as the Host header is compared.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Domain(Arc<str>);
-
-/// Why a text is no domain pattern.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DomainError {
-    /// What stands there, or stands behind `*.`, is no host name.
-    #[error(transparent)]
-    Name(#[from] HostError),
-    /// A star that is not the whole first label.
-    #[error("a wildcard is written *.example.com: the star is the whole first label")]
-    BadWildcard,
-}
 
 /// How a path is compared. The words of `pathType` are HAProxy's (configuration manual, section
 /// 7.3.6, "path").
@@ -73,10 +48,12 @@ pub struct PathKindError;
 ///
 /// The text is the bytes as a client sends them: printable ASCII without spaces, undecoded. A path
 /// with other characters arrives percent-encoded, so the pattern is written percent-encoded too.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone)]
 pub struct PathPattern {
     kind: PathKind,
     text: Arc<str>,
+    /// Compiled once, where the kind is [`PathKind::Regex`]. No part of the identity.
+    regex: Option<Arc<Regex>>,
 }
 
 /// Why a text is no path pattern.
@@ -103,97 +80,6 @@ pub enum PathError {
     /// A regular expression that does not compile, and why.
     #[error("the regular expression does not compile: {0}")]
     BadRegex(String),
-}
-
-// === impl DomainPattern ===
-
-impl DomainPattern {
-    /// The domain, without the star.
-    #[must_use]
-    pub fn domain(&self) -> &Domain {
-        match self {
-            Self::Exact(domain) | Self::Wildcard(domain) => domain,
-        }
-    }
-
-    /// Whether a request for this domain (lower case, no port) is meant.
-    #[must_use]
-    pub fn matches(&self, host: &str) -> bool {
-        match self {
-            Self::Exact(domain) => domain.as_str() == host,
-            Self::Wildcard(domain) => host
-                .strip_suffix(domain.as_str())
-                .and_then(|rest| rest.strip_suffix('.'))
-                .is_some_and(|label| !label.is_empty()),
-        }
-    }
-}
-
-impl FromStr for DomainPattern {
-    type Err = DomainError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (name, wildcard) = match text.strip_prefix("*.") {
-            Some(rest) => (rest, true),
-            None => (text, false),
-        };
-        if name.contains('*') {
-            return Err(DomainError::BadWildcard);
-        }
-        let name: HostName = name.to_ascii_lowercase().parse()?;
-        let domain = Domain(name.as_str().trim_end_matches('.').into());
-        Ok(if wildcard {
-            Self::Wildcard(domain)
-        } else {
-            Self::Exact(domain)
-        })
-    }
-}
-
-impl fmt::Display for DomainPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exact(domain) => domain.fmt(f),
-            Self::Wildcard(domain) => write!(f, "*.{domain}"),
-        }
-    }
-}
-
-impl Serialize for DomainPattern {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for DomainPattern {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
-        text.parse().map_err(|problem| {
-            serde::de::Error::custom(format!("{text:?} is no domain: {problem}"))
-        })
-    }
-}
-
-// === impl Domain ===
-
-impl Domain {
-    /// The domain in lower case, without a trailing dot.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Domain {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for Domain {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", &*self.0)
-    }
 }
 
 // === impl PathKind ===
@@ -244,6 +130,7 @@ impl PathPattern {
         Self {
             kind: PathKind::Prefix,
             text: "/".into(),
+            regex: None,
         }
     }
 
@@ -261,6 +148,7 @@ impl PathPattern {
         if let Some(bad) = text.chars().find(|c| !is_allowed(kind, *c)) {
             return Err(PathError::BadCharacter(bad));
         }
+        let mut regex = None;
         match kind {
             PathKind::Exact | PathKind::Prefix if !text.starts_with('/') => {
                 return Err(PathError::NoSlash);
@@ -269,13 +157,16 @@ impl PathPattern {
                 return Err(PathError::NoDirectory);
             }
             PathKind::Regex => {
-                compile(text).map_err(|problem| PathError::BadRegex(problem.to_string()))?;
+                let compiled = compile(text);
+                let compiled = compiled.map_err(|problem| PathError::BadRegex(problem.to_string()));
+                regex = Some(Arc::new(compiled?));
             }
             _ => {}
         }
         Ok(Self {
             kind,
             text: text.into(),
+            regex,
         })
     }
 
@@ -292,9 +183,6 @@ impl PathPattern {
     }
 
     /// Whether a request for this path (the bytes as sent, without the query) is meant.
-    ///
-    /// A regular expression is compiled for the call; callers that ask often keep
-    /// [`PathPattern::regex`].
     #[must_use]
     pub fn matches(&self, path: &[u8]) -> bool {
         let text = self.text.as_bytes();
@@ -303,18 +191,32 @@ impl PathPattern {
             PathKind::Prefix => path.starts_with(text),
             PathKind::Suffix => path.ends_with(text),
             PathKind::Substring => contains(path, text),
-            PathKind::Dir => has_dir(path, text),
-            PathKind::Regex => self.regex().is_some_and(|regex| regex.is_match(path)),
+            PathKind::Dir => words::has(path, text, b'/'),
+            PathKind::Regex => self
+                .regex
+                .as_ref()
+                .is_some_and(|regex| regex.is_match(path)),
         }
     }
+}
 
-    /// The compiled expression of a [`PathKind::Regex`].
-    #[must_use]
-    pub fn regex(&self) -> Option<regex::bytes::Regex> {
-        match self.kind {
-            PathKind::Regex => compile(&self.text).ok(),
-            _ => None,
-        }
+impl PartialEq for PathPattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for PathPattern {}
+
+impl PartialOrd for PathPattern {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for PathPattern {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.kind, &self.text).cmp(&(other.kind, &other.text))
     }
 }
 
@@ -336,8 +238,8 @@ fn is_allowed(kind: PathKind, c: char) -> bool {
 }
 
 /// Bytes and no Unicode classes, so that a class means to us what it means to HAProxy's PCRE.
-fn compile(text: &str) -> Result<regex::bytes::Regex, regex::Error> {
-    regex::bytes::RegexBuilder::new(text)
+fn compile(text: &str) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(text)
         .unicode(false)
         .size_limit(1 << 20)
         .build()
@@ -347,52 +249,12 @@ fn contains(path: &[u8], text: &[u8]) -> bool {
     path.windows(text.len()).any(|window| window == text)
 }
 
-/// HAProxy's `path_dir`: the slashes at both ends of the pattern are dropped, and what is left must
-/// stand between slashes or the ends of the path (HAProxy source, `match_word`).
-fn has_dir(path: &[u8], text: &[u8]) -> bool {
-    let text = trim_slashes(text);
-    let mut from = 0;
-    while let Some(window) = path.get(from..from + text.len()) {
-        let before = from == 0 || path.get(from - 1) == Some(&b'/');
-        let after = matches!(path.get(from + text.len()), None | Some(b'/'));
-        if window == text && before && after {
-            return true;
-        }
-        from += 1;
-    }
-    false
-}
-
-fn trim_slashes(text: &[u8]) -> &[u8] {
-    let start = text.iter().position(|b| *b != b'/').unwrap_or(text.len());
-    let end = text
-        .iter()
-        .rposition(|b| *b != b'/')
-        .map_or(start, |i| i + 1);
-    text.get(start..end).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn path(kind: PathKind, text: &str) -> PathPattern {
         PathPattern::new(kind, text).unwrap()
-    }
-
-    #[test]
-    fn domains_are_compared_whole() {
-        let exact: DomainPattern = "Acme.com".parse().unwrap();
-        assert!(exact.matches("acme.com"));
-        assert!(!exact.matches("acme.com.evil.tld"));
-        let wildcard: DomainPattern = "*.acme.com".parse().unwrap();
-        assert!(wildcard.matches("a.b.acme.com"));
-        for not in ["acme.com", ".acme.com", "xacme.com", "acme.com.evil.tld"] {
-            assert!(!wildcard.matches(not), "{not}");
-        }
-        for bad in ["*acme.com", "a.*.com", "*", "*.", "", "acme.com:80", "a b"] {
-            assert!(bad.parse::<DomainPattern>().is_err(), "{bad:?}");
-        }
     }
 
     #[test]
