@@ -32,7 +32,21 @@ fn is_plain(c: char) -> bool {
     c.is_ascii_alphanumeric()
         || matches!(
             c,
-            '/' | '.' | '_' | '-' | ':' | '*' | '@' | '+' | '=' | ',' | '~' | '[' | ']'
+            '/' | '.'
+                | '_'
+                | '-'
+                | ':'
+                | '*'
+                | '@'
+                | '+'
+                | '='
+                | ','
+                | '~'
+                | '['
+                | ']'
+                | '('
+                | ')'
+                | '!'
         )
 }
 
@@ -42,11 +56,11 @@ mod tests {
 
     #[test]
     fn only_plain_words_stay_bare() {
-        for plain in ["*:80", "[::1]:80"] {
+        for plain in ["*:80", "[::1]:80", "!url", "var(txn.host)"] {
             assert_eq!(quote(plain).unwrap(), plain);
         }
         for special in [
-            "a b", "#", "$HOME", "\"", "\\", "a;b", "%[x]", "(", "%", "é", "^/a$", "!",
+            "a b", "#", "$HOME", "\"", "\\", "a;b", "%[x]", "%", "é", "^/a$",
         ] {
             assert_eq!(quote(special).unwrap(), format!("'{special}'"));
         }

@@ -222,7 +222,7 @@ impl Rule {
             for values in lines_of(values) {
                 self.acls.push(AclLine {
                     name: name.clone(),
-                    test,
+                    test: test.clone(),
                     ends_flags: values.iter().any(|value| value.starts_with(['-', '('])),
                     values,
                 });

@@ -24,8 +24,9 @@ fn rules(queries: &[&str]) -> Vec<String> {
         .iter()
         .map(|rule| {
             let tests = rule.acls.iter().map(|acl| {
-                let word = match acl.test {
-                    Test::Path(word) | Test::Host(word) => word,
+                let word = match &acl.test {
+                    Test::Path(word) | Test::Host(word) => (*word).to_owned(),
+                    other => other.words().join(" "),
                 };
                 format!("{}={word} {}", acl.name, acl.values.join(" "))
             });
@@ -38,6 +39,22 @@ fn rules(queries: &[&str]) -> Vec<String> {
             )
         })
         .collect()
+}
+
+#[test]
+fn what_a_destination_asks_beyond_domain_and_path_is_asked_too() {
+    let query = "serviceName=a&servicePath=/a&port=80&srcPort=81&userAgent=Mobile,Safari\
+        &serviceHeader=X-V:3,X-W:4&servicePathExclude=/a/x&serviceDomain=acme&serviceDomainAlgo=hdr_beg(host)";
+    assert_eq!(
+        rules(&[query]),
+        [
+            "a if url_a80 domain_a80 port_a80 agent_a80 header_a80 header_a80:2 !excluded_a80 \
+             [url_a80=path_beg /a; domain_a80=beg acme; port_a80=dst_port 81; \
+             agent_a80=req.fhdr(user-agent) -m sub -i Mobile Safari; \
+             header_a80=req.fhdr(x-v) -m str 3; header_a80:2=req.fhdr(x-w) -m str 4; \
+             excluded_a80=path_beg /a/x]"
+        ]
+    );
 }
 
 #[test]
