@@ -4,9 +4,14 @@
 //! A destination becomes one rule, as a person would write it, wherever that cannot change an
 //! answer; otherwise its routes become rules of their own, at their ranks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
-use proxy_core::{DomainPattern, PathKind, PathPattern, Route, RouteTable, ServiceName};
+use proxy_core::{
+    Destination, DomainPattern, PathKind, PathPattern, Route, RouteTable, ServiceName,
+};
 use serde::Serialize;
 
 use super::overlap::may_overlap;
@@ -39,14 +44,26 @@ pub(crate) struct AclLine {
     pub(crate) values: Vec<String>,
 }
 
-/// What an ACL compares, and how. The word is HAProxy's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
+/// What an ACL compares, and how.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Test {
     /// A path, by this fetch (`path_beg`).
     Path(&'static str),
     /// The normal form of the Host header, by this match (`str`).
     Host(&'static str),
+    /// The port that the request came in on.
+    EntryPort,
+    /// The User-Agent header, by a part of it in any case.
+    UserAgent,
+    /// The header of this name, whole.
+    Header(String),
+}
+
+/// Whether a condition must hold or must not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sense {
+    Holds,
+    HoldsNot,
 }
 
 /// Where a destination stands in the table: the index of its service and its own.
@@ -106,7 +123,10 @@ pub(crate) fn compile(
         let mut domains_of: BTreeMap<(PathKind, &str), Vec<Option<&DomainPattern>>> =
             BTreeMap::new();
         for route in &run {
-            domains_of.entry(path_key(route.path)).or_default().push(route.domain);
+            domains_of
+                .entry(path_key(route.path))
+                .or_default()
+                .push(route.domain);
         }
         let mut groups: Vec<(Vec<Option<&DomainPattern>>, Vec<&PathPattern>)> = Vec::new();
         for route in &run {
@@ -126,7 +146,7 @@ pub(crate) fn compile(
                 conditions: Vec::new(),
             };
             let tests = paths.into_iter().map(path_test).collect();
-            rule.require(&mut acls, format!("url_{object}"), tests);
+            rule.require(&mut acls, format!("url_{object}"), tests, Sense::Holds);
             if !domains.contains(&None) {
                 let tests = domains
                     .into_iter()
@@ -138,8 +158,9 @@ pub(crate) fn compile(
                         })
                     })
                     .collect::<Result<_, _>>()?;
-                rule.require(&mut acls, format!("domain_{object}"), tests);
+                rule.require(&mut acls, format!("domain_{object}"), tests, Sense::Holds);
             }
+            rule.require_conditions(&mut acls, first.destination, &object);
             rules.push(rule);
         }
     }
@@ -147,11 +168,48 @@ pub(crate) fn compile(
 }
 
 impl Rule {
+    /// Adds what a destination asks beyond domain and path.
+    fn require_conditions(&mut self, acls: &mut Acls, destination: &Destination, object: &str) {
+        if let Some(port) = destination.entry_port() {
+            let tests = vec![(Test::EntryPort, port.to_string())];
+            self.require(acls, format!("port_{object}"), tests, Sense::Holds);
+        }
+        let agents = destination.user_agents().iter();
+        let tests: Vec<_> = agents
+            .map(|agent| (Test::UserAgent, agent.to_string()))
+            .collect();
+        if !tests.is_empty() {
+            self.require(acls, format!("agent_{object}"), tests, Sense::Holds);
+        }
+        for header in destination.headers() {
+            let tests = vec![(
+                Test::Header(header.name().to_owned()),
+                header.value().to_owned(),
+            )];
+            self.require(acls, format!("header_{object}"), tests, Sense::Holds);
+        }
+        let excluded = destination.excluded_paths().iter();
+        let tests: Vec<_> = excluded.map(path_test).collect();
+        if !tests.is_empty() {
+            self.require(acls, format!("excluded_{object}"), tests, Sense::HoldsNot);
+        }
+    }
+
     /// Adds a condition: the ACL that makes these tests, declared here unless it was before.
-    fn require(&mut self, acls: &mut Acls, wanted: String, tests: Vec<(Test, String)>) {
+    fn require(
+        &mut self,
+        acls: &mut Acls,
+        wanted: String,
+        tests: Vec<(Test, String)>,
+        sense: Sense,
+    ) {
+        let not = match sense {
+            Sense::Holds => "",
+            Sense::HoldsNot => "!",
+        };
         let wanted = (wanted, tests);
         if let Some(name) = acls.declared.get(&wanted) {
-            return self.conditions.push(name.clone());
+            return self.conditions.push(format!("{not}{name}"));
         }
         let name = acls.names.take(wanted.0.clone());
         let tests = wanted.1.clone();
@@ -164,13 +222,40 @@ impl Rule {
             for values in lines_of(values) {
                 self.acls.push(AclLine {
                     name: name.clone(),
-                    test,
+                    test: test.clone(),
                     ends_flags: values.iter().any(|value| value.starts_with(['-', '('])),
                     values,
                 });
             }
         }
-        self.conditions.push(name);
+        self.conditions.push(format!("{not}{name}"));
+    }
+}
+
+impl Test {
+    /// The words of the comparison (configuration manual, sections 7.1.3 and 7.3).
+    fn words(&self) -> Vec<Cow<'_, str>> {
+        match self {
+            Self::Path(fetch) => vec![(*fetch).into()],
+            Self::Host(method) => vec!["var(txn.host)".into(), "-m".into(), (*method).into()],
+            Self::EntryPort => vec!["dst_port".into()],
+            Self::UserAgent => ["req.fhdr(user-agent)", "-m", "sub", "-i"]
+                .map(Into::into)
+                .into(),
+            Self::Header(name) => {
+                vec![
+                    format!("req.fhdr({name})").into(),
+                    "-m".into(),
+                    "str".into(),
+                ]
+            }
+        }
+    }
+}
+
+impl Serialize for Test {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.words())
     }
 }
 
@@ -253,6 +338,7 @@ fn domain_test(domain: &DomainPattern) -> Option<(Test, String)> {
     match domain {
         DomainPattern::Exact(domain) => Some((Test::Host("str"), domain.as_str().to_owned())),
         DomainPattern::Wildcard(domain) => Some((Test::Host("end"), format!(".{domain}"))),
+        DomainPattern::Other(algo, text) => Some((Test::Host(algo.method()), text.to_string())),
         _ => None,
     }
 }

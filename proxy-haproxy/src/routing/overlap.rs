@@ -3,7 +3,9 @@
 use proxy_core::{DomainPattern, PathKind, PathPattern, Route};
 
 pub(super) fn may_overlap(a: &Route<'_>, b: &Route<'_>) -> bool {
-    domains_may_overlap(a.domain, b.domain) && paths_may_overlap(a.path, b.path)
+    let ports = (a.destination.entry_port(), b.destination.entry_port());
+    let ports_apart = matches!(ports, (Some(a), Some(b)) if a != b);
+    !ports_apart && domains_may_overlap(a.domain, b.domain) && paths_may_overlap(a.path, b.path)
 }
 
 fn domains_may_overlap(a: Option<&DomainPattern>, b: Option<&DomainPattern>) -> bool {
