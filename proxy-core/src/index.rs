@@ -350,7 +350,7 @@ where
 // === impl Claimant ===
 
 impl Claimant {
-    fn of(route: &Route<'_>) -> Self {
+    pub(crate) fn of(route: &Route<'_>) -> Self {
         Self {
             conditions: Reverse(route.destination.condition_count()),
             acl_name: route.service.acl_name().clone(),

@@ -32,6 +32,7 @@
 mod condition;
 mod document;
 mod domain;
+mod explain;
 mod field;
 mod host;
 mod index;
@@ -54,13 +55,16 @@ pub use document::{DOCUMENT_VERSION, Document, DocumentError, MAX_DOCUMENT_BYTES
 pub use domain::{
     Domain, DomainAlgo, DomainAlgoError, DomainComparison, DomainError, DomainPattern,
 };
+pub use explain::{Explanation, Lost, MAX_EXPLAINED, Missed};
 pub use field::{FieldError, FieldErrors, ParamWarning, Parsed, RefusalKind};
 pub use host::{Host, HostError, HostName, MAX_HOST_BYTES, Port, PortError};
 pub use memory::{MemoryStore, record_changes};
 pub use name::{AclName, Color, InstanceId, MAX_NAME_BYTES, NameError, ServiceName};
 pub use params::{MAX_PARAM_NAME_BYTES, MAX_PARAMS, MAX_VALUE_BYTES, Params, ParamsError};
 pub use path::{MAX_PATH_BYTES, PathError, PathKind, PathKindError, PathPattern};
-pub use plan::{ChangeKind, Conflict, Effect, Plan, PlanError, PlannedChange, plan};
+pub use plan::{
+    ChangeKind, Conflict, ConflictOutcome, DeadRoute, Effect, Plan, PlanError, PlannedChange, plan,
+};
 pub use reconfigure::{Distribute, Reconfigure, Remove, parse_reconfigure, parse_remove};
 pub use revision::{CommitId, CommitRecord, Epoch, IdError, RecordedChange, Revision};
 pub use route::{Criterion, Rank, RequestHead, Route};

@@ -2,6 +2,9 @@
 
 use crate::{
     name::{AclName, ServiceName},
+    path::{PathKind, PathPattern},
+    route::Route,
+    service::Service,
     table::{Change, Claim, RouteTable},
 };
 
@@ -15,6 +18,8 @@ pub struct Plan {
     pub changes: Vec<PlannedChange>,
     /// Routes that a named service shares with another.
     pub conflicts: Vec<Conflict>,
+    /// Routes of a named service that can never match, because it excludes all of them itself.
+    pub dead: Vec<DeadRoute>,
     /// What must be done to HAProxy.
     pub effect: Effect,
 }
@@ -63,6 +68,32 @@ pub struct Conflict {
     pub other: ServiceName,
     /// What both claim.
     pub claim: Claim,
+    /// Who gets the requests.
+    pub outcome: ConflictOutcome,
+}
+
+/// A route that can never match: its service excludes every path that it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeadRoute {
+    /// The service.
+    pub service: ServiceName,
+    /// What the route claims.
+    pub claim: Claim,
+    /// The excluded path that covers it.
+    pub excluded: PathPattern,
+}
+
+/// Who gets the requests that two services claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConflictOutcome {
+    /// The named service, all of them: the other's route can never match.
+    HidesOther,
+    /// The other service, all of them: the named one's route can never match.
+    Hidden,
+    /// Each some: the one with more conditions those that meet them.
+    Shared,
 }
 
 /// Why changes cannot be made. Nothing was changed.
@@ -102,7 +133,7 @@ pub enum PlanError {
 pub fn plan(before: &RouteTable, changes: &[Change]) -> Result<Plan, PlanError> {
     let mut after = before.clone();
     let mut planned = Vec::with_capacity(changes.len());
-    let mut conflicts = Vec::new();
+    let (mut conflicts, mut dead) = (Vec::new(), Vec::new());
     for change in changes {
         let name = change.service_name();
         let old = after.get(name);
@@ -133,16 +164,8 @@ pub fn plan(before: &RouteTable, changes: &[Change]) -> Result<Plan, PlanError> 
                 holder: holder.clone(),
             });
         }
-        conflicts.extend(
-            after
-                .rivals(service)
-                .into_iter()
-                .map(|(claim, other)| Conflict {
-                    service: service.name().clone(),
-                    other,
-                    claim,
-                }),
-        );
+        conflicts.extend(after.rivals(service));
+        dead.extend(dead_routes(service));
     }
     let effect = if planned
         .iter()
@@ -156,8 +179,36 @@ pub fn plan(before: &RouteTable, changes: &[Change]) -> Result<Plan, PlanError> 
         after,
         changes: planned,
         conflicts,
+        dead,
         effect,
     })
+}
+
+fn dead_routes(service: &Service) -> impl Iterator<Item = DeadRoute> {
+    Route::of(service).filter_map(|route| {
+        let mut excluded = route.destination.excluded_paths().iter();
+        let covering = excluded.find(|excluded| covers(excluded, route.path))?;
+        Some(DeadRoute {
+            service: service.name().clone(),
+            claim: Claim::of(&route),
+            excluded: covering.clone(),
+        })
+    })
+}
+
+/// Whether every path that the second matches is one that the first matches. Says no where it
+/// cannot tell.
+fn covers(outer: &PathPattern, inner: &PathPattern) -> bool {
+    let (a, b) = (outer.text(), inner.text());
+    match (outer.kind(), inner.kind()) {
+        (_, PathKind::Exact) => outer.matches(b.as_bytes()),
+        (PathKind::Prefix, PathKind::Prefix) => b.starts_with(a),
+        (PathKind::Suffix, PathKind::Suffix) => b.ends_with(a),
+        (PathKind::Substring, PathKind::Prefix | PathKind::Suffix | PathKind::Substring) => {
+            b.contains(a)
+        }
+        _ => outer == inner,
+    }
 }
 
 #[cfg(test)]
@@ -200,6 +251,45 @@ mod tests {
         let plan = plan(&RouteTable::new().with(&a), &[b]).unwrap();
         assert_eq!(plan.conflicts.len(), 1);
         assert_eq!(plan.conflicts[0].other.as_str(), "a");
+        assert_eq!(plan.conflicts[0].outcome, ConflictOutcome::Hidden);
+    }
+
+    #[test]
+    fn who_gets_the_requests_is_told() {
+        let plain = put("serviceName=m&servicePath=/x&port=80");
+        let table = RouteTable::new().with(&plain);
+        for (query, expected) in [
+            (
+                "serviceName=a&servicePath=/x&port=80",
+                ConflictOutcome::HidesOther,
+            ),
+            (
+                "serviceName=z&servicePath=/x&port=80",
+                ConflictOutcome::Hidden,
+            ),
+            (
+                "serviceName=z&servicePath=/x&port=80&userAgent=A",
+                ConflictOutcome::Shared,
+            ),
+            (
+                "serviceName=a&servicePath=/x&port=80&servicePathExclude=/x/y",
+                ConflictOutcome::Shared,
+            ),
+        ] {
+            let plan = plan(&table, &[put(query)]).unwrap();
+            assert_eq!(plan.conflicts[0].outcome, expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_route_that_its_service_excludes_is_dead() {
+        let dead = |paths: &str, excluded: &str| {
+            let query =
+                format!("serviceName=a&port=80&servicePath={paths}&servicePathExclude={excluded}");
+            plan(&RouteTable::new(), &[put(&query)]).unwrap().dead.len()
+        };
+        assert_eq!(dead("/x/y,/z", "/x"), 1);
+        assert_eq!(dead("/x", "/x/y"), 0);
     }
 
     #[test]

@@ -296,6 +296,14 @@ impl Destination {
         self.condition_count() > 0 || !self.spec.excluded_paths.is_empty()
     }
 
+    /// The first header that a request lacks.
+    pub(crate) fn missing_header(&self, request: &RequestHead) -> Option<&HeaderMatch> {
+        self.spec.headers.iter().find(|wanted| {
+            let mut found = request.header(wanted.name());
+            !found.any(|value| value == wanted.value().as_bytes())
+        })
+    }
+
     /// Whether a request meets the extra conditions and no excluded path.
     #[must_use]
     pub fn admits(&self, request: &RequestHead) -> bool {
@@ -305,10 +313,7 @@ impl Destination {
             || request
                 .header("user-agent")
                 .any(|value| agents.iter().any(|agent| agent.matches(value))))
-            && self.spec.headers.iter().all(|wanted| {
-                let mut found = request.header(wanted.name());
-                found.any(|value| value == wanted.value().as_bytes())
-            })
+            && self.missing_header(request).is_none()
             && !excluded.into_iter().any(|path| path.matches(&request.path))
     }
 }

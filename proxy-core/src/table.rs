@@ -7,9 +7,10 @@ use imbl::{OrdMap, OrdSet, ordmap::DiffItem};
 use crate::{
     domain::DomainPattern,
     host::Port,
-    index::RouteIndex,
+    index::{Claimant, RouteIndex},
     name::{AclName, ServiceName},
     path::PathPattern,
+    plan::{Conflict, ConflictOutcome},
     route::{RequestHead, Route},
     service::{Destination, Service},
 };
@@ -132,12 +133,9 @@ impl RouteTable {
     /// look at every route: its cost grows with the request's own domains and prefixes.
     #[must_use]
     pub fn resolve(&self, request: &RequestHead) -> Option<RouteMatch<'_>> {
-        let route = self.index.resolve(request, |claimant| {
-            let service = &**self.services.get(&claimant.service)?;
-            let mut destinations = service.destinations().iter();
-            let destination = destinations.find(|d| d.index() == claimant.index())?;
-            Some((service, destination))
-        })?;
+        let route = self
+            .index
+            .resolve(request, |claimant| self.destination(claimant))?;
         Some(RouteMatch {
             service: route.service,
             destination: route.destination,
@@ -153,18 +151,43 @@ impl RouteTable {
         routes
     }
 
-    /// The services other than `service` that claim one of its routes, with that claim.
+    /// The services other than `service` that claim one of its routes, and who gets the requests.
     #[must_use]
-    pub fn rivals(&self, service: &Service) -> Vec<(Claim, ServiceName)> {
+    pub fn rivals(&self, service: &Service) -> Vec<Conflict> {
         let mut rivals = Vec::new();
         for route in Route::of(service) {
-            for claimant in self.index.claimants(&route) {
-                if claimant.service != *service.name() {
-                    rivals.push((Claim::of(&route), claimant.service.clone()));
+            let mine = Claimant::of(&route);
+            for theirs in self.index.claimants(&route) {
+                if theirs.service == *service.name() {
+                    continue;
                 }
+                let first_is_mine = mine < *theirs;
+                let first = match first_is_mine {
+                    true => Some(route.destination),
+                    false => self.destination(theirs).map(|(_, destination)| destination),
+                };
+                // Whoever comes first and takes every request leaves none to the other.
+                let takes_all = first.is_some_and(|first| !first.is_conditional());
+                rivals.push(Conflict {
+                    service: service.name().clone(),
+                    other: theirs.service.clone(),
+                    claim: Claim::of(&route),
+                    outcome: match (takes_all, first_is_mine) {
+                        (false, _) => ConflictOutcome::Shared,
+                        (true, true) => ConflictOutcome::HidesOther,
+                        (true, false) => ConflictOutcome::Hidden,
+                    },
+                });
             }
         }
         rivals
+    }
+
+    fn destination(&self, claimant: &Claimant) -> Option<(&Service, &Destination)> {
+        let service = &**self.services.get(&claimant.service)?;
+        let mut destinations = service.destinations().iter();
+        let destination = destinations.find(|d| d.index() == claimant.index())?;
+        Some((service, destination))
     }
 
     /// Another service that already uses the ACL name of `service`, if there is one.

@@ -59,7 +59,7 @@ fn equals_are_told_apart_by_acl_name_then_service() {
     assert_eq!(winner(&table, None, "/x").as_deref(), Some("a"));
     let rivals = table.rivals(&service("a", &[], &["/x", "/y"]));
     assert_eq!(rivals.len(), 1);
-    assert_eq!(rivals[0].1.as_str(), "b");
+    assert_eq!(rivals[0].other.as_str(), "b");
 }
 
 #[test]
