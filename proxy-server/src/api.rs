@@ -6,6 +6,7 @@
 mod answer;
 mod auth;
 mod config;
+mod explain;
 mod export;
 mod import;
 mod metrics;
@@ -79,6 +80,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/reload", any(reload::reload))
         .route("/config", get(config::config))
         .route("/status", get(status::status))
+        .route("/explain", get(explain::explain))
         .route("/export", get(export::export))
         .route(
             "/import",

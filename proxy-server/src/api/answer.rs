@@ -5,7 +5,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use proxy_core::{FieldErrors, ParamWarning, ParamsError, RefusalKind};
+use proxy_core::{Conflict, ConflictOutcome, FieldErrors, ParamWarning, ParamsError, RefusalKind};
 use serde_json::{Map, Value, json};
 
 use crate::engine::{Answer, ChangeError, ReplicaRow, ReplicaStatus};
@@ -97,10 +97,11 @@ impl Answered {
             ),
         };
         let mut said: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-        said.extend(answer.conflicts.iter().map(|conflict| {
+        said.extend(answer.conflicts.iter().map(conflict));
+        said.extend(answer.dead.iter().map(|dead| {
+            let (service, claim, excluded) = (&dead.service, &dead.claim, &dead.excluded);
             format!(
-                "{} is also claimed by the service {}; the more specific route wins, and of equals the first by aclName",
-                conflict.claim, conflict.other
+                "{claim} of the service {service} can never match: it excludes {excluded} itself"
             )
         }));
         if answer.commits > 1 {
@@ -187,6 +188,21 @@ pub(super) fn revision(revision: Option<proxy_core::Revision>) -> Value {
             "Id": revision.id.to_string(),
         })
     })
+}
+
+fn conflict(conflict: &Conflict) -> String {
+    let (claim, service, other) = (&conflict.claim, &conflict.service, &conflict.other);
+    match conflict.outcome {
+        ConflictOutcome::HidesOther => format!(
+            "{claim} is also claimed by the service {other}, whose route can now never match: {service} comes first"
+        ),
+        ConflictOutcome::Hidden => format!(
+            "{claim} is also claimed by the service {other}, which comes first: this route of {service} can never match"
+        ),
+        _ => format!(
+            "{claim} is also claimed by the service {other}; the one with more conditions goes first"
+        ),
+    }
 }
 
 fn row(row: &ReplicaRow) -> Value {

@@ -33,6 +33,21 @@ fn destination_json(destination: &Destination) -> Map<String, Value> {
         .collect();
     let kind = destination.paths().first().map(|path| path.kind().fetch());
     let host = destination.outbound_hostname().map(ToString::to_string);
+    let excluded: Vec<&str> = destination
+        .excluded_paths()
+        .iter()
+        .map(PathPattern::text)
+        .collect();
+    let agents: Vec<&str> = destination
+        .user_agents()
+        .iter()
+        .map(|agent| agent.as_str())
+        .collect();
+    let headers: Map<String, Value> = destination
+        .headers()
+        .iter()
+        .map(|header| (header.name().to_owned(), header.value().into()))
+        .collect();
     let object = json!({
         "Index": destination.index(),
         "Port": destination.port().to_string(),
@@ -41,6 +56,10 @@ fn destination_json(destination: &Destination) -> Map<String, Value> {
         "PathType": kind,
         "OutboundHostname": host,
         "ReqMode": "http",
+        "SrcPort": destination.entry_port().map(proxy_core::Port::get),
+        "ServicePathExclude": excluded,
+        "UserAgent": { "Value": agents },
+        "ServiceHeader": headers,
     });
     match object {
         Value::Object(fields) => fields,

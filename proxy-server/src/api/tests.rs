@@ -276,3 +276,61 @@ async fn a_table_goes_out_and_comes_in_whole() {
     }
     assert_eq!(bench.carrier.live(), ["a", "b"]);
 }
+
+#[tokio::test]
+async fn a_request_is_explained() {
+    let bench = Bench::new().await;
+    for query in [
+        "serviceName=root&servicePath=/&port=80",
+        "serviceName=api&servicePath=/api&port=80",
+        "serviceName=beta&servicePath=/api&port=80&serviceHeader=X-Beta:1",
+    ] {
+        bench.get(&format!("reconfigure?{query}")).await;
+    }
+    let (status, told) = bench.get("explain?url=http://acme.com/api/x").await;
+    assert_eq!(
+        (status, &told["Winner"]["ServiceName"]),
+        (200, &"api".into()),
+        "{told}"
+    );
+    assert_eq!(told["RunnersUp"][0]["ServiceName"], "root");
+    assert!(
+        told["Misses"][0]["Why"]
+            .as_str()
+            .unwrap()
+            .contains("x-beta:1"),
+        "{told}"
+    );
+    let (_, told) = bench
+        .get("explain?url=/api&header=X-Beta:1&header=X-Other:2")
+        .await;
+    assert_eq!(told["Winner"]["ServiceName"], "beta");
+    for bad in [
+        "explain",
+        "explain?url=http://[",
+        "explain?url=/a&header=x",
+        "explain?url=/a&type=xml",
+    ] {
+        assert_eq!(bench.get(bad).await.0, 400, "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn a_route_that_can_never_match_is_warned_of() {
+    let bench = Bench::new().await;
+    bench
+        .get("reconfigure?serviceName=a&servicePath=/x&port=80")
+        .await;
+    let (_, json) = bench
+        .get("reconfigure?serviceName=b&servicePath=/x,/y/z&port=80&servicePathExclude=/y")
+        .await;
+    let warnings = json["Warnings"].to_string();
+    assert!(
+        warnings.contains("a, which comes first: this route of b can never match"),
+        "{warnings}"
+    );
+    assert!(
+        warnings.contains("path_beg /y/z of the service b can never match"),
+        "{warnings}"
+    );
+}

@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use proxy_core::{Change, CommitId, Conflict, Distribute, PlannedChange, Revision, ViewSeq};
+use proxy_core::{
+    Change, CommitId, Conflict, DeadRoute, Distribute, PlannedChange, Revision, ViewSeq,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Snapshot;
@@ -23,6 +25,8 @@ pub(crate) struct Answer {
     pub changes: Vec<PlannedChange>,
     /// Routes that another service claims too.
     pub conflicts: Vec<Conflict>,
+    /// Routes that can never match.
+    pub dead: Vec<DeadRoute>,
     /// Where the table stands now.
     pub revision: Option<Revision>,
     /// How many commits it took: 0 where nothing changed, more than 1 where one could not hold it.

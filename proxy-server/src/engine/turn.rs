@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use proxy_core::{
-    Change, CommitError, CommitRecord, Conflict, Distribute, Document, Effect, PlannedChange,
-    Revision, RouteTable, StoreCondition, plan,
+    Change, CommitError, CommitRecord, Conflict, DeadRoute, Distribute, Document, Effect,
+    PlannedChange, Revision, RouteTable, StoreCondition, plan,
 };
 
 use super::{
@@ -34,6 +34,7 @@ pub(super) struct Pending {
     commits: usize,
     planned: Vec<PlannedChange>,
     conflicts: Vec<Conflict>,
+    dead: Vec<DeadRoute>,
 }
 
 /// What became of an attempt to store a round.
@@ -156,7 +157,7 @@ impl<C: Carrier> Engine<C> {
                     if pending.done == 0 {
                         pending.planned = plan.changes;
                     }
-                    pending.conflicts = plan.conflicts;
+                    (pending.conflicts, pending.dead) = (plan.conflicts, plan.dead);
                     table = plan.after;
                     if plan.effect == Effect::None {
                         stored.push(pending);
@@ -318,6 +319,7 @@ impl Pending {
             commits: 0,
             planned: Vec::new(),
             conflicts: Vec::new(),
+            dead: Vec::new(),
         }
     }
 
@@ -340,6 +342,7 @@ impl Pending {
         let answer = Answer {
             changes: std::mem::take(&mut self.planned),
             conflicts: std::mem::take(&mut self.conflicts),
+            dead: std::mem::take(&mut self.dead),
             revision,
             commits: self.commits,
             failure,
