@@ -10,7 +10,9 @@ use proptest::{
     sample::select,
     test_runner::{Config, TestCaseError, TestRunner},
 };
-use proxy_core::{DestinationSpec, PathKind, PathPattern, Port, RequestHead, RouteTable, Service};
+use proxy_core::{
+    DestinationSpec, DomainPattern, PathKind, PathPattern, Port, RequestHead, RouteTable, Service,
+};
 use proxy_haproxy::{AddressBook, Applier, Haproxy, RenderedConfig, render};
 use testkit::haproxy::{Request, request};
 
@@ -41,6 +43,17 @@ const DOMAINS: [&str; 7] = [
     "*.com",
     "x_y.org",
     "10.0.0.1",
+];
+const PARTS: [(&str, &str); 9] = [
+    ("hdr_beg(host)", "a."),
+    ("hdr_beg(host)", "-"),
+    ("hdr_end(host)", ".a.com"),
+    ("hdr_end(host)", "com"),
+    ("hdr_sub(host)", "a.c"),
+    ("hdr_sub(host)", ".a."),
+    ("hdr_dom(host)", "a"),
+    ("hdr_dom(host)", ".b.a."),
+    ("hdr_dom(host)", "org"),
 ];
 const HOSTS: [&str; 22] = [
     "a.com",
@@ -86,13 +99,14 @@ fn pattern() -> impl Strategy<Value = PathPattern> {
 }
 
 fn destination() -> impl Strategy<Value = DestinationSpec> {
-    let domains = prop_oneof![Just(vec![]), vec(select(&DOMAINS[..]), 1..3),];
+    let whole = select(&DOMAINS[..]).prop_map(|domain| domain.parse().unwrap());
+    let part = select(&PARTS[..])
+        .prop_map(|(algo, text)| DomainPattern::new(algo.parse().unwrap(), text).unwrap());
+    let domain = prop_oneof![4 => whole, 1 => part];
+    let domains = prop_oneof![Just(vec![]), vec(domain, 1..3)];
     (domains, vec(pattern(), 1..4), 1..100_u16).prop_map(|(domains, paths, port)| {
         let mut spec = DestinationSpec::new(Port::new(port).unwrap());
-        spec.domains = domains
-            .iter()
-            .map(|domain| domain.parse().unwrap())
-            .collect();
+        spec.domains = domains;
         spec.paths = paths;
         spec.outbound_hostname = Some("127.0.0.1".parse().unwrap());
         spec
