@@ -233,6 +233,15 @@ impl Replica {
             .await
     }
 
+    /// The control plane's figures, as text.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub async fn metrics(&self) -> Result<String, Failure> {
+        let url = format!("http://{}/metrics", self.api());
+        Ok(self.answer(self.http.get(url)).await?.text)
+    }
+
     /// What `config` says, as text.
     ///
     /// # Errors
