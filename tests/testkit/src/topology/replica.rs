@@ -51,9 +51,12 @@ impl Replica {
         host: Ipv4Addr,
         settings: Vec<(String, String)>,
     ) -> Self {
+        // A connection per call: one that the server closes after it refused a body must not be
+        // the next call's.
         let http = reqwest::Client::builder()
             .no_proxy()
             .timeout(API_DEADLINE)
+            .pool_max_idle_per_host(0)
             .build();
         Self {
             binary,
