@@ -7,7 +7,7 @@ use std::{
 
 use proxy_core::{
     BoxError, Change, CommitError, CommitId, CommitRecord, Committed, InstanceId, Revision,
-    StoreView, record_changes,
+    StoreCondition, StoreView, record_changes,
 };
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -66,12 +66,9 @@ pub(super) enum Trouble {
     NotWhole(String),
     #[error("none of the Consul servers {addresses} gave a useful answer within {within:?}")]
     OutOfTime { addresses: String, within: Duration },
-    #[error("no commit was made: the state of the store changed {0} times meanwhile")]
-    Restless(usize),
+    #[error("the store changes faster than it can be read")]
+    Restless,
 }
-
-/// How often a commit looks at the store again before it is sent.
-const MAX_LOOKS: usize = 4;
 
 impl Shared {
     pub(super) async fn commit(
@@ -120,31 +117,43 @@ impl Shared {
         }
     }
 
-    /// The chain with the index of its head, read from the store where it is not known.
+    /// The chain with the index of its head, read from the store where it is not known. What a
+    /// moment mends (a leader that is being chosen, a filling) is waited for, half the time at most;
+    /// the other half is the commit's.
     async fn ready(&self) -> Result<(Chain, u64), CommitError> {
-        for _ in 0..MAX_LOOKS {
+        let patience = Instant::now() + self.client.timeouts().settle / 2;
+        let mut pauses = Pauses::new(self.client.timeouts());
+        loop {
             let known = self.with(|state| state.chain().filter(|_| state.is_live()).cloned());
             if let Some((chain, index)) = known.and_then(|c| c.index.map(|index| (c, index))) {
                 return Ok((chain, index));
             }
-            match self.catch_up(None).await.map_err(unavailable)? {
-                Caught::Up => {
-                    let view = self.view();
-                    if let proxy_core::StoreCondition::Stale { why } = &view.condition {
+            let why = match self.catch_up(None).await {
+                Ok(Caught::Up) => match &self.view().condition {
+                    StoreCondition::Stale { why } => {
                         return Err(unavailable(Trouble::NotWhole(why.clone())));
                     }
+                    _ => unavailable(Trouble::Restless),
+                },
+                Ok(Caught::Empty(head)) => {
+                    self.fill_empty(head).await.map_err(unavailable)?;
+                    unavailable(Trouble::Restless)
                 }
-                Caught::Empty(head) => self.fill_empty(head).await.map_err(unavailable)?,
-                Caught::Filling(head) => {
-                    let by = head
-                        .head
-                        .filling
-                        .map_or_else(|| self.instance.clone(), |f| f.by);
-                    return Err(unavailable(Trouble::Filling(by)));
+                Ok(Caught::Filling(head)) => {
+                    let by = head.head.filling.map(|filling| filling.by);
+                    let by = by.unwrap_or_else(|| self.instance.clone());
+                    unavailable(Trouble::Filling(by))
                 }
+                Err(why) if why.may_mend() => unavailable(why),
+                Err(why) => return Err(unavailable(why)),
+            };
+            let live = self.with(|state| state.is_live());
+            let pause = if live { Duration::ZERO } else { pauses.next() };
+            if Instant::now() + pause > patience {
+                return Err(why);
             }
+            sleep(pause).await;
         }
-        Err(unavailable(Trouble::Restless(MAX_LOOKS)))
     }
 
     /// The longest prefix of the changes that fits one transaction.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     endpoints::Address,
-    error::ClientError,
+    error::{ClientError, FailureKind},
     kv::KvEntry,
     txn::{Txn, TxnOutcome},
 };
@@ -65,6 +65,17 @@ pub(super) enum ReadError {
     /// The store changed again and again while it was read.
     #[error("the store changed {MAX_READS} times while it was read")]
     Restless,
+}
+
+impl ReadError {
+    /// Whether a server is there and says that it cannot answer now, as while a leader is chosen.
+    pub(super) fn may_mend(&self) -> bool {
+        let Self::Client(ClientError::AllFailed { failures, .. }) = self else {
+            return false;
+        };
+        let mends = |kind| matches!(kind, FailureKind::ServerError | FailureKind::RateLimited);
+        failures.iter().any(|failure| mends(failure.error.kind))
+    }
 }
 
 impl Shared {

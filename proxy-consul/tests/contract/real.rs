@@ -99,6 +99,7 @@ async fn the_leader_dies_in_the_middle_of_writes() {
             let (store, stop) = (Arc::clone(store), Arc::clone(&stop));
             tokio::spawn(async move {
                 let (mut done, mut unknown) = (Vec::<(String, CommitId)>::new(), Vec::new());
+                let mut refused = Vec::<String>::new();
                 for nth in 0.. {
                     if stop.load(Ordering::Relaxed) {
                         break;
@@ -110,12 +111,13 @@ async fn the_leader_dies_in_the_middle_of_writes() {
                         Ok(made) => done.push((name, made.record.revision.id)),
                         Err(CommitError::Unknown { id, .. }) => unknown.push((name, id)),
                         Err(CommitError::Unavailable { .. }) => {
-                            sleep(Duration::from_millis(50)).await
+                            refused.push(name);
+                            sleep(Duration::from_millis(50)).await;
                         }
                         Err(other) => panic!("{name}: {other:?}"),
                     }
                 }
-                (done, unknown)
+                (done, unknown, refused)
             })
         })
         .collect();
@@ -129,13 +131,16 @@ async fn the_leader_dies_in_the_middle_of_writes() {
     }
     sleep(Duration::from_millis(700)).await;
     stop.store(true, Ordering::Relaxed);
-    let (mut done, mut unknown) = (Vec::new(), Vec::new());
+    let (mut done, mut unknown, mut refused) = (Vec::new(), Vec::new(), Vec::<String>::new());
     for writer in writers {
-        let (some, others) = writer.await.unwrap();
+        let (some, others, not) = writer.await.unwrap();
         done.extend(some);
         unknown.extend(others);
+        refused.extend(not);
     }
-    assert!(done.len() > 50, "{}", done.len());
+    let counts = (done.len(), unknown.len(), refused.len());
+    assert!(counts.0 > 50, "{counts:?}");
+    println!("committed, unknown, refused: {counts:?}");
     let last = commit(&stores[0], &[put("last", 1)]).await.unwrap();
     for store in &stores {
         let goal = |view: &StoreView| view.revision == Some(last.record.revision);
@@ -145,6 +150,9 @@ async fn the_leader_dies_in_the_middle_of_writes() {
                 has(&view, name) && has(&view, &format!("{name}-too")),
                 "lost {name}"
             );
+        }
+        for name in &refused {
+            assert!(!has(&view, name), "{name} was refused and is there");
         }
         for (name, _) in &unknown {
             assert_eq!(

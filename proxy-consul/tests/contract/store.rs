@@ -411,3 +411,41 @@ async fn a_commit_has_one_deadline_for_all_of_it() {
         "{refused:?}"
     );
 }
+
+#[tokio::test]
+async fn a_commit_waits_for_a_leader_that_is_being_chosen() {
+    let fake = FakeConsul::start(2).await;
+    let store = replica(&fake.addresses(), "r1");
+    commit(&store, &[put("a", 1)]).await.unwrap();
+    for nth in 0..2 {
+        fake.server(nth)
+            .always(On::Any, Fault::Answer(500, "No cluster leader".into()));
+    }
+    until(&store, "stale", |view| {
+        matches!(view.condition, StoreCondition::Stale { .. })
+    })
+    .await;
+    let view = store.view();
+    let change = [put("b", 1)];
+    let (made, ()) = tokio::join!(store.commit(&view, &change), async {
+        let asked = fake.server(0).seen().len();
+        while fake.server(0).seen().len() < asked + 3 {
+            tokio::task::yield_now().await;
+        }
+        fake.server(0).heal();
+    });
+    assert_eq!(names(&made.unwrap().view), ["a", "b"]);
+    // When none is chosen, it is not sent, and each is named.
+    fake.server(0)
+        .always(On::Any, Fault::Answer(500, "No cluster leader".into()));
+    until(&store, "stale", |view| {
+        matches!(view.condition, StoreCondition::Stale { .. })
+    })
+    .await;
+    match store.commit(&store.view(), &[put("c", 1)]).await {
+        Err(CommitError::Unavailable { why }) => {
+            assert!(why.to_string().contains("No cluster leader"), "{why}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
