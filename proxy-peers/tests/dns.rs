@@ -78,6 +78,20 @@ async fn both_families_are_peers() {
 }
 
 #[tokio::test]
+async fn a_service_of_a_stack_is_found() {
+    let dns = TestDns::start().await.unwrap();
+    let port = NonZeroU16::new(8080).unwrap();
+    for name in ["tasks.stack_proxy", "tasks._my_stack_proxy_"] {
+        dns.set(name, ips(&["127.0.0.2"]));
+
+        let tasks = DnsDiscover::new(name, port, NameServers::Given(vec![dns.address()]));
+        let answer = tasks.discover().await.unwrap();
+
+        assert_eq!(*answer.peers(), peers(&["127.0.0.2:8080"]));
+    }
+}
+
+#[tokio::test]
 async fn every_lookup_is_a_question_whatever_the_time_to_live() {
     let dns = TestDns::start().await.unwrap();
     dns.set_with_ttl(NAME, ips(&["127.0.0.2"]), Duration::from_secs(600));

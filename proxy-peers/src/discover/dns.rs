@@ -14,7 +14,7 @@ use hickory_resolver::config::{
 };
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::RecordType;
+use hickory_resolver::proto::rr::{Name, RecordType};
 use tokio::time::timeout;
 
 use super::{Answer, Discover, DiscoverError};
@@ -148,7 +148,10 @@ impl DnsDiscover {
     }
 
     async fn look_up(&self, resolver: &TokioResolver, kind: RecordType) -> Result<Found, Missing> {
-        let looked_up = timeout(self.deadline, resolver.lookup(&*self.name, kind)).await;
+        // Not as hickory reads a text, which takes `_` for a mistake: Docker's names of
+        // services in stacks have it, as in `tasks.stack_proxy`.
+        let name = Name::from_ascii(&*self.name).map_err(|error| self.missing(error.into()))?;
+        let looked_up = timeout(self.deadline, resolver.lookup(name, kind)).await;
         let lookup = match looked_up {
             Ok(Ok(lookup)) => lookup,
             Ok(Err(error)) => return Err(self.missing(error)),
