@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use proxy_core::ViewSeq;
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
@@ -41,8 +42,9 @@ async fn run(shared: &Shared) {
                 None
             }
             Ok(Caught::Empty(_)) => {
+                let before = shared.view().seq;
                 if let Err(error) = empty(shared).await {
-                    tracing::warn!(why = told(&error), "the store stays empty");
+                    warn_once(shared, before, &told(&error));
                     sleep(pauses.next()).await;
                 }
                 continue;
@@ -52,9 +54,9 @@ async fn run(shared: &Shared) {
                 None => continue,
             },
             Err(error) => {
-                let why = told(&error);
-                tracing::warn!(why, "the store cannot be read");
-                shared.with(|state| state.stale(why));
+                let (why, before) = (told(&error), shared.view().seq);
+                shared.with(|state| state.stale(why.clone()));
+                warn_once(shared, before, &why);
                 sleep(pauses.next()).await;
                 continue;
             }
@@ -70,6 +72,15 @@ async fn run(shared: &Shared) {
                 None
             }
         };
+    }
+}
+
+/// Warns of trouble when the view tells it for the first time; it is met again every few seconds.
+fn warn_once(shared: &Shared, before: ViewSeq, why: &str) {
+    if shared.view().seq > before {
+        tracing::warn!(why, "the store cannot be followed");
+    } else {
+        tracing::debug!(why, "the store still cannot be followed");
     }
 }
 
