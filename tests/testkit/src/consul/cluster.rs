@@ -56,8 +56,8 @@ enum Acl {
     DenyByDefault,
 }
 
-/// Real Consul servers. All of it ends, and its files go, when this is dropped, and even when the
-/// test's process is killed.
+/// Real Consul servers. They end, and their files go, when this is dropped. When the test's process is
+/// killed they end as well; their files stay.
 #[derive(Debug)]
 pub struct ConsulCluster {
     options: ClusterOptions,
