@@ -161,6 +161,9 @@ impl<C: Carrier> Engine<C> {
             self.turn(changes).await;
         }
         if !reloads.is_empty() {
+            if !self.incoming().is_empty() {
+                self.turn(Vec::new()).await;
+            }
             let outcome = self.render_again(Reload::Always).await;
             for reply in reloads {
                 // A caller that hung up needs no answer.
@@ -179,20 +182,22 @@ impl<C: Carrier> Engine<C> {
         changes
     }
 
-    /// Tries again what is quarantined, and what failed to go live.
+    /// Tries again what is quarantined, what could not be checked, and what failed to go live.
     async fn try_again(&mut self) {
         self.retry.at = None;
-        if self.quarantine.is_empty() {
-            self.render_moved().await;
-        } else {
-            self.quarantine.clear();
-            self.turn(Vec::new()).await;
-        }
+        self.quarantine.clear();
+        self.render_moved().await;
     }
 
-    /// Renders again because something outside the table moved. A failure is in the snapshot.
+    /// Renders again because something outside the table moved. What the store has and is not
+    /// served yet goes first: without it the table could be the empty one of the start. A failure
+    /// is in the snapshot.
     async fn render_moved(&mut self) {
-        let _ = self.render_again(Reload::IfDifferent).await;
+        if self.incoming().is_empty() {
+            let _ = self.render_again(Reload::IfDifferent).await;
+        } else {
+            self.turn(Vec::new()).await;
+        }
     }
 
     fn publish(&self) {

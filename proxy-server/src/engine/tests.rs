@@ -189,6 +189,26 @@ async fn a_stored_change_that_does_not_go_live_is_said_and_tried_again() {
 }
 
 #[tokio::test]
+async fn what_could_not_be_checked_at_the_start_is_never_served_as_an_empty_table() {
+    let store = store();
+    store.commit(&store.view(), &[put("a")]).await.unwrap();
+    let carrier = Scripted::default();
+    carrier.unable.store(true, SeqCst);
+    let replica = Replica::with(&store, carrier);
+    let mut snapshots = replica.handle.snapshots();
+    snapshots.wait_for(|s| s.failure.is_some()).await.unwrap();
+    assert_eq!(replica.carrier.condition(), CarrierCondition::NotStarted);
+    replica.carrier.unable.store(false, SeqCst);
+    replica.serves(&["a"]).await;
+    assert_eq!(replica.carrier.live(), ["a"]);
+    assert_eq!(
+        replica.carrier.reloads.load(SeqCst),
+        1,
+        "one apply, of the whole table"
+    );
+}
+
+#[tokio::test]
 async fn replicas_that_race_end_with_one_table() {
     let store = store();
     let replicas = [
