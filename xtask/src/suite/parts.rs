@@ -17,7 +17,8 @@ const LIMIT: Duration = Duration::from_secs(45 * 60);
 #[derive(Debug)]
 pub(super) struct Part {
     pub(super) name: &'static str,
-    /// What it should take on two cores with warm builds. More is reported and fails nothing.
+    /// What it should take on two cores that have built nothing yet. More is reported and
+    /// fails nothing.
     pub(super) budget: Duration,
     pub(super) limit: Duration,
     pub(super) work: Work,
@@ -71,7 +72,7 @@ fn fmt_check() -> Part {
 
 fn clippy() -> Part {
     let text = "clippy --workspace --all-targets --all-features -- -D warnings";
-    part("clippy", 120, vec![line(text)])
+    part("clippy", 150, vec![line(text)])
 }
 
 /// What is worth running between two edits.
@@ -105,11 +106,11 @@ pub(super) fn full(workspace: &Workspace) -> Result<Vec<Part>> {
             work: Work::Tidy,
         },
         clippy(),
-        part("docs", 60, vec![docs]),
-        part("tests", 600, vec![line(tests)]),
+        part("docs", 90, vec![docs]),
+        part("tests", 720, vec![line(tests)]),
         part(
             "doc tests",
-            120,
+            150,
             vec![line("test --workspace --all-features --doc")],
         ),
         part(
@@ -117,8 +118,8 @@ pub(super) fn full(workspace: &Workspace) -> Result<Vec<Part>> {
             60,
             vec![line("build --workspace --examples --all-features")],
         ),
-        part("feature sets", 180, features),
-        part("package", 300, vec![package()]),
+        part("feature sets", 240, features),
+        part("package", 120, vec![package()]),
         Part {
             name: "up",
             budget: Duration::from_secs(90),
@@ -131,7 +132,14 @@ pub(super) fn full(workspace: &Workspace) -> Result<Vec<Part>> {
 /// The libraries as the registry would get them, built from what is packed.
 fn package() -> Line {
     let packages: Vec<_> = LIBRARIES.iter().map(|name| format!("-p {name}")).collect();
-    line(&format!("package --allow-dirty {}", packages.join(" ")))
+    let mut package = line(&format!("package --allow-dirty {}", packages.join(" ")));
+    // What is packed does not know this workspace's profiles. With the same one as here, it
+    // takes the dependencies that the tests have built, where they have the same features,
+    // instead of building all of them again: a third less work.
+    package
+        .environment
+        .push(("CARGO_PROFILE_DEV_DEBUG", "false"));
+    package
 }
 
 /// Each library without features, with each feature alone, and with all: alone, so
@@ -194,6 +202,13 @@ mod tests {
         assert_eq!(of_haproxy.len(), 4, "{of_haproxy:?}");
         assert!(of_haproxy[1].contains("--no-default-features --features names"));
         assert_eq!(texts.len(), 4 + 3 * 2);
+    }
+
+    #[test]
+    fn all_of_it_fits_half_an_hour() {
+        let parts = full(&Workspace::find().unwrap()).unwrap();
+        let whole: Duration = parts.iter().map(|part| part.budget).sum();
+        assert!(whole <= Duration::from_secs(30 * 60), "{whole:?}");
     }
 
     #[test]
