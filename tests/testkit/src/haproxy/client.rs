@@ -32,6 +32,14 @@ pub struct HttpAnswer {
     pub body: String,
 }
 
+/// A client that sends one request after the other, on one connection for as long as the server
+/// keeps it open.
+#[derive(Debug)]
+pub struct KeptConnection {
+    address: SocketAddr,
+    open: Option<TcpStream>,
+}
+
 impl Request {
     /// A GET of this target, without a header.
     #[must_use]
@@ -59,6 +67,39 @@ impl Request {
         }
         bytes.extend(b"\r\n");
         bytes
+    }
+}
+
+impl KeptConnection {
+    /// A client of this address; it connects with its first request.
+    #[must_use]
+    pub fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            open: None,
+        }
+    }
+
+    /// Asks. A connection that ends without an answer is not opened again for the same request.
+    ///
+    /// # Errors
+    /// When no whole answer comes within 10 seconds.
+    pub async fn ask(&mut self, request: &Request) -> io::Result<HttpAnswer> {
+        let exchange = async {
+            let mut stream = match self.open.take() {
+                Some(stream) => stream,
+                None => TcpStream::connect(self.address).await?,
+            };
+            stream.write_all(&request.bytes(false)).await?;
+            let answer = read_answer(&mut stream).await?;
+            if header(&answer.head, "connection").is_none_or(|value| value != "close") {
+                self.open = Some(stream);
+            }
+            Ok(answer)
+        };
+        timeout(DEADLINE, exchange)
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
