@@ -25,6 +25,8 @@ enum View {
     Message,
     /// Every field.
     Fields,
+    /// Who gets a request, and who does not.
+    Explanation,
     /// As it came: it is a document.
     Document,
 }
@@ -114,6 +116,12 @@ fn plan(global: &Global, command: &Command) -> Result<Plan> {
         }
         Command::Config if global.json => read("config", &[pair("type", "json")], View::Document),
         Command::Config => read("config", &[], View::Document),
+        Command::Explain(asked) => {
+            let mut params = vec![pair("url", &asked.url)];
+            params.extend(asked.host.as_ref().map(|host| pair("host", host)));
+            params.extend(asked.headers.iter().map(|header| pair("header", header)));
+            read("explain", &params, View::Explanation)
+        }
         Command::Ping => read("ping", &[], View::Message),
         Command::Status { id } => {
             let id = id.as_ref().map(|id| pair("id", id));
@@ -166,6 +174,7 @@ fn show_reply(
     }
     let text = match (view, done) {
         (View::Fields, true) => show::fields(answer),
+        (View::Explanation, true) => show::explanation(answer),
         (View::Message, true) => format!("{}\n", show::message(answer, "OK")),
         _ => show::change(answer, done),
     };

@@ -5,6 +5,14 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
+/// Columns of an explanation: the answer's field, and its heading.
+const ROUTE_COLUMNS: [(&str, &str); 4] = [
+    ("ServiceName", "SERVICE"),
+    ("Rule", "RULE"),
+    ("Backend", "BACKEND"),
+    ("Why", "WHY"),
+];
+
 /// Columns of the table of replicas: the answer's field, and its heading.
 const REPLICA_COLUMNS: [(&str, &str); 5] = [
     ("Address", "REPLICA"),
@@ -54,6 +62,35 @@ pub(crate) fn message(answer: &Value, otherwise: &str) -> String {
         Some(text) if !text.is_empty() => clean(text),
         _ => otherwise.to_owned(),
     }
+}
+
+/// Where a request goes, and a row for each route that it could have taken or nearly could.
+pub(crate) fn explanation(answer: &Value) -> String {
+    let mut out = format!("{}\n", message(answer, "done"));
+    let winner = answer.get("Winner").filter(|winner| winner.is_object());
+    let routes = winner
+        .map(|route| ("wins", route))
+        .into_iter()
+        .chain(list(answer, "RunnersUp").iter().map(|row| ("loses", row)))
+        .chain(list(answer, "Misses").iter().map(|row| ("misses", row)));
+    let rows: Vec<Vec<String>> = routes
+        .map(|(result, route)| {
+            let cells = ROUTE_COLUMNS.map(|(field, _)| route.get(field).map(cell));
+            let cells = cells.into_iter().map(Option::unwrap_or_default);
+            std::iter::once(result.to_owned()).chain(cells).collect()
+        })
+        .collect();
+    if !rows.is_empty() {
+        let names = ROUTE_COLUMNS.map(|(_, heading)| heading.to_owned());
+        let heading = std::iter::once("RESULT".to_owned()).chain(names).collect();
+        out.push_str(&table(std::iter::once(heading).chain(rows).collect()));
+    }
+    if let Some(more) = answer.get("LeftOut").and_then(Value::as_u64)
+        && more > 0
+    {
+        let _ = writeln!(out, "and {more} more");
+    }
+    out
 }
 
 /// Any other answer: a line per value, nested names joined by dots, and lists of
@@ -245,6 +282,31 @@ mod tests {
              127.0.0.2:8080   aa        applied      12\n\
              127.0.0.13:8080            unconfirmed  1500  no connection\n"
         );
+    }
+
+    #[test]
+    fn an_explanation_has_a_row_for_each_route() {
+        let answer = json!({
+            "Status": "OK", "Message": "the request goes to the service api, by path_beg /api",
+            "Winner": {"ServiceName": "api", "Rule": "path_beg /api", "Backend": "api-be80", "Why": null},
+            "RunnersUp": [{"ServiceName": "root", "Rule": "path_beg /", "Backend": "root-be80",
+                           "Why": "the winner's path is more specific"}],
+            "Misses": [{"ServiceName": "acme", "Rule": "domain acme.com, path_beg /", "Backend": "acme-be80",
+                        "Why": "it is for another\ndomain"}],
+            "LeftOut": 3,
+        });
+        assert_eq!(
+            explanation(&answer),
+            "the request goes to the service api, by path_beg /api\n\
+             RESULT  SERVICE  RULE                         BACKEND    WHY\n\
+             wins    api      path_beg /api                api-be80\n\
+             loses   root     path_beg /                   root-be80  the winner's path is more specific\n\
+             misses  acme     domain acme.com, path_beg /  acme-be80  it is for another\\ndomain\n\
+             and 3 more\n"
+        );
+        let none =
+            json!({"Message": "no route takes the request: 404", "Winner": null, "LeftOut": 0});
+        assert_eq!(explanation(&none), "no route takes the request: 404\n");
     }
 
     #[test]

@@ -118,6 +118,69 @@ async fn remove_is_a_delete() {
 }
 
 #[tokio::test]
+async fn explain_sends_every_header_and_shows_every_route() {
+    let answer = json!({
+        "Status": "OK", "Message": "the request goes to the service api, by path_beg /api",
+        "Winner": {"ServiceName": "api", "Rule": "path_beg /api", "Backend": "api-be80", "Why": null},
+        "RunnersUp": [{"ServiceName": "root", "Rule": "path_beg /", "Backend": "root-be80", "Why": "less"}],
+        "Misses": [], "LeftOut": 0,
+    });
+    let server = answering(200, answer.clone()).await;
+    let arguments = [
+        "explain",
+        "http://acme.com:81/api?x=1&y",
+        "-H=X-Beta: a+b",
+        "--header=Cookie:c=d",
+    ];
+
+    let text = run(&server.uri(), &arguments).await;
+    let json = run(&server.uri(), &[&["--json"], &arguments[..]].concat()).await;
+    run(&server.uri(), &["explain", "/api", "--host=acme.com"]).await;
+
+    assert_eq!(code(&text), 0, "{}", err(&text));
+    assert_eq!(
+        out(&text),
+        "the request goes to the service api, by path_beg /api\n\
+         RESULT  SERVICE  RULE           BACKEND    WHY\n\
+         wins    api      path_beg /api  api-be80\n\
+         loses   root     path_beg /     root-be80  less\n"
+    );
+    assert_eq!(
+        serde_json::from_slice::<Value>(&json.stdout).unwrap(),
+        answer
+    );
+    let asked = server.received_requests().await.unwrap();
+    assert_eq!(asked[0].method, "GET");
+    assert_eq!(asked[0].url.path(), format!("{BASE}/explain"));
+    let pairs: Vec<_> = asked[0].url.query_pairs().into_owned().collect();
+    let pairs: Vec<_> = pairs.iter().map(|(name, value)| [&**name, value]).collect();
+    assert_eq!(
+        pairs,
+        [
+            ["url", "http://acme.com:81/api?x=1&y"],
+            ["header", "X-Beta: a+b"],
+            ["header", "Cookie:c=d"],
+        ]
+    );
+    assert_eq!(
+        asked.last().unwrap().url.query(),
+        Some("url=%2Fapi&host=acme.com")
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_explained_is_refused() {
+    let server = answering(
+        400,
+        json!({"Status": "NOK", "Message": "url: it is no URL"}),
+    )
+    .await;
+    let output = run(&server.uri(), &["explain", "a b"]).await;
+    assert_eq!(code(&output), 1);
+    assert!(err(&output).contains("it is no URL"), "{}", err(&output));
+}
+
+#[tokio::test]
 async fn exit_codes_are_what_help_says() {
     for (status, answer, expected) in [
         (200, json!({"Status": "OK"}), 0),
