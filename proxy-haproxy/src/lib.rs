@@ -98,7 +98,8 @@ pub use process::{
 #[cfg(feature = "run")]
 pub use reload::{Reload, ReloadError, Reloaded, Serving};
 pub use render::{RenderError, render};
-pub use rendered::{Digest, FileName, FileNameError, MAIN_FILE, RenderedConfig};
+pub use rendered::{Digest, FileName, FileNameError, MAIN_FILE, MAP_FILE, RenderedConfig};
+pub use routing::form::{MAX_ACL_RULES, MIN_MAP_RULES, Routing, RoutingError, RoutingForm};
 pub use run_path::{MAX_SOCKET_PATH_BYTES, RunPath, RunPathError};
 pub use settings::{
     AccessLog, Bind, BindAddress, BindAddressError, DEFAULT_FD_HARD_LIMIT, DEFAULT_HARD_STOP_AFTER,

@@ -1,7 +1,11 @@
 //! From a route table to HAProxy's configuration. Pure: the same table, settings and addresses give
 //! the same bytes.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use proxy_core::{Destination, Host, RouteTable, Service, ServiceName};
 use serde::Serialize;
@@ -9,7 +13,12 @@ use serde::Serialize;
 use crate::{
     address_book::{AddressBook, Resolution},
     rendered::RenderedConfig,
-    routing::acl::{self, Names, Rule},
+    routing::{
+        acl,
+        form::{self, Routing, RoutingForm},
+        map::{self, Lookup, MapForm},
+        rule::{Names, Place, Rule, UnknownDomain},
+    },
     settings::{AccessLog, RenderSettings},
     template::TemplateError,
 };
@@ -41,6 +50,11 @@ pub enum RenderError {
         /// Its domain.
         domain: String,
     },
+    /// The map form is asked for, and the template cannot write it.
+    #[error(
+        "the template does not write the map form (it never reads `lookups`); set the routing to auto or acl, or extend the template"
+    )]
+    TemplateWithoutMap,
 }
 
 /// What templates see. Every name here is a name that a user's own template may use.
@@ -58,7 +72,17 @@ struct Model {
     /// Some route asks for the host.
     by_host: bool,
     rules: Vec<Rule>,
+    /// In the map form: how the map is asked. Otherwise there are none.
+    lookups: Vec<Lookup>,
+    /// In the map form: the ends of the host that are asked for, by their number of labels.
+    suffixes: BTreeSet<usize>,
     backends: Vec<Backend>,
+}
+
+/// The routes of a table in one of the forms.
+enum Routes {
+    Acl(Vec<Rule>),
+    Map(MapForm),
 }
 
 #[derive(Debug, Serialize)]
@@ -109,11 +133,11 @@ pub fn render(
             by_host |= !destination.domains().is_empty();
         }
     }
-    let rules =
-        acl::compile(table, &name_of).map_err(|unknown| RenderError::UnsupportedDomain {
-            service: unknown.service,
-            domain: unknown.domain,
-        })?;
+    let routes = routes(table, settings, &name_of)?;
+    let (rules, lookups, suffixes, map) = match routes {
+        Routes::Acl(rules) => (rules, Vec::new(), BTreeSet::new(), None),
+        Routes::Map(form) => (form.rules, form.lookups, form.suffixes, Some(form.text)),
+    };
     let timeouts = &settings.timeouts;
     let model = Model {
         worker_socket: settings.run.worker_socket().to_owned(),
@@ -135,11 +159,46 @@ pub fn render(
         nameservers: settings.nameservers.clone(),
         resolve_interval: time(resolve_interval(&backends)),
         binds: settings.binds.iter().map(ToString::to_string).collect(),
-        by_host,
+        by_host: by_host || map.is_some(),
         rules,
+        lookups,
+        suffixes,
         backends,
     };
-    Ok(RenderedConfig::new(settings.template.render(model)?))
+    let config = RenderedConfig::new(settings.template.render(model)?);
+    Ok(match map {
+        Some(map) => config.with_map(map),
+        None => config,
+    })
+}
+
+/// The routes in the form that the settings ask for.
+fn routes(
+    table: &RouteTable,
+    settings: &RenderSettings,
+    backends: &BTreeMap<Place<'_>, String>,
+) -> Result<Routes, RenderError> {
+    let unsupported = |unknown: UnknownDomain| RenderError::UnsupportedDomain {
+        service: unknown.service,
+        domain: unknown.domain,
+    };
+    let acl = || acl::compile(table, backends).map_err(unsupported);
+    let map = || map::compile(table, backends).map_err(unsupported);
+    let form = |rules| form::form(settings.routing, rules, settings.form_in_use);
+    let writes_map = settings.template.reads("lookups");
+    match settings.routing {
+        Routing::Map if !writes_map => Err(RenderError::TemplateWithoutMap),
+        _ if !writes_map => acl().map(Routes::Acl),
+        // Each destination is one rule at least: these need not be compiled to be counted.
+        _ if form(backends.len()) == RoutingForm::Map => map().map(Routes::Map),
+        _ => {
+            let rules = acl()?;
+            match form(rules.len()) {
+                RoutingForm::Acl => Ok(Routes::Acl(rules)),
+                RoutingForm::Map => map().map(Routes::Map),
+            }
+        }
+    }
 }
 
 fn backend(

@@ -1,11 +1,17 @@
 //! A rendered configuration: the files HAProxy reads, by name, for whoever writes or compares them.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
 use sha2::{Digest as _, Sha256};
 
+use crate::routing::form::RoutingForm;
+
 /// The name of HAProxy's main file in every configuration.
 pub const MAIN_FILE: &str = "haproxy.cfg";
+
+/// The name of the file that holds the routes, in a configuration of the form
+/// [`RoutingForm::Map`].
+pub const MAP_FILE: &str = "routing.map";
 
 /// The longest file name, below every file system's limit.
 const MAX_FILE_NAME_BYTES: usize = 200;
@@ -23,11 +29,11 @@ pub struct FileName(String);
 )]
 pub struct FileNameError(String);
 
-/// Every file of one configuration. Same files, same [`Digest`].
+/// Every file of one configuration. Same files, same [`Digest`]. A copy costs next to nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RenderedConfig {
-    main: String,
-    others: BTreeMap<FileName, String>,
+    main: Arc<str>,
+    others: BTreeMap<FileName, Arc<str>>,
 }
 
 /// SHA-256 over the names and contents of a configuration's files, shown in hexadecimal.
@@ -81,7 +87,7 @@ impl RenderedConfig {
             main.push('\n');
         }
         Self {
-            main,
+            main: main.into(),
             others: BTreeMap::new(),
         }
     }
@@ -90,6 +96,7 @@ impl RenderedConfig {
     /// giving its name.
     #[must_use]
     pub fn with_file(mut self, name: FileName, content: impl Into<String>) -> Self {
+        let content = content.into();
         if name.as_str() == MAIN_FILE {
             return Self {
                 others: self.others,
@@ -98,6 +105,29 @@ impl RenderedConfig {
         }
         self.others.insert(name, content.into());
         self
+    }
+
+    pub(crate) fn with_map(mut self, map: String) -> Self {
+        let name = FileName(MAP_FILE.to_owned());
+        self.others.insert(name, map.into());
+        self
+    }
+
+    /// The routes, in the form [`RoutingForm::Map`].
+    #[must_use]
+    pub fn map_text(&self) -> Option<&str> {
+        let mut others = self.others.iter();
+        let map = others.find(|(name, _)| name.as_str() == MAP_FILE);
+        map.map(|(_, text)| &**text)
+    }
+
+    /// The form that its routes are in.
+    #[must_use]
+    pub fn form(&self) -> RoutingForm {
+        match self.map_text() {
+            Some(_) => RoutingForm::Map,
+            None => RoutingForm::Acl,
+        }
     }
 
     /// What stands in `haproxy.cfg`.
@@ -109,8 +139,8 @@ impl RenderedConfig {
     /// Every file, `haproxy.cfg` first.
     pub fn files(&self) -> impl Iterator<Item = (&str, &str)> {
         let others = self.others.iter();
-        std::iter::once((MAIN_FILE, self.main.as_str()))
-            .chain(others.map(|(name, content)| (name.as_str(), content.as_str())))
+        std::iter::once((MAIN_FILE, &*self.main))
+            .chain(others.map(|(name, content)| (name.as_str(), &**content)))
     }
 
     /// What tells this configuration from every other.

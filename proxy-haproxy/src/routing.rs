@@ -2,4 +2,7 @@
 //! [`RouteTable::resolve`](proxy_core::RouteTable::resolve) for every request.
 
 pub(crate) mod acl;
+pub(crate) mod form;
+pub(crate) mod map;
 mod overlap;
+pub(crate) mod rule;

@@ -9,7 +9,11 @@ use std::{
 
 use proxy_core::Port;
 
-use crate::{run_path::RunPath, template::Template};
+use crate::{
+    routing::form::{Routing, RoutingForm},
+    run_path::RunPath,
+    template::Template,
+};
 
 /// How long a worker that a reload replaced may finish its connections: the only limit on them.
 pub const DEFAULT_HARD_STOP_AFTER: Duration = Duration::from_secs(3600);
@@ -42,6 +46,8 @@ pub struct RenderSettings {
     pub(crate) max_old_workers: u32,
     pub(crate) fd_hard_limit: u32,
     pub(crate) template: Template,
+    pub(crate) routing: Routing,
+    pub(crate) form_in_use: Option<RoutingForm>,
 }
 
 /// One address and port that HAProxy accepts requests on.
@@ -133,6 +139,8 @@ impl RenderSettings {
             max_old_workers: DEFAULT_MAX_OLD_WORKERS,
             fd_hard_limit: DEFAULT_FD_HARD_LIMIT,
             template: Template::default(),
+            routing: Routing::default(),
+            form_in_use: None,
         }
     }
 
@@ -195,6 +203,21 @@ impl RenderSettings {
     #[must_use]
     pub fn with_template(self, template: Template) -> Self {
         Self { template, ..self }
+    }
+
+    /// How routes are compiled into HAProxy's rules.
+    #[must_use]
+    pub fn with_routing(self, routing: Routing) -> Self {
+        Self { routing, ..self }
+    }
+
+    /// The form that is served now, so that [`Routing::Auto`] stays with it at the border.
+    #[must_use]
+    pub fn with_form_in_use(self, form_in_use: Option<RoutingForm>) -> Self {
+        Self {
+            form_in_use,
+            ..self
+        }
     }
 
     /// Where HAProxy accepts requests.

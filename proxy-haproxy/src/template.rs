@@ -56,6 +56,12 @@ impl Template {
         })
     }
 
+    /// Whether it reads this name of the model.
+    pub(crate) fn reads(&self, name: &str) -> bool {
+        let template = self.environment.get_template(NAME);
+        template.is_ok_and(|template| template.undeclared_variables(false).contains(name))
+    }
+
     pub(crate) fn render(&self, model: impl Serialize) -> Result<String, TemplateError> {
         self.environment
             .get_template(NAME)

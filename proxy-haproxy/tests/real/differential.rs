@@ -1,5 +1,5 @@
-//! The rendered rules against the definition: `RouteTable::resolve` and a real HAProxy must send
-//! every request to the same backend.
+//! The rendered rules against the definition: `RouteTable::resolve` and a real HAProxy, with each
+//! form of the rules, must send every request to the same backend.
 //!
 //! `DIFFERENTIAL_TABLES` in the environment makes a long run.
 
@@ -9,9 +9,10 @@ use proptest::{
     collection::vec,
     test_runner::{Config, TestCaseError, TestError, TestRunner},
 };
-use proxy_core::{Port, RouteTable};
+use proxy_core::Port;
 use proxy_haproxy::{
-    AddressBook, Applier, Bind, BindAddress, Haproxy, RenderSettings, RenderedConfig, render,
+    AddressBook, Applier, Bind, BindAddress, Haproxy, MAIN_FILE, RenderSettings, RenderedConfig,
+    Routing, render,
 };
 use testkit::haproxy::{KeptConnection, ReservedPort};
 
@@ -26,6 +27,7 @@ const REQUESTS: usize = 100;
 
 /// A HAProxy that is given one table after the other in one form.
 struct Rig {
+    routing: Routing,
     bench: Bench,
     more_ports: Vec<ReservedPort>,
     haproxy: Arc<Haproxy>,
@@ -38,10 +40,11 @@ type Answer = Option<String>;
 // === impl Rig ===
 
 impl Rig {
-    async fn new() -> Self {
+    async fn new(routing: Routing) -> Self {
         let bench = Bench::new();
         let (haproxy, applier) = bench.serve::<&str>(&[]).await;
         Self {
+            routing,
             bench,
             more_ports: (1..PORTS).map(|_| ReservedPort::new().unwrap()).collect(),
             haproxy,
@@ -58,21 +61,28 @@ impl Rig {
         let ip = self.bench.address().ip();
         let binds = self.ports().into_iter();
         let binds = binds.map(|port| Bind::plain(BindAddress::Ip(ip), port));
-        self.bench.render_settings().with_binds(binds.collect())
+        let settings = self.bench.render_settings().with_binds(binds.collect());
+        settings.with_routing(self.routing)
     }
 
-    /// What HAProxy answers with this table; also what it was given.
+    /// What the definition and HAProxy answer with this table; also what HAProxy was given.
     async fn ask(
         &mut self,
-        table: &RouteTable,
+        sketch: &TableSketch,
         requests: &[RequestSketch],
-    ) -> (Vec<Answer>, String) {
+    ) -> (Vec<Answer>, Vec<Answer>, String) {
+        let ports = self.ports();
+        let table = &sketch.table(&ports);
+        let defined = requests.iter().map(|request| {
+            let found = table.resolve(&request.head(&ports))?;
+            Some(found.service.backend_name(found.destination))
+        });
         let config = render(table, &self.settings(), &AddressBook::new()).unwrap();
         self.applier.apply(&answering(&config)).await.unwrap();
         let mut connections = BTreeMap::new();
         let mut answers = Vec::new();
         for sketch in requests {
-            let address = (self.bench.address().ip(), self.ports()[sketch.port].get()).into();
+            let address = (self.bench.address().ip(), ports[sketch.port].get()).into();
             let connection = connections
                 .entry(sketch.port)
                 .or_insert_with(|| KeptConnection::new(address));
@@ -83,7 +93,10 @@ impl Rig {
                 _ => Some(answer.head),
             });
         }
-        (answers, config.main_text().to_owned())
+        let files = config.files();
+        let told = files.map(|(name, text)| format!("--- {name}\n{text}"));
+        let told = format!("{}{}", shown(table), told.collect::<String>());
+        (defined.collect(), answers, told)
     }
 }
 
@@ -100,25 +113,24 @@ fn answering(config: &RenderedConfig) -> RenderedConfig {
             text.extend([line, "\n"]);
         }
     }
-    RenderedConfig::new(text)
+    config.clone().with_file(MAIN_FILE.parse().unwrap(), text)
 }
 
 async fn agree(
-    rig: &mut Rig,
-    sketch: &TableSketch,
+    rigs: &mut (Rig, Rig),
+    table: &TableSketch,
     requests: &[RequestSketch],
 ) -> Result<(), TestCaseError> {
-    let ports = rig.ports();
-    let table = sketch.table(&ports);
-    let (found, config) = rig.ask(&table, requests).await;
-    for (request, found) in requests.iter().zip(found) {
-        let wanted = table
-            .resolve(&request.head(&ports))
-            .map(|found| found.service.backend_name(found.destination));
-        if found != wanted {
+    let (acl, map) = tokio::join!(rigs.0.ask(table, requests), rigs.1.ask(table, requests));
+    for (at, request) in requests.iter().enumerate() {
+        let (wanted, acl_found, map_found) = (&acl.0[at], &acl.1[at], &map.1[at]);
+        if wanted != &map.0[at] || wanted != acl_found || wanted != map_found {
+            let ports = (rigs.0.ports(), rigs.1.ports());
             return Err(TestCaseError::fail(format!(
-                "ports {ports:?}\n{}{request:?}\ndefinition {wanted:?}\nacl        {found:?}\n{config}",
-                shown(&table)
+                "ports {ports:?}\n{request:?}\n\
+                 definition {wanted:?}\nacl        {acl_found:?}\nmap        {map_found:?}\n\
+                 acl: {}\nmap: {}",
+                acl.2, map.2
             )));
         }
     }
@@ -129,7 +141,11 @@ async fn agree(
 fn haproxy_routes_as_the_table_resolves() {
     let tables = std::env::var("DIFFERENTIAL_TABLES").ok();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let rig = RefCell::new(runtime.block_on(Rig::new()));
+    let rigs = runtime.block_on(async {
+        let acl = Rig::new(Routing::Acl).await;
+        (acl, Rig::new(Routing::Map).await)
+    });
+    let rigs = RefCell::new(rigs);
     let mut runner = TestRunner::new(Config {
         cases: tables.map_or(TABLES, |tables| tables.parse().unwrap()),
         max_shrink_iters: 500,
@@ -138,9 +154,14 @@ fn haproxy_routes_as_the_table_resolves() {
     });
     let outcome = runner.run(
         &(a_table(), vec(a_request(), REQUESTS)),
-        |(table, requests)| runtime.block_on(agree(&mut rig.borrow_mut(), &table, &requests)),
+        |(table, requests)| runtime.block_on(agree(&mut rigs.borrow_mut(), &table, &requests)),
     );
-    runtime.block_on(rig.borrow().haproxy.shutdown(Duration::from_secs(5)));
+    runtime.block_on(async {
+        let rigs = rigs.borrow();
+        for rig in [&rigs.0, &rigs.1] {
+            rig.haproxy.shutdown(Duration::from_secs(5)).await;
+        }
+    });
     match outcome {
         Ok(()) => {}
         Err(TestError::Fail(reason, _)) => panic!("{reason}"),

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use proxy_core::{Params, parse_reconfigure};
 
 use super::*;
+use crate::routing::rule::Test;
 
 fn rules(queries: &[&str]) -> Vec<String> {
     let table: RouteTable = queries
