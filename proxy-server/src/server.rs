@@ -72,7 +72,7 @@ impl Server {
             let _ = engine.await;
             let _ = api.await;
         };
-        let calls = tokio::time::timeout(deadline / 2, quiet);
+        let calls = tokio::time::timeout(deadline, quiet);
         let (calls, ()) = tokio::join!(calls, carrier.shutdown(deadline));
         if calls.is_err() {
             tracing::warn!("calls were cut at the deadline");

@@ -15,7 +15,7 @@ use proxy_haproxy::{
     AddressBook, Applier, ConfigDir, Haproxy, HaproxyState, ProcessSettings, RenderSettings,
     RenderedConfig, Staged, Start, Validate, ValidateError, Validator, probe_bind, render,
 };
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::Instant};
 
 use super::{
     Applied, ApplyError, Carrier, CarrierCondition, CheckError, Reload, names::NameFollower,
@@ -57,6 +57,7 @@ struct Shown {
     text: Option<Arc<str>>,
     haproxy: Option<Arc<Haproxy>>,
     starting: Option<String>,
+    ending: bool,
 }
 
 /// A configuration that HAProxy would take.
@@ -87,13 +88,19 @@ impl HaproxyCarrier {
         })
     }
 
-    /// Ends HAProxy: no new connections, those that are open may finish until the deadline.
+    /// Ends HAProxy: no new connections, those that are open may finish until the deadline. An apply
+    /// that is under way ends first, so that a HAProxy that is just being started is ended too.
     pub(crate) async fn shutdown(&self, deadline: Duration) {
+        let until = Instant::now() + deadline;
+        self.shown().ending = true;
+        let stage = tokio::time::timeout_at(until, self.stage.lock()).await;
         let haproxy = self.shown().haproxy.clone();
         if let Some(haproxy) = haproxy {
-            let stopped = haproxy.shutdown(deadline).await;
+            let left = until.saturating_duration_since(Instant::now());
+            let stopped = haproxy.shutdown(left).await;
             tracing::info!(?stopped, "HAProxy ended");
         }
+        drop(stage);
     }
 
     fn shown(&self) -> std::sync::MutexGuard<'_, Shown> {
@@ -223,6 +230,9 @@ impl Carrier for HaproxyCarrier {
 
     async fn apply(&self, candidate: Candidate, force: Reload) -> Result<Applied, ApplyError> {
         let mut stage = self.stage.lock().await;
+        if self.shown().ending {
+            return Err(ApplyError::new("this replica shuts down"));
+        }
         let text: Arc<str> = candidate.config.main_text().into();
         let applied = match (&mut *stage, force) {
             (Stage::Before(_), _) => {
