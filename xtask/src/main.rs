@@ -10,6 +10,7 @@ use crate::suite::Extent;
 use crate::up::{Shape, Stay};
 use crate::workspace::Workspace;
 
+mod bench;
 mod suite;
 mod tidy;
 mod tools;
@@ -44,6 +45,8 @@ enum Task {
         #[arg(long)]
         quick: bool,
     },
+    /// Measure what it costs, each beside the same thing done without us.
+    Bench(bench::Options),
     /// Check the rules of the house.
     Tidy,
     /// Find HAProxy and a real Consul, or install them, and say where they are.
@@ -82,6 +85,7 @@ async fn run(task: Task) -> Result<ExitCode> {
             let extent = if quick { Extent::Quick } else { Extent::Full };
             return suite::test(&workspace, extent).await;
         }
+        Task::Bench(options) => bench::bench(&workspace, &options).await?,
         Task::Tidy => {
             tidy::tidy(&workspace)?;
             println!("tidy");

@@ -118,6 +118,25 @@ pub(crate) fn consul(workspace: &Workspace) -> Result<Tool> {
         )
 }
 
+/// The load generator of `bench`: from `PATH`, else the machine's package where we may install.
+/// There is another way without it.
+pub(crate) fn wrk() -> Option<Tool> {
+    // It knows no flag that ends well, so that it is there must do.
+    let found = || on_path("wrk").into_iter().find(|place| place.is_file());
+    let tool = |path, source| Tool {
+        path,
+        version: "wrk".to_owned(),
+        source,
+    };
+    if let Some(path) = found() {
+        return Some(tool(path, Source::Found));
+    }
+    if !apt::is_root().unwrap_or(false) || apt::install("wrk").is_err() {
+        return None;
+    }
+    Some(tool(found()?, Source::Installed))
+}
+
 fn fetch_consul(workspace: &Workspace, unpacked: &Path) -> Result<()> {
     let scratch = workspace.tools().join("apt");
     let package = apt::download("consul", &[Suite::Named(CONSUL_SUITE)], &scratch)?;

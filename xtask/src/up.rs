@@ -13,7 +13,7 @@ use testkit::dns::TestDns;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::tools;
-use crate::workspace::Workspace;
+use crate::workspace::{Profile, Workspace};
 
 mod demo;
 mod http;
@@ -111,7 +111,7 @@ pub(crate) async fn up(workspace: &Workspace, shape: &Shape, stay: Stay) -> Resu
         claim(SocketAddr::new(address, API_PORT), "the admin API")?;
         claim(SocketAddr::new(address, HTTP_PORT), "HAProxy")?;
     }
-    let server = workspace.build("proxy-server")?;
+    let server = workspace.build("proxy-server", Profile::Dev)?;
 
     let mut stage = Stage::set(workspace, shape).await?;
     let played = tokio::select! {

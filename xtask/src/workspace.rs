@@ -16,6 +16,14 @@ pub(crate) struct Workspace {
     root: PathBuf,
 }
 
+/// How a program is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    Dev,
+    /// As it is deployed: what is measured.
+    Release,
+}
+
 impl Workspace {
     /// Finds the workspace that this program was built from.
     pub(crate) fn find() -> Result<Self> {
@@ -69,12 +77,18 @@ impl Workspace {
     }
 
     /// Builds a package's program and says where it is.
-    pub(crate) fn build(&self, package: &str) -> Result<PathBuf> {
+    pub(crate) fn build(&self, package: &str, profile: Profile) -> Result<PathBuf> {
+        let profile = match profile {
+            Profile::Dev => "dev",
+            Profile::Release => "release",
+        };
         let output = self
             .cargo()
             .args([
                 "build",
                 "--message-format=json-render-diagnostics",
+                "--profile",
+                profile,
                 "-p",
                 package,
             ])

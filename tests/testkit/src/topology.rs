@@ -6,6 +6,7 @@ mod replica;
 
 use std::{
     net::{IpAddr, Ipv4Addr, TcpListener},
+    path::PathBuf,
     sync::atomic::{AtomicU16, Ordering},
     time::Duration,
 };
@@ -41,6 +42,7 @@ pub struct Plan {
     replicas: usize,
     consul: Option<ClusterOptions>,
     settings: Vec<(String, String)>,
+    binary: Option<PathBuf>,
 }
 
 /// A system that runs. Dropping it ends all of it.
@@ -65,7 +67,15 @@ impl Plan {
             replicas,
             consul: None,
             settings: Vec::new(),
+            binary: None,
         }
+    }
+
+    /// With this server instead of the one that is built from this tree for tests.
+    #[must_use]
+    pub fn server(mut self, binary: PathBuf) -> Self {
+        self.binary = Some(binary);
+        self
     }
 
     /// With real Consul servers behind a first address where nobody listens.
@@ -102,7 +112,10 @@ impl Plan {
     /// # Errors
     /// As [`Plan::start`].
     pub async fn prepare(self) -> Result<Topology, Failure> {
-        let binary = server_binary()?;
+        let binary = match self.binary {
+            Some(binary) => binary,
+            None => server_binary()?,
+        };
         let haproxy = crate::haproxy::find_binary()?;
         let folder = tempfile::Builder::new().prefix("topo").tempdir_in("/tmp")?;
         let dns = TestDns::start().await?;
