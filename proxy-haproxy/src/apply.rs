@@ -1,20 +1,47 @@
 //! From a rendered configuration to one that is served: the single writer of what HAProxy reads.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
 
 use crate::{
     file::{Active, ConfigDir, ConfigDirError, Staged},
     reload::{Reload, ReloadError, Reloaded, Serving},
-    rendered::{Digest, RenderedConfig},
+    rendered::{Digest, MAP_FILE, RenderedConfig},
 };
 
-/// Makes configurations current and has them loaded, one at a time. Disk comes first, so that a
+/// Makes configurations current and has them loaded, one at a time. Where only the map differs from what
+/// is served, HAProxy is told the new one instead, and on any doubt it is reloaded. Disk comes first, so that a
 /// HAProxy that is restarted at any moment reads what it is about to be told.
 #[derive(Debug)]
 pub struct Applier<R> {
     dir: Arc<Mutex<ConfigDir>>,
     reload: R,
-    running: Option<Digest>,
+    running: Option<Running>,
+}
+
+/// What HAProxy is known to serve.
+#[derive(Clone, Debug)]
+struct Running {
+    digest: Digest,
+    /// None until it was read from disk.
+    config: Option<RenderedConfig>,
+}
+
+/// What it takes to make a configuration the one that is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ApplyStep {
+    /// Nothing: it is served.
+    None,
+    /// The runtime API: only the routes in its map differ from what is served. There is nothing in it
+    /// that HAProxy has not checked, so it need not be validated.
+    Runtime,
+    /// A reload.
+    Reload,
 }
 
 /// What became of a configuration.
@@ -27,6 +54,13 @@ pub enum Applied {
         active: Active,
         /// The reload.
         reloaded: Reloaded,
+    },
+    /// It is served, without a reload: only its map is another, and HAProxy was told the new one.
+    Runtime {
+        /// The configuration on disk.
+        active: Active,
+        /// How long telling it took.
+        took: Duration,
     },
     /// It was served already, byte for byte.
     Unchanged {
@@ -81,7 +115,10 @@ impl<R: Reload> Applier<R> {
     #[must_use]
     pub fn with_running(self, digest: Digest) -> Self {
         Self {
-            running: Some(digest),
+            running: Some(Running {
+                digest,
+                config: None,
+            }),
             ..self
         }
     }
@@ -89,7 +126,22 @@ impl<R: Reload> Applier<R> {
     /// What HAProxy serves, where that is known.
     #[must_use]
     pub fn running(&self) -> Option<Digest> {
-        self.running
+        self.running.as_ref().map(|running| running.digest)
+    }
+
+    /// What it takes to make a configuration the one that is served, as far as is known here.
+    pub fn step_to(&self, config: &RenderedConfig) -> ApplyStep {
+        let Some(running) = &self.running else {
+            return ApplyStep::Reload;
+        };
+        let known = running.config.as_ref();
+        if running.digest == config.digest() {
+            ApplyStep::None
+        } else if known.and_then(|known| map_change(known, config)).is_some() {
+            ApplyStep::Runtime
+        } else {
+            ApplyStep::Reload
+        }
     }
 
     /// What does the reloads.
@@ -117,7 +169,7 @@ impl<R: Reload> Applier<R> {
     /// served.
     pub async fn apply(&mut self, config: &RenderedConfig) -> Result<Applied, ApplyError> {
         let digest = config.digest();
-        if self.running == Some(digest) {
+        if self.running() == Some(digest) {
             return Ok(Applied::Unchanged { digest });
         }
         let staged = self.stage(config).await?;
@@ -130,10 +182,12 @@ impl<R: Reload> Applier<R> {
     /// As [`Applier::apply`].
     pub async fn apply_staged(&mut self, staged: Staged) -> Result<Applied, ApplyError> {
         let digest = staged.digest();
-        if self.running == Some(digest) {
+        if self.running() == Some(digest) {
             return Ok(Applied::Unchanged { digest });
         }
-        let before = self.running.take();
+        self.read_running().await;
+        let config = staged.config().clone();
+        let mut before = self.running.take();
         let active = match self.on_disk(move |dir| dir.activate(staged)).await {
             Ok(active) => active,
             Err(error) => {
@@ -141,9 +195,29 @@ impl<R: Reload> Applier<R> {
                 return Err(error);
             }
         };
+        let known = before.as_ref().and_then(|known| known.config.as_ref());
+        if let Some((name, text)) = known.and_then(|known| map_change(known, &config)) {
+            let begun = Instant::now();
+            match self.reload.replace_map(name, text).await {
+                Ok(()) => {
+                    self.running = Some(Running::new(config));
+                    let took = begun.elapsed();
+                    return Ok(Applied::Runtime { active, took });
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "a map cannot be replaced while HAProxy serves; it is reloaded"
+                    );
+                    if error.may_be_served() {
+                        before = None;
+                    }
+                }
+            }
+        }
         match self.reload.reload().await {
             Ok(reloaded) => {
-                self.running = Some(digest);
+                self.running = Some(Running::new(config));
                 Ok(Applied::Loaded { active, reloaded })
             }
             Err(reload) => {
@@ -169,11 +243,11 @@ impl<R: Reload> Applier<R> {
     /// # Errors
     /// When it does not.
     pub async fn reload_again(&mut self) -> Result<Reloaded, ApplyError> {
+        let active = self.on_disk(|dir| dir.active_config()).await?;
         let before = self.running.take();
-        let active = self.on_disk(|dir| dir.active()).await?;
         match self.reload.reload().await {
             Ok(reloaded) => {
-                self.running = active.map(|active| active.digest);
+                self.running = active.map(Running::new);
                 Ok(reloaded)
             }
             Err(reload) => {
@@ -193,6 +267,22 @@ impl<R: Reload> Applier<R> {
         self.on_disk(|dir| dir.active_text()).await
     }
 
+    /// Learns what runs from the disk, where only its digest is known.
+    async fn read_running(&mut self) {
+        let Some(Running {
+            digest,
+            config: None,
+        }) = self.running
+        else {
+            return;
+        };
+        // Not known, it costs a reload that was not needed, and nothing else.
+        let config = self.on_disk(|dir| dir.active_config()).await.ok().flatten();
+        if let Some(config) = config.filter(|config| config.digest() == digest) {
+            self.running = Some(Running::new(config));
+        }
+    }
+
     /// Runs file work where it blocks nobody.
     async fn on_disk<T: Send + 'static>(
         &self,
@@ -205,6 +295,28 @@ impl<R: Reload> Applier<R> {
         });
         Ok(task.await.map_err(|_| ApplyError::Interrupted)??)
     }
+}
+
+// === impl Running ===
+
+impl Running {
+    fn new(config: RenderedConfig) -> Self {
+        Self {
+            digest: config.digest(),
+            config: Some(config),
+        }
+    }
+}
+
+/// The name and the new text of the map, where that is all in which two configurations differ.
+fn map_change<'a>(
+    old: &RenderedConfig,
+    new: &'a RenderedConfig,
+) -> Option<(&'static str, &'a str)> {
+    old.map_text()?;
+    let text = new.map_text()?;
+    let rest = |config| RenderedConfig::files(config).filter(|(name, _)| *name != MAP_FILE);
+    rest(old).eq(rest(new)).then_some((MAP_FILE, text))
 }
 
 // === impl ApplyError ===

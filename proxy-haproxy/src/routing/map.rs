@@ -178,3 +178,6 @@ impl Serialize for Lookup {
         lookup.end()
     }
 }
+
+#[cfg(test)]
+mod tests;

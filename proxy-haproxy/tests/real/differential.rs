@@ -101,7 +101,7 @@ impl Rig {
 }
 
 /// The backends answer with their names instead of asking a server.
-fn answering(config: &RenderedConfig) -> RenderedConfig {
+pub(crate) fn answering(config: &RenderedConfig) -> RenderedConfig {
     let mut text = String::new();
     let mut backend = "";
     for line in config.main_text().lines() {
@@ -156,12 +156,10 @@ fn haproxy_routes_as_the_table_resolves() {
         &(a_table(), vec(a_request(), REQUESTS)),
         |(table, requests)| runtime.block_on(agree(&mut rigs.borrow_mut(), &table, &requests)),
     );
-    runtime.block_on(async {
-        let rigs = rigs.borrow();
-        for rig in [&rigs.0, &rigs.1] {
-            rig.haproxy.shutdown(Duration::from_secs(5)).await;
-        }
-    });
+    let (acl, map) = rigs.into_inner();
+    for rig in [acl, map] {
+        runtime.block_on(rig.haproxy.shutdown(Duration::from_secs(5)));
+    }
     match outcome {
         Ok(()) => {}
         Err(TestError::Fail(reason, _)) => panic!("{reason}"),

@@ -9,8 +9,10 @@
 )]
 
 mod bench;
+mod cost;
 mod differential;
 mod hostile;
 mod names;
+mod runtime;
 mod supervisor;
 mod traffic;
