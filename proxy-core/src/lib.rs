@@ -63,13 +63,15 @@ pub use name::{AclName, Color, InstanceId, MAX_NAME_BYTES, NameError, ServiceNam
 pub use params::{MAX_PARAM_NAME_BYTES, MAX_PARAMS, MAX_VALUE_BYTES, Params, ParamsError};
 pub use path::{MAX_PATH_BYTES, PathError, PathKind, PathKindError, PathPattern};
 pub use plan::{
-    ChangeKind, Conflict, ConflictOutcome, DeadRoute, Effect, Plan, PlanError, PlannedChange, plan,
+    ChangeKind, Conflict, ConflictOutcome, DeadRoute, Effect, MAX_CONFLICTS, Plan, PlanError,
+    PlannedChange, plan,
 };
 pub use reconfigure::{Distribute, Reconfigure, Remove, parse_reconfigure, parse_remove};
 pub use revision::{CommitId, CommitRecord, Epoch, IdError, RecordedChange, Revision};
 pub use route::{Criterion, Rank, RequestHead, Route};
 pub use service::{
-    Destination, DestinationSpec, MAX_DESTINATIONS, MAX_PATTERNS, MAX_ROUTES, Service, ServiceError,
+    Destination, DestinationSpec, MAX_DESTINATIONS, MAX_PATTERNS, MAX_REGEXES, MAX_ROUTES, Service,
+    ServiceError,
 };
 pub use store::{
     BoxError, CommitError, Committed, OfferError, Outcome, RouteStore, StoreCondition, StoreView,

@@ -11,6 +11,10 @@ use crate::words;
 /// request line of about 15 KiB (`tune.bufsize` less `tune.maxrewrite`), so longer ones match nothing.
 pub const MAX_PATH_BYTES: usize = 2048;
 
+/// The most memory one compiled regular expression may take. One of a route's size takes some
+/// kilobytes; every replica holds all of them.
+const MAX_REGEX_BYTES: usize = 64 * 1024;
+
 /// How a path is compared. The words of `pathType` are HAProxy's (configuration manual, section
 /// 7.3.6, "path").
 #[derive(
@@ -241,7 +245,7 @@ fn is_allowed(kind: PathKind, c: char) -> bool {
 fn compile(text: &str) -> Result<Regex, regex::Error> {
     RegexBuilder::new(text)
         .unicode(false)
-        .size_limit(1 << 20)
+        .size_limit(MAX_REGEX_BYTES)
         .build()
 }
 

@@ -8,6 +8,10 @@ use crate::{
     table::{Change, Claim, RouteTable},
 };
 
+/// The most conflicts, and the most dead routes, that a plan lists. A thousand services that claim
+/// one path have half a million.
+pub const MAX_CONFLICTS: usize = 100;
+
 /// What some changes would do to a table.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -16,7 +20,7 @@ pub struct Plan {
     pub after: RouteTable,
     /// What becomes of each service that was named, in the order given.
     pub changes: Vec<PlannedChange>,
-    /// Routes that a named service shares with another.
+    /// Routes that a named service shares with another; at most [`MAX_CONFLICTS`].
     pub conflicts: Vec<Conflict>,
     /// Routes of a named service that can never match, because it excludes all of them itself.
     pub dead: Vec<DeadRoute>,
@@ -164,8 +168,10 @@ pub fn plan(before: &RouteTable, changes: &[Change]) -> Result<Plan, PlanError> 
                 holder: holder.clone(),
             });
         }
-        conflicts.extend(after.rivals(service));
-        dead.extend(dead_routes(service));
+        let left = MAX_CONFLICTS - conflicts.len();
+        conflicts.extend(after.rivals(service, left));
+        let left = MAX_CONFLICTS - dead.len();
+        dead.extend(dead_routes(service).take(left));
     }
     let effect = if planned
         .iter()
@@ -279,6 +285,15 @@ mod tests {
             let plan = plan(&table, &[put(query)]).unwrap();
             assert_eq!(plan.conflicts[0].outcome, expected, "{query}");
         }
+    }
+
+    #[test]
+    fn conflicts_are_bounded() {
+        let changes: Vec<_> = (0..300)
+            .map(|i| put(&format!("serviceName=s{i}&servicePath=/x&port=80")))
+            .collect();
+        let plan = plan(&RouteTable::new(), &changes).unwrap();
+        assert_eq!(plan.conflicts.len(), MAX_CONFLICTS);
     }
 
     #[test]

@@ -25,8 +25,7 @@ const ALGO_GRAMMAR: &str =
 const AGENT_GRAMMAR: &str = "parts of User-Agent headers joined by commas, in printable ASCII";
 const HEADER_GRAMMAR: &str = "headers joined by commas, each as Name:value, in printable ASCII";
 const BOOL_GRAMMAR: &str = "true or false";
-const SERVICE_GRAMMAR: &str =
-    "at most 100 destinations, 500 domains or paths each, 2,000 routes and 64 KiB together";
+const SERVICE_GRAMMAR: &str = "at most 100 destinations, 500 domains, paths, user agents or headers each, 50 regular expressions, 2,000 routes and 64 KiB together";
 
 /// The parameters that make an indexed destination exist, as in Docker Flow Proxy.
 const DESTINATION_MARKS: [&str; 3] = ["servicePath", "port", "serviceDomain"];

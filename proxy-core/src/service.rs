@@ -7,7 +7,7 @@ use crate::{
     domain::DomainPattern,
     host::{Host, HostError, Port},
     name::{AclName, Color, ServiceName},
-    path::PathPattern,
+    path::{PathKind, PathPattern},
     route::RequestHead,
 };
 
@@ -16,6 +16,8 @@ pub const MAX_DESTINATIONS: usize = 100;
 /// The most domains, paths, excluded paths, user agents and headers, each, that one destination may
 /// have.
 pub const MAX_PATTERNS: usize = 500;
+/// The most regular expressions one service may have: each is compiled on every replica.
+pub const MAX_REGEXES: usize = 50;
 /// The most routes (domains times paths, over all destinations) one service may have. It bounds
 /// what one service can cost every replica in rendering and every request in matching.
 pub const MAX_ROUTES: usize = 2_000;
@@ -130,18 +132,13 @@ impl Service {
         let own_host = name.as_str().parse::<Host>();
         let mut destinations = Vec::with_capacity(specs.len());
         let mut indices = BTreeSet::new();
-        let mut routes = 0;
+        let (mut routes, mut regexes) = (0, 0);
         for mut spec in specs {
             if !indices.insert(spec.index) {
                 return Err(ServiceError::DuplicateIndex {
                     service: name,
                     index: spec.index,
                 });
-            }
-            for (what, count) in [("domains", spec.domains.len()), ("paths", spec.paths.len())] {
-                if count > MAX_PATTERNS {
-                    return Err(too_many(what, count, MAX_PATTERNS));
-                }
             }
             keep_first(&mut spec.domains);
             keep_first(&mut spec.paths);
@@ -151,6 +148,21 @@ impl Service {
             if spec.paths.is_empty() {
                 spec.paths.push(PathPattern::root());
             }
+            for (what, count) in [
+                ("domains", spec.domains.len()),
+                ("paths", spec.paths.len()),
+                ("excluded paths", spec.excluded_paths.len()),
+                ("user agents", spec.user_agents.len()),
+                ("headers", spec.headers.len()),
+            ] {
+                if count > MAX_PATTERNS {
+                    return Err(too_many(what, count, MAX_PATTERNS));
+                }
+            }
+            let patterns = spec.paths.iter().chain(&spec.excluded_paths);
+            regexes += patterns
+                .filter(|path| path.kind() == PathKind::Regex)
+                .count();
             routes += spec.domains.len().max(1) * spec.paths.len();
             let host = match (&spec.outbound_hostname, &own_host) {
                 (Some(host), _) => host.clone(),
@@ -166,6 +178,9 @@ impl Service {
         }
         if routes > MAX_ROUTES {
             return Err(too_many("routes", routes, MAX_ROUTES));
+        }
+        if regexes > MAX_REGEXES {
+            return Err(too_many("regular expressions", regexes, MAX_REGEXES));
         }
         destinations.sort_by_key(|destination| destination.spec.index);
         let acl_name = acl_name.unwrap_or_else(|| AclName::from(&name));
@@ -378,6 +393,36 @@ mod tests {
         let mut with_host = spec(0);
         with_host.outbound_hostname = Some("a.b".parse().unwrap());
         assert!(Service::new(name, None, None, vec![with_host]).is_ok());
+    }
+
+    #[test]
+    fn everything_has_a_limit() {
+        let name: ServiceName = "a".parse().unwrap();
+        let new = |spec: DestinationSpec| Service::new(name.clone(), None, None, vec![spec]);
+        let mut agents = spec(0);
+        agents.user_agents = (0..=MAX_PATTERNS)
+            .map(|i| format!("a{i}").parse().unwrap())
+            .collect();
+        assert!(matches!(
+            new(agents),
+            Err(ServiceError::TooMany {
+                what: "user agents",
+                ..
+            })
+        ));
+        let mut regexes = spec(0);
+        let regex = |i| PathPattern::new(PathKind::Regex, &format!("^/{i}")).unwrap();
+        regexes.paths = (0..=MAX_REGEXES).map(regex).collect();
+        assert!(matches!(
+            new(regexes),
+            Err(ServiceError::TooMany {
+                what: "regular expressions",
+                ..
+            })
+        ));
+        let mut twice = spec(0);
+        twice.paths = vec![PathPattern::root(); MAX_PATTERNS + 1];
+        assert!(new(twice).is_ok(), "what is given twice counts once");
     }
 
     #[test]

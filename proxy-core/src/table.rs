@@ -151,13 +151,17 @@ impl RouteTable {
         routes
     }
 
-    /// The services other than `service` that claim one of its routes, and who gets the requests.
+    /// The services other than `service` that claim one of its routes, and who gets the requests; no
+    /// more than `most`.
     #[must_use]
-    pub fn rivals(&self, service: &Service) -> Vec<Conflict> {
+    pub fn rivals(&self, service: &Service, most: usize) -> Vec<Conflict> {
         let mut rivals = Vec::new();
         for route in Route::of(service) {
             let mine = Claimant::of(&route);
             for theirs in self.index.claimants(&route) {
+                if rivals.len() == most {
+                    return rivals;
+                }
                 if theirs.service == *service.name() {
                     continue;
                 }

@@ -6,7 +6,10 @@
 
 mod peers;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use proxy_core::{CommitRecord, Document, InstanceId, Revision, ServiceName};
@@ -47,6 +50,9 @@ pub(crate) struct Announcement {
     pub(crate) records: Vec<Arc<CommitRecord>>,
     /// The changes that a caller waits for, by service: the document, or none for a removal.
     pub(crate) repeated: BTreeMap<ServiceName, Option<Arc<Document>>>,
+    /// The services that a caller waits for, where the store has their documents.
+    #[serde(default)]
+    pub(crate) names: BTreeSet<ServiceName>,
 }
 
 /// What a replica answers to an announcement.
@@ -73,7 +79,30 @@ impl Announcement {
             reach,
             records,
             repeated,
+            names: BTreeSet::new(),
         }
+    }
+
+    /// Only what replicas need: those that share a store the commits, those that do not the
+    /// documents.
+    pub(crate) fn for_replicas_that(self, sharing: Sharing) -> Self {
+        match sharing {
+            Sharing::Shared => Self {
+                names: self.repeated.into_keys().collect(),
+                repeated: BTreeMap::new(),
+                ..self
+            },
+            Sharing::Own => Self {
+                records: Vec::new(),
+                reach: None,
+                ..self
+            },
+        }
+    }
+
+    /// Whether nobody waits for the answers.
+    pub(crate) fn is_hint(&self) -> bool {
+        self.repeated.is_empty() && self.names.is_empty()
     }
 
     /// Whether there is nothing to tell and nobody who waits.

@@ -161,14 +161,23 @@ impl<C: Carrier> Engine<C> {
             self.turn(changes).await;
         }
         if !reloads.is_empty() {
-            if !self.incoming().is_empty() {
-                self.turn(Vec::new()).await;
-            }
-            let outcome = self.render_again(Reload::Always).await;
+            let outcome = self.reload().await;
             for reply in reloads {
                 // A caller that hung up needs no answer.
                 let _ = reply.send(outcome.clone());
             }
+        }
+    }
+
+    /// Loads what is stored again. What is not served yet goes first: before that the table may be
+    /// the empty one of the start.
+    async fn reload(&mut self) -> Result<(), String> {
+        if !self.incoming().is_empty() {
+            self.turn(Vec::new()).await;
+        }
+        match &self.failure {
+            Some(why) if !self.incoming().is_empty() => Err(why.to_string()),
+            _ => self.render_again(Reload::Always).await,
         }
     }
 
@@ -216,9 +225,9 @@ impl<C: Carrier> Engine<C> {
                 })
                 .collect(),
             failure: self.failure.clone(),
-            applied: match self.failure {
-                None => self.view.seq,
-                Some(_) => self.snapshots.borrow().applied,
+            applied: match self.failure.is_none() && self.incoming().is_empty() {
+                true => self.view.seq,
+                false => self.snapshots.borrow().applied,
             },
         };
         self.metrics.table(&snapshot);

@@ -1,6 +1,6 @@
 //! The binary: settings, logs, a replica, signals.
 
-use std::{process::ExitCode, time::Duration};
+use std::{io::Write, process::ExitCode, time::Duration};
 
 use proxy_server::{
     EXIT_USAGE, Layered, ProcessEnv, SecretFiles, Server, Settings, SettingsSource, flags, logging,
@@ -11,7 +11,18 @@ use tokio::signal::unix::{SignalKind, signal};
 const GRACE: Duration = Duration::from_secs(8);
 
 fn main() -> ExitCode {
-    let matches = flags::command().get_matches();
+    let matches = match flags::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => {
+            // Help and version are no errors; where nobody reads them is no reason to fail either.
+            let _ = error.print();
+            return if error.use_stderr() {
+                ExitCode::from(EXIT_USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
     let given = flags::source(&matches);
     let folder = Layered::new(vec![Box::new(given.clone()), Box::new(ProcessEnv::new())])
         .get("SECRETS_PATH");
@@ -24,12 +35,15 @@ fn main() -> ExitCode {
     let settings = match Settings::read(&source) {
         Ok(settings) => settings,
         Err(errors) => {
-            eprintln!("proxy-server: {errors}");
+            say(&format!("proxy-server: {errors}"));
             return ExitCode::from(EXIT_USAGE);
         }
     };
     if let Err(error) = logging::start(&settings.log) {
-        eprintln!("proxy-server: LOG={:?}: {error}", settings.log.filter);
+        say(&format!(
+            "proxy-server: LOG={:?}: {error}",
+            settings.log.filter
+        ));
         return ExitCode::from(EXIT_USAGE);
     }
     let run = || -> anyhow::Result<()> {
@@ -41,7 +55,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("proxy-server: {error:#}");
+            say(&format!("proxy-server: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -51,10 +65,14 @@ fn main() -> ExitCode {
 async fn serve(settings: Settings) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let server = Server::start(settings).await?;
+    let mut server = Server::start(settings).await?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        part = server.broken() => {
+            // HAProxy is left serving for the next start to take over.
+            return Err(anyhow::anyhow!("{part}"));
+        }
     }
     tracing::info!(grace = ?GRACE, "asked to end: finishing what is open");
     tokio::select! {
@@ -62,4 +80,9 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         _ = terminate.recv() => Err(anyhow::anyhow!("asked to end twice; ended at once")),
         _ = interrupt.recv() => Err(anyhow::anyhow!("asked to end twice; ended at once")),
     }
+}
+
+/// A line on the standard error, wherever that leads: one that nobody reads is no reason to panic.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

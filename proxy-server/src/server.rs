@@ -2,7 +2,9 @@
 
 mod assemble;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+
+use futures_util::future::select_all;
 
 use proxy_consul::ConsulStore;
 use proxy_peers::Peers;
@@ -52,6 +54,22 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Waits until a part that must not end has ended: that is a bug, and the caller ends the process
+    /// so that whoever supervises it starts a new one. HAProxy serves on meanwhile.
+    pub async fn broken(&mut self) -> String {
+        let followers = self
+            .followers
+            .iter_mut()
+            .map(|task| Box::pin(task) as Pin<Box<_>>);
+        let part = tokio::select! {
+            ended = &mut self.engine => format!("the engine ended: {ended:?}"),
+            ended = &mut self.api => format!("the admin API ended: {ended:?}"),
+            (ended, _, _) = select_all(followers) => format!("a follower ended: {ended:?}"),
+        };
+        tracing::error!(part, "a part of the server ended; this is a bug");
+        part
     }
 
     /// Ends the replica: no new calls; those that run are answered; HAProxy takes no new

@@ -57,7 +57,7 @@ fn equals_are_told_apart_by_acl_name_then_service() {
         .into_iter()
         .collect();
     assert_eq!(winner(&table, None, "/x").as_deref(), Some("a"));
-    let rivals = table.rivals(&service("a", &[], &["/x", "/y"]));
+    let rivals = table.rivals(&service("a", &[], &["/x", "/y"]), 10);
     assert_eq!(rivals.len(), 1);
     assert_eq!(rivals[0].other.as_str(), "b");
 }

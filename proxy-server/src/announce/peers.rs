@@ -7,6 +7,7 @@ use proxy_core::InstanceId;
 use proxy_peers::{
     Broadcast, Call, Condition, HeaderName, HeaderValue, Method, Outcome, Peers, Repeat, Row,
 };
+use tokio::sync::Semaphore;
 
 use super::{Announce, Announcement, INSTANCE_HEADER, PEER_PATH, PeerAnswer, Sharing};
 use crate::{
@@ -17,6 +18,13 @@ use crate::{
 /// How long discovery may take before the peers that are known already are called.
 const DISCOVERY_DEADLINE: Duration = Duration::from_secs(1);
 
+/// Announcements on their way that nobody waits for.
+const HINTS_AT_ONCE: usize = 2;
+
+/// The most bytes of commits that are told; past it the peers are only told where to get to, and
+/// read the commits from the store.
+const MAX_TOLD_BYTES: usize = 1024 * 1024;
+
 /// Announces to the peers that are found.
 #[derive(Debug)]
 pub(crate) struct PeerAnnouncer {
@@ -25,6 +33,7 @@ pub(crate) struct PeerAnnouncer {
     broadcast: Broadcast,
     settings: AnnouncerSettings,
     metrics: Arc<Metrics>,
+    hints: Semaphore,
 }
 
 /// Who announces, and how.
@@ -52,6 +61,7 @@ impl PeerAnnouncer {
             broadcast,
             settings,
             metrics,
+            hints: Semaphore::new(HINTS_AT_ONCE),
         }
     }
 
@@ -103,10 +113,18 @@ impl Announce for PeerAnnouncer {
         let Some(peers) = &self.peers else {
             return vec![own(Duration::ZERO)];
         };
-        if self.settings.sharing == Sharing::Own && announcement.repeated.is_empty() {
+        let announcement = announcement.for_replicas_that(self.settings.sharing);
+        let hint = announcement.is_hint();
+        if hint && self.settings.sharing == Sharing::Own {
             return vec![own(Duration::ZERO)];
         }
-        let call = match call(&announcement) {
+        // Hints spare the peers a moment; while one is on its way to a slow peer, the store's watch
+        // is as fast as the next would be.
+        let slot = self.hints.try_acquire();
+        if hint && slot.is_err() {
+            return vec![own(Duration::ZERO)];
+        }
+        let call = match call(announcement) {
             Ok(call) => call,
             Err(why) => {
                 tracing::error!(why, "an announcement could not be made");
@@ -154,8 +172,13 @@ impl Announce for PeerAnnouncer {
     }
 }
 
-fn call(announcement: &Announcement) -> Result<Call, String> {
-    let body = serde_json::to_vec(announcement).map_err(|why| why.to_string())?;
+fn call(mut announcement: Announcement) -> Result<Call, String> {
+    let encode = |it: &Announcement| serde_json::to_vec(it).map_err(|why| why.to_string());
+    let mut body = encode(&announcement)?;
+    if body.len() > MAX_TOLD_BYTES && !announcement.records.is_empty() {
+        announcement.records.clear();
+        body = encode(&announcement)?;
+    }
     let json = HeaderValue::from_static("application/json");
     Ok(Call::new(Method::POST, PEER_PATH)
         .map_err(|why| why.to_string())?

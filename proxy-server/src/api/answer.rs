@@ -28,6 +28,12 @@ impl Answered {
         Self::new(status, message.into())
     }
 
+    /// There is no table to speak of yet.
+    pub(super) fn not_loaded() -> Self {
+        let message = "the table was not read from the store yet; try again; see status";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, message.to_owned())
+    }
+
     fn new(status: StatusCode, message: String) -> Self {
         let word = if status.is_success() { "OK" } else { "NOK" };
         let mut fields = Map::new();
@@ -120,21 +126,26 @@ impl Answered {
 
 impl From<ChangeError> for Answered {
     fn from(error: ChangeError) -> Self {
-        let status = match &error {
-            ChangeError::Plan(_) => StatusCode::CONFLICT,
-            ChangeError::Rejected { .. } => StatusCode::BAD_REQUEST,
-            ChangeError::StoreRefused { .. } => StatusCode::FORBIDDEN,
-            ChangeError::Unknown { .. } => StatusCode::GATEWAY_TIMEOUT,
-            _ => StatusCode::SERVICE_UNAVAILABLE,
+        let (status, commits) = match &error {
+            ChangeError::Plan { commits, .. } => (StatusCode::CONFLICT, *commits),
+            ChangeError::Rejected { commits, .. } => (StatusCode::BAD_REQUEST, *commits),
+            ChangeError::StoreRefused { commits, .. } => (StatusCode::FORBIDDEN, *commits),
+            ChangeError::Unknown { commits, .. } => (StatusCode::GATEWAY_TIMEOUT, *commits),
+            ChangeError::Lost => (StatusCode::INTERNAL_SERVER_ERROR, 0),
+            ChangeError::Unable { commits, .. }
+            | ChangeError::Unavailable { commits, .. }
+            | ChangeError::Contended { commits, .. } => (StatusCode::SERVICE_UNAVAILABLE, *commits),
+            ChangeError::Starting { .. } | ChangeError::Busy | ChangeError::ShuttingDown => {
+                (StatusCode::SERVICE_UNAVAILABLE, 0)
+            }
         };
         let answered = Self::new(status, error.to_string());
         match &error {
             ChangeError::Unknown { id, .. } => answered
                 .with("Stored", Value::Null)
                 .with("Id", id.to_string()),
-            ChangeError::Unavailable { commits, .. }
-            | ChangeError::StoreRefused { commits, .. } => answered.with("Stored", *commits > 0),
-            _ => answered.with("Stored", false),
+            ChangeError::Lost => answered.with("Stored", Value::Null),
+            _ => answered.with("Stored", commits > 0),
         }
     }
 }

@@ -18,7 +18,7 @@ pub(super) async fn config(State(api): State<Api>, uri: Uri) -> Response {
     };
     match params.get("type") {
         Some("json") if api.engine.snapshot().is_loaded() => services(&api).into_response(),
-        Some("json") => not_yet().into_response(),
+        Some("json") => Answered::not_loaded().into_response(),
         None | Some("text") => text(&api),
         Some(other) => {
             let message = format!("type: {other:?} is not known; allowed: text, json");
@@ -33,14 +33,8 @@ fn text(api: &Api) -> Response {
             let plain = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
             (plain, text).into_response()
         }
-        None => not_yet().into_response(),
+        None => Answered::not_loaded().into_response(),
     }
-}
-
-fn not_yet() -> Answered {
-    let message =
-        "there is no configuration yet: the table was not read from the store; see status";
-    Answered::refused(StatusCode::SERVICE_UNAVAILABLE, message)
 }
 
 /// Name to service, with what is wrong where something is.

@@ -6,7 +6,7 @@ use axum::{Json, extract::State};
 use proxy_core::{Document, Revision};
 use serde::{Deserialize, Serialize};
 
-use super::Api;
+use super::{Api, answer::Answered};
 
 /// The version of the file.
 pub(crate) const EXPORT_FORMAT: u32 = 1;
@@ -36,7 +36,12 @@ impl Export {
     }
 }
 
-pub(super) async fn export(State(api): State<Api>) -> Json<Export> {
-    let view = &api.engine.snapshot().view;
-    Json(Export::new(view.revision, &view.stored))
+pub(super) async fn export(State(api): State<Api>) -> Result<Json<Export>, Answered> {
+    let snapshot = api.engine.snapshot();
+    if !snapshot.is_loaded() {
+        // An empty file would be taken for an empty table.
+        return Err(Answered::not_loaded());
+    }
+    let view = &snapshot.view;
+    Ok(Json(Export::new(view.revision, &view.stored)))
 }

@@ -44,20 +44,9 @@ async fn run(api: &Api, uri: &Uri, body: &Bytes) -> Answered {
         }
     };
     let count = wanted.len();
-    let snapshot = api.engine.snapshot();
-    let gone = snapshot
-        .view
-        .stored
-        .documents()
-        .map(|document| document.name());
-    let gone = gone.filter(|name| !wanted.contains_key(*name));
-    let removals = gone.map(|name| Change::Remove(name.clone()));
-    // Removals first: what they free (an ACL name) may be used by what comes.
-    let changes = removals.chain(wanted.values().cloned()).collect();
-    let answer = api
-        .engine
-        .change(ChangeRequest::new(changes, distribute))
-        .await;
+    let changes = wanted.into_values().collect();
+    let request = ChangeRequest::whole(changes, distribute);
+    let answer = api.engine.change(request).await;
     Answered::change(
         answer,
         &format!("the table is the file's: {count} services"),

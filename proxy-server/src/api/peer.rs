@@ -1,7 +1,7 @@
 //! What replicas tell each other. Not for people; the format may change with any release, and a
 //! replica that does not understand another's announcement follows the store all the same.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -59,6 +59,11 @@ pub(super) async fn announce(
 /// With a shared store: what is told is offered to the store, which settles it.
 async fn follow(api: &Api, announcement: Announcement) -> Result<(), String> {
     let mut wanted = api.engine.snapshot().view.seq;
+    let records = announcement.records.iter();
+    let mut names: BTreeSet<_> = records
+        .flat_map(|record| record.services.keys().cloned())
+        .collect();
+    names.extend(announcement.names);
     for record in announcement.records {
         let offered = api.store.offer(Arc::unwrap_or_clone(record)).await;
         wanted = wanted.max(offered.map_err(|error| chain(&error))?);
@@ -66,11 +71,15 @@ async fn follow(api: &Api, announcement: Announcement) -> Result<(), String> {
     if let Some(reach) = announcement.reach {
         wanted = wanted.max(reached(api, &reach).await);
     }
-    api.engine
+    let served = api
+        .engine
         .served(wanted)
         .await
-        .map(|_| ())
-        .map_err(|why| why.to_string())
+        .map_err(|why| why.to_string())?;
+    match names.iter().find_map(|name| served.quarantined.get(name)) {
+        Some(held) => Err(format!("it is quarantined: {}", held.why)),
+        None => Ok(()),
+    }
 }
 
 /// Waits until the store has shown a revision or a later one.

@@ -16,6 +16,17 @@ pub(crate) struct ChangeRequest {
     pub changes: Vec<Change>,
     /// Whether the answer waits for every replica.
     pub distribute: Distribute,
+    /// Whether what is not named goes.
+    pub extent: Extent,
+}
+
+/// What a request is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// The services that it names.
+    Named,
+    /// The whole table: services that it does not name are removed.
+    Whole,
 }
 
 /// What became of a request that was not refused.
@@ -63,70 +74,59 @@ pub(crate) enum ReplicaStatus {
     Unconfirmed,
 }
 
-/// Why a request was refused, or is not known to have succeeded.
+/// Why a request was refused, or is not known to have succeeded. `commits` is how many commits of the
+/// request were made before: more than none only where one commit could not hold it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ChangeError {
     /// The plan cannot be made.
-    #[error("{0}; nothing was changed")]
-    Plan(#[from] proxy_core::PlanError),
+    #[error("{error}; {}", extent(*commits))]
+    Plan {
+        error: proxy_core::PlanError,
+        commits: usize,
+    },
     /// HAProxy would not take it.
-    #[error(
-        "HAProxy would not take the configuration with this change: {words}; nothing was changed"
-    )]
-    Rejected {
-        /// HAProxy's words.
-        words: String,
-    },
+    #[error("HAProxy would not take the configuration with this change: {words}; {}", extent(*commits))]
+    Rejected { words: String, commits: usize },
     /// It could not be judged.
-    #[error("the change could not be checked: {why}; nothing was changed; try again")]
-    Unable {
-        /// Why.
-        why: String,
-    },
+    #[error("the change could not be checked: {why}; {}; try again", extent(*commits))]
+    Unable { why: String, commits: usize },
     /// The store will not take it.
-    #[error("{why}")]
-    StoreRefused {
-        /// Why.
-        why: String,
-        /// How many commits of this request were made before.
-        commits: usize,
-    },
+    #[error("{why}; {}", extent(*commits))]
+    StoreRefused { why: String, commits: usize },
     /// No store could be asked.
-    #[error("{why}")]
-    Unavailable {
-        /// Each address and what failed there.
-        why: String,
-        /// How many commits of this request were made before.
-        commits: usize,
-    },
-    /// It may or may not be stored.
+    #[error("{why}; {}; try again", extent(*commits))]
+    Unavailable { why: String, commits: usize },
+    /// It may or may not be stored; its outcome can be asked under its identity.
     #[error("{why}")]
     Unknown {
-        /// The identity under which its outcome can be asked.
         id: CommitId,
-        /// Each address and what failed there.
         why: String,
+        commits: usize,
     },
     /// Other replicas were faster again and again.
-    #[error(
-        "other replicas changed the table faster than this one could, {tries} times; nothing was changed; try again"
-    )]
-    Contended {
-        /// How often it was tried.
-        tries: usize,
-    },
+    #[error("other replicas changed the table faster than this one could, {tries} times; {}; try again", extent(*commits))]
+    Contended { tries: usize, commits: usize },
     /// The table is not known yet.
     #[error("the table was not read from the store yet; nothing was changed; try again: {why}")]
-    Starting {
-        /// What keeps it.
-        why: String,
-    },
+    Starting { why: String },
     /// Too many requests wait.
     #[error("too many changes wait already; nothing was changed; try again")]
     Busy,
     /// The process ends.
     #[error("this replica shuts down; nothing was changed; ask another")]
     ShuttingDown,
+    /// The engine ended before it answered.
+    #[error(
+        "this replica ended before the change was through; whether it is stored is not known; ask status on another replica"
+    )]
+    Lost,
+}
+
+fn extent(commits: usize) -> String {
+    match commits {
+        0 => "nothing was changed".to_owned(),
+        n => format!("{n} commits of this change are stored, the rest is not"),
+    }
 }
 
 /// What the engine understands.
@@ -155,6 +155,17 @@ impl ChangeRequest {
         Self {
             changes,
             distribute,
+            extent: Extent::Named,
+        }
+    }
+
+    /// A table that takes the place of the one there is.
+    #[must_use]
+    pub(crate) fn whole(changes: Vec<Change>, distribute: Distribute) -> Self {
+        Self {
+            changes,
+            distribute,
+            extent: Extent::Whole,
         }
     }
 }
@@ -206,7 +217,7 @@ impl EngineHandle {
         let (reply, answer) = oneshot::channel();
         let command = Command::Change(request, reply);
         self.commands.try_send(command).map_err(refusal)?;
-        answer.await.unwrap_or(Err(ChangeError::ShuttingDown))
+        answer.await.unwrap_or(Err(ChangeError::Lost))
     }
 
     /// Renders and loads the configuration again, whether it changed or not.

@@ -4,6 +4,10 @@ use proxy_core::{Change, RouteTable};
 
 use crate::carrier::{Carrier, CheckError};
 
+/// How many culprits are looked for before what passed so far goes live. Each costs log n checks, and
+/// a thousand bad services must not keep the good ones waiting.
+const MOST_CULPRITS: usize = 16;
+
 /// What is left of some groups of changes once the bad ones are out.
 pub(super) struct Isolated<T> {
     /// A configuration with all groups that passed.
@@ -12,6 +16,8 @@ pub(super) struct Isolated<T> {
     pub(super) table: RouteTable,
     /// The groups that did not pass, by index in order, with HAProxy's words.
     pub(super) culprits: Vec<(usize, String)>,
+    /// The groups from this index on were not judged: too many culprits stood before them.
+    pub(super) judged: usize,
 }
 
 /// Takes as many groups as go together, in order of arrival.
@@ -31,7 +37,10 @@ pub(super) async fn isolate<C: Carrier>(
     let mut culprits = Vec::new();
     let mut rest = 0;
     loop {
-        let tail = groups.get(rest..).unwrap_or_default();
+        let tail = match culprits.len() {
+            n if n < MOST_CULPRITS => groups.get(rest..).unwrap_or_default(),
+            _ => &[],
+        };
         let all = with_groups(&table, tail);
         let mut words = match carrier.check(&all).await {
             Ok(candidate) => {
@@ -39,12 +48,14 @@ pub(super) async fn isolate<C: Carrier>(
                     candidate,
                     table: all,
                     culprits,
+                    judged: rest + tail.len(),
                 });
             }
+            Err(error) if tail.is_empty() => return Err(error),
             Err(CheckError::Rejected { words }) => words,
             Err(unable) => return Err(unable),
         };
-        if culprits.is_empty() && rest == 0 {
+        if culprits.is_empty() && rest == 0 && !base.is_empty() {
             // Nobody here is to blame for a base that does not pass by itself.
             carrier.check(base).await?;
         }
@@ -61,7 +72,7 @@ pub(super) async fn isolate<C: Carrier>(
         }
         table = with_groups(&table, tail.get(..good).unwrap_or_default());
         culprits.push((rest + good, words));
-        rest += bad.max(1);
+        rest += bad;
     }
 }
 

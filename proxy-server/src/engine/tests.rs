@@ -112,10 +112,10 @@ async fn a_refused_change_changes_nothing() {
     replica.carrier.bad.lock().unwrap().insert("evil");
     let before = store.view().seq;
     let refused = replica.put("evil").await.unwrap_err();
-    assert!(matches!(refused, ChangeError::Rejected { words } if words == "evil is bad"));
+    assert!(matches!(refused, ChangeError::Rejected { words, .. } if words == "evil is bad"));
     replica.carrier.unable.store(true, SeqCst);
     let unable = replica.put("b").await.unwrap_err();
-    assert!(matches!(unable, ChangeError::Unable { why } if why.contains("no disk")));
+    assert!(matches!(unable, ChangeError::Unable { why, .. } if why.contains("no disk")));
     assert_eq!(store.view().seq, before);
     assert_eq!(replica.carrier.live(), ["a"]);
 }
@@ -242,6 +242,92 @@ async fn replicas_that_race_end_with_one_table() {
             Some(view.stored.table())
         );
     }
+}
+
+#[tokio::test]
+async fn a_request_that_repeats_a_refused_one_is_refused_too() {
+    let store = store();
+    let replica = Arc::new(Replica::on(&store));
+    replica.put("first").await.unwrap();
+    replica.carrier.bad.lock().unwrap().insert("evil");
+    let gate = replica.carrier.gate.lock().await;
+    let mut calls = Vec::new();
+    for name in ["held", "evil", "evil", "evil", "good"] {
+        let replica = Arc::clone(&replica);
+        calls.push(tokio::spawn(async move { replica.put(name).await }));
+        tokio::task::yield_now().await;
+    }
+    drop(gate);
+    let mut outcomes = Vec::new();
+    for call in calls {
+        outcomes.push(call.await.unwrap().is_ok());
+    }
+    assert_eq!(outcomes, [true, false, false, false, true]);
+}
+
+#[tokio::test]
+async fn what_is_stored_and_quarantined_here_is_no_success() {
+    let store = store();
+    let strict = Replica::on(&store);
+    let lax = Replica::on(&store);
+    strict.put("a").await.unwrap();
+    strict.carrier.bad.lock().unwrap().insert("c");
+    lax.change(vec![put("c"), put("d")]).await.unwrap();
+    strict.serves(&["a", "d"]).await;
+    let answer = strict.put("c").await.unwrap();
+    assert!(answer.failure.unwrap().contains("c is bad"));
+}
+
+#[tokio::test]
+async fn a_base_that_no_longer_passes_does_not_block_the_rest() {
+    let store = store();
+    let replica = Replica::on(&store);
+    replica.change(vec![put("a"), put("b")]).await.unwrap();
+    // HAProxy or a template changed: what was good is not.
+    replica.carrier.bad.lock().unwrap().insert("a");
+    assert!(matches!(
+        replica.put("c").await,
+        Err(ChangeError::Unable { .. }) | Ok(_)
+    ));
+    replica.put("c").await.unwrap();
+    replica.serves(&["b", "c"]).await;
+    assert!(replica.handle.snapshot().quarantined.contains_key("a"));
+    assert_eq!(
+        store.view().stored.table().len(),
+        3,
+        "nothing leaves the store"
+    );
+}
+
+#[tokio::test]
+async fn many_culprits_do_not_keep_the_good_ones_waiting() {
+    let store = store();
+    let names: Vec<String> = (0..60).map(|i| format!("s{i:02}")).collect();
+    let changes: Vec<_> = names.iter().map(|name| put(name)).collect();
+    store.commit(&store.view(), &changes).await.unwrap();
+    let carrier = Scripted::default();
+    let bad = [
+        "s01", "s05", "s07", "s09", "s11", "s13", "s15", "s17", "s19", "s21", "s23", "s25", "s27",
+        "s29", "s31", "s33", "s35", "s37", "s39", "s41",
+    ];
+    carrier.bad.lock().unwrap().extend(bad);
+    let replica = Replica::with(&store, carrier);
+    let mut snapshots = replica.handle.snapshots();
+    snapshots
+        .wait_for(|s| s.quarantined.len() == bad.len())
+        .await
+        .unwrap();
+    assert_eq!(replica.carrier.live().len(), names.len() - bad.len());
+}
+
+#[tokio::test]
+async fn a_whole_table_takes_the_place_of_what_is_there_when_its_turn_comes() {
+    let store = store();
+    let replica = Replica::on(&store);
+    replica.put("old").await.unwrap();
+    let request = ChangeRequest::whole(vec![put("new")], Distribute::No);
+    replica.handle.change(request).await.unwrap();
+    replica.serves(&["new"]).await;
 }
 
 #[tokio::test]

@@ -3,16 +3,16 @@
 //! plan -> check (render and validate) -> store -> make live here and tell the peers -> publish ->
 //! answer. What the store's watch brings takes the same way and skips the store and the peers.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use proxy_core::{
-    Change, CommitError, CommitRecord, Conflict, DeadRoute, Distribute, Document, Effect,
-    PlannedChange, Revision, RouteTable, StoreCondition, plan,
+    Change, CommitError, CommitRecord, Conflict, DeadRoute, Distribute, Document, PlannedChange,
+    Revision, RouteTable, ServiceName, StoreCondition, StoreView, plan,
 };
 
 use super::{
     Answer, ChangeError, ChangeRequest, Engine, Held,
-    command::Reply,
+    command::{Extent, Reply},
     isolate::{Isolated, isolate},
 };
 use crate::{
@@ -35,6 +35,8 @@ pub(super) struct Pending {
     planned: Vec<PlannedChange>,
     conflicts: Vec<Conflict>,
     dead: Vec<DeadRoute>,
+    /// Why it is not live here although it is stored.
+    failure: Option<Arc<str>>,
 }
 
 /// What became of an attempt to store a round.
@@ -57,53 +59,85 @@ impl<C: Carrier> Engine<C> {
     pub(super) async fn turn(&mut self, mut open: Vec<Pending>) {
         let mut stored = Vec::new();
         let mut records = Vec::new();
-        let mut ready = None;
         let mut tries = 0;
-        while tries < MAX_RACES {
+        loop {
+            let ready = self.round(&mut open, &mut stored, &mut records).await;
+            if let Some(ready) = ready {
+                self.make_live(ready, Reload::IfDifferent).await;
+            }
             tries += 1;
-            self.look();
-            if let Some(why) = self.not_loaded() {
-                refuse_all(&mut open, &ChangeError::Starting { why });
+            // A view may already hold more than this turn brought into it, and a search for
+            // culprits may have stopped half-way: what is left goes in another round.
+            let done = open.is_empty() && (self.failure.is_some() || self.incoming().is_empty());
+            if done || self.not_loaded().is_some() {
                 break;
             }
-            self.plan_round(&mut open, &mut stored);
-            let incoming = self.incoming();
-            if open.is_empty() && incoming.is_empty() {
-                break;
-            }
-            let checked = match self.check_round(&mut open, &incoming).await {
-                Ok(checked) => checked,
-                Err(error) => {
-                    let why = chain(&error);
-                    refuse_all(&mut open, &ChangeError::Unable { why: why.clone() });
-                    if !incoming.is_empty() {
-                        self.failure = Some(why.into());
-                    }
-                    break;
+            if tries >= MAX_RACES {
+                refuse_all(&mut open, |commits| ChangeError::Contended {
+                    tries,
+                    commits,
+                });
+                if !self.incoming().is_empty() {
+                    self.failure = Some(
+                        "other replicas change the table faster than it can be applied here".into(),
+                    );
                 }
-            };
-            if open.is_empty() {
-                ready = Some(checked);
                 break;
-            }
-            match self.store_round(&mut open, &mut stored, &mut records).await {
-                Stored::All => {
-                    ready = Some(checked);
-                    break;
-                }
-                Stored::LostRace | Stored::Failed => {}
             }
         }
-        refuse_all(&mut open, &ChangeError::Contended { tries });
-        if let Some(ready) = ready {
-            self.make_live(ready, Reload::IfDifferent).await;
-        } else if self.first_time() {
+        if self.first_time() {
             // An empty table is served too: requests get an honest 404.
             let _ = self.render_again(Reload::IfDifferent).await;
         }
         self.settle_retry();
         self.publish();
         self.finish(stored, records);
+    }
+
+    /// Plans, checks and stores what is open on top of the newest view. Gives a configuration that
+    /// is to go live, where there is one.
+    async fn round(
+        &mut self,
+        open: &mut Vec<Pending>,
+        stored: &mut Vec<Pending>,
+        records: &mut Vec<Arc<CommitRecord>>,
+    ) -> Option<Ready<C::Candidate>> {
+        self.look();
+        if let Some(why) = self.not_loaded() {
+            refuse_all(open, |_| ChangeError::Starting { why: why.clone() });
+            return None;
+        }
+        self.plan_round(open, stored);
+        let incoming = self.incoming();
+        if open.is_empty() && incoming.is_empty() {
+            return None;
+        }
+        let checked = match self.check_round(open, &incoming).await {
+            Ok(checked) => checked,
+            Err(error) => {
+                let why = chain(&error);
+                refuse_all(open, |commits| ChangeError::Unable {
+                    why: why.clone(),
+                    commits,
+                });
+                if !incoming.is_empty() {
+                    tracing::error!(
+                        why,
+                        "what is stored could not be checked; it is tried again"
+                    );
+                    self.metrics.apply_failed();
+                    self.failure = Some(why.into());
+                }
+                return None;
+            }
+        };
+        if open.is_empty() {
+            return Some(checked);
+        }
+        match self.store_round(open, stored, records).await {
+            Stored::All => Some(checked),
+            Stored::LostRace | Stored::Failed => None,
+        }
     }
 
     /// Renders the served table again and makes it live.
@@ -116,7 +150,15 @@ impl<C: Carrier> Engine<C> {
                 let table = self.served.clone();
                 self.make_live(Ready { candidate, table }, force).await;
             }
-            Err(error) => self.failure = Some(chain(&error).into()),
+            Err(error) => {
+                let why = chain(&error);
+                tracing::error!(
+                    why,
+                    "what is served could not be rendered again; it is tried again"
+                );
+                self.metrics.apply_failed();
+                self.failure = Some(why.into());
+            }
         }
         self.settle_retry();
         self.publish();
@@ -148,10 +190,13 @@ impl<C: Carrier> Engine<C> {
     }
 
     /// Plans each request on top of those before it. What cannot be planned is answered; what
-    /// changes nothing is done already.
+    /// changes nothing is done already, but only if it changes nothing in what is stored: a request
+    /// that repeats one before it shares that one's fate.
     fn plan_round(&self, open: &mut Vec<Pending>, stored: &mut Vec<Pending>) {
-        let mut table = self.view.stored.table().clone();
+        let before = self.view.stored.table();
+        let mut table = before.clone();
         for mut pending in std::mem::take(open) {
+            pending.complete(&self.view);
             match plan(&table, pending.rest()) {
                 Ok(plan) => {
                     if pending.done == 0 {
@@ -159,15 +204,32 @@ impl<C: Carrier> Engine<C> {
                     }
                     (pending.conflicts, pending.dead) = (plan.conflicts, plan.dead);
                     table = plan.after;
-                    if plan.effect == Effect::None {
+                    if self.is_stored(pending.rest()) {
                         stored.push(pending);
                     } else {
                         open.push(pending);
                     }
                 }
-                Err(error) => pending.answer(Err(error.into())),
+                Err(error) => {
+                    let commits = pending.commits;
+                    pending.answer(Err(ChangeError::Plan { error, commits }));
+                }
             }
         }
+    }
+
+    /// Whether the store holds these changes already, and shows it: a document that it lost or that
+    /// cannot be read is written again.
+    fn is_stored(&self, changes: &[Change]) -> bool {
+        let stored = &self.view.stored;
+        changes.iter().all(|change| {
+            let name = change.service_name();
+            !stored.degraded().contains_key(name)
+                && match change {
+                    Change::Put(service) => stored.table().get(name) == Some(service),
+                    _ => stored.document(name).is_none(),
+                }
+        })
     }
 
     /// Checks what the store brought together with what is asked. What the store brought and
@@ -179,30 +241,70 @@ impl<C: Carrier> Engine<C> {
     ) -> Result<Ready<C::Candidate>, CheckError> {
         let mut groups: Vec<&[Change]> = incoming.iter().map(std::slice::from_ref).collect();
         groups.extend(open.iter().map(Pending::rest));
+        let isolated = match isolate(&*self.carrier, &self.served, &groups).await {
+            Err(CheckError::Rejected { words }) if !self.served.is_empty() => {
+                // What is served does not pass any more (a template or HAProxy itself changed):
+                // each of its services is judged anew, so that one cannot block all.
+                tracing::error!(
+                    why = words,
+                    "what is served does not pass any more; looking for the culprits"
+                );
+                return self.check_anew().await;
+            }
+            isolated => isolated?,
+        };
         let Isolated {
             candidate,
             table,
             culprits,
-        } = isolate(&*self.carrier, &self.served, &groups).await?;
-        for change in incoming {
+            judged,
+        } = isolated;
+        for change in incoming.iter().take(judged) {
             self.quarantine.remove(change.service_name());
         }
+        let own = judged.saturating_sub(incoming.len());
+        let unjudged = open.split_off(own.min(open.len()));
         // From the back, so that the indices in front stay true.
         for (index, words) in culprits.into_iter().rev() {
             if let Some(change) = incoming.get(index) {
-                let name = change.service_name().clone();
-                tracing::error!(service = %name, why = words, "quarantined: its stored version is not valid here");
-                let held = Held {
-                    change: change.clone(),
-                    why: words,
-                };
-                self.quarantine.insert(name, held);
+                self.hold(change.clone(), words);
             } else {
                 let culprit = open.remove(index - incoming.len());
-                culprit.answer(Err(ChangeError::Rejected { words }));
+                let commits = culprit.commits;
+                culprit.answer(Err(ChangeError::Rejected { words, commits }));
             }
         }
+        for pending in unjudged {
+            let commits = pending.commits;
+            let why = "too many others in the same batch were refused".to_owned();
+            pending.answer(Err(ChangeError::Unable { why, commits }));
+        }
         Ok(Ready { candidate, table })
+    }
+
+    /// Judges every stored service anew, on top of nothing. Those that do not pass are quarantined
+    /// and are not served until they do.
+    async fn check_anew(&mut self) -> Result<Ready<C::Candidate>, CheckError> {
+        let empty = RouteTable::new();
+        let all = self.view.stored.table().changes_since(&empty);
+        let groups: Vec<&[Change]> = all.iter().map(std::slice::from_ref).collect();
+        let isolated = isolate(&*self.carrier, &empty, &groups).await?;
+        self.quarantine.clear();
+        for (index, words) in isolated.culprits {
+            if let Some(change) = all.get(index) {
+                self.hold(change.clone(), words);
+            }
+        }
+        Ok(Ready {
+            candidate: isolated.candidate,
+            table: isolated.table,
+        })
+    }
+
+    fn hold(&mut self, change: Change, why: String) {
+        let name = change.service_name().clone();
+        tracing::error!(service = %name, why, "quarantined: its stored version is not valid here");
+        self.quarantine.insert(name, Held { change, why });
     }
 
     /// Commits what is asked, in as many commits as the store needs.
@@ -220,6 +322,11 @@ impl<C: Carrier> Engine<C> {
                     let taken = committed.taken.clamp(1, rest.len());
                     rest = rest.get(taken..).unwrap_or_default();
                     self.view = committed.view;
+                    let table = self.view.stored.table();
+                    self.quarantine.retain(|name, held| match &held.change {
+                        Change::Put(service) => table.get(name) == Some(service),
+                        _ => table.get(name).is_none(),
+                    });
                     records.push(committed.record);
                     count_down(open, stored, taken);
                 }
@@ -273,11 +380,14 @@ impl<C: Carrier> Engine<C> {
         let announcement = self.announcement(&stored, records);
         let revision = self.view.revision;
         let failure = self.failure.clone();
-        let (waiting, at_once): (Vec<_>, Vec<_>) = stored
-            .into_iter()
-            .partition(|p| p.request.distribute == Distribute::Yes);
+        let stored = stored.into_iter().map(|mut pending| {
+            pending.failure = self.failure.clone().or_else(|| self.held_back(&pending));
+            pending
+        });
+        let (waiting, at_once): (Vec<_>, Vec<_>) =
+            stored.partition(|p| p.request.distribute == Distribute::Yes);
         for pending in at_once {
-            pending.succeed(revision, failure.clone(), Vec::new());
+            pending.succeed(revision, Vec::new());
         }
         if announcement.is_empty() {
             return;
@@ -286,9 +396,16 @@ impl<C: Carrier> Engine<C> {
         self.tasks.spawn(async move {
             let rows = announce.announce(announcement, failure.as_deref()).await;
             for pending in waiting {
-                pending.succeed(revision, failure.clone(), rows.clone());
+                pending.succeed(revision, rows.clone());
             }
         });
+    }
+
+    /// Why a stored request is not served here: a service of it is quarantined.
+    fn held_back(&self, pending: &Pending) -> Option<Arc<str>> {
+        let mut names = pending.request.changes.iter().map(Change::service_name);
+        let held = names.find_map(|name| self.quarantine.get(name))?;
+        Some(format!("it is quarantined: {}", held.why).into())
     }
 
     fn announcement(&self, stored: &[Pending], records: Vec<Arc<CommitRecord>>) -> Announcement {
@@ -320,6 +437,22 @@ impl Pending {
             planned: Vec::new(),
             conflicts: Vec::new(),
             dead: Vec::new(),
+            failure: None,
+        }
+    }
+
+    /// Adds what a request for the whole table leaves out: the removals, as they are now.
+    fn complete(&mut self, view: &StoreView) {
+        if self.request.extent == Extent::Whole && self.done == 0 {
+            let wanted: BTreeSet<_> = self.request.changes.iter().filter_map(put_name).collect();
+            let there = view.stored.documents().map(|document| document.name());
+            let gone = there.filter(|name| !wanted.contains(name)).cloned();
+            let removals: Vec<Change> = gone.map(Change::Remove).collect();
+            self.request
+                .changes
+                .retain(|change| put_name(change).is_some());
+            // Removals first: what they free (an ACL name) may be used by what comes.
+            self.request.changes.splice(0..0, removals);
         }
     }
 
@@ -333,22 +466,24 @@ impl Pending {
         let _ = self.reply.send(answer);
     }
 
-    fn succeed(
-        mut self,
-        revision: Option<Revision>,
-        failure: Option<Arc<str>>,
-        replicas: Vec<super::ReplicaRow>,
-    ) {
+    fn succeed(mut self, revision: Option<Revision>, replicas: Vec<super::ReplicaRow>) {
         let answer = Answer {
             changes: std::mem::take(&mut self.planned),
             conflicts: std::mem::take(&mut self.conflicts),
             dead: std::mem::take(&mut self.dead),
             revision,
             commits: self.commits,
-            failure,
+            failure: self.failure.take(),
             replicas,
         };
         self.answer(Ok(answer));
+    }
+}
+
+fn put_name(change: &Change) -> Option<&ServiceName> {
+    match change {
+        Change::Put(service) => Some(service.name()),
+        _ => None,
     }
 }
 
@@ -369,19 +504,21 @@ fn count_down(open: &mut Vec<Pending>, stored: &mut Vec<Pending>, mut taken: usi
 }
 
 fn store_refusal(error: &CommitError, commits: usize) -> ChangeError {
-    let mut why = chain(error);
-    if commits > 0 {
-        why = format!("{commits} commits of this change are stored, the rest is not: {why}");
-    }
+    let why = chain(error);
     match error {
-        CommitError::Unknown { id, .. } => ChangeError::Unknown { id: *id, why },
+        CommitError::Unknown { id, .. } => ChangeError::Unknown {
+            id: *id,
+            why,
+            commits,
+        },
         CommitError::Unavailable { .. } => ChangeError::Unavailable { why, commits },
         _ => ChangeError::StoreRefused { why, commits },
     }
 }
 
-fn refuse_all(open: &mut Vec<Pending>, why: &ChangeError) {
+fn refuse_all(open: &mut Vec<Pending>, why: impl Fn(usize) -> ChangeError) {
     for pending in open.drain(..) {
-        pending.answer(Err(why.clone()));
+        let refusal = why(pending.commits);
+        pending.answer(Err(refusal));
     }
 }

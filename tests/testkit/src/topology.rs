@@ -260,9 +260,14 @@ fn free_hosts(count: usize) -> Vec<Ipv4Addr> {
             break;
         }
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
-        let [_, _, high, low] =
-            (process.wrapping_mul(251).wrapping_add(u32::from(next))).to_be_bytes();
-        let host = Ipv4Addr::new(127, 77, high, low.clamp(1, 254));
+        let [_, _, high, low] = process
+            .wrapping_mul(251)
+            .wrapping_add(u32::from(next))
+            .to_be_bytes();
+        if low == 0 || low == 255 {
+            continue;
+        }
+        let host = Ipv4Addr::new(127, 77, high, low);
         let free = |port| TcpListener::bind((host, port)).is_ok();
         if !found.contains(&host) && [API_PORT, HTTP_PORT, TLS_PORT].into_iter().all(free) {
             found.push(host);

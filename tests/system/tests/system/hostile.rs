@@ -54,8 +54,21 @@ async fn hostile_input_is_refused_and_changes_nothing() -> Result<(), Failure> {
         queries.push(format!(
             "serviceName=x&servicePath=/x&port=80&pathType={value}"
         ));
+        for parameter in ["distribute", "srcPort", "serviceDomainAlgo"] {
+            queries.push(format!(
+                "serviceName=x&servicePath=/x&port=80&{parameter}={value}"
+            ));
+        }
+    }
+    for value in ["a%0Ab", "a%00", "%ff", "%C3%A9", "a%7F"] {
         queries.push(format!(
-            "serviceName=x&servicePath=/x&port=80&distribute={value}"
+            "serviceName=x&servicePath=/x&port=80&userAgent={value}"
+        ));
+        queries.push(format!(
+            "serviceName=x&servicePath=/x&port=80&serviceHeader=X-A:{value}"
+        ));
+        queries.push(format!(
+            "serviceName=x&servicePath=/x&port=80&servicePathExclude=/{value}"
         ));
     }
     for path in [
@@ -129,6 +142,11 @@ async fn the_api_is_closed_to_who_does_not_know_the_token() -> Result<(), Failur
         assert_eq!(replica.call(path).await?.status, 401, "{path}");
     }
     assert_eq!(replica.call("ping").await?.status, 200);
+    let url = format!("http://{}/v1/docker-flow-proxy/status", replica.api());
+    let asked = Request::get(url)
+        .with_header("Host", "x")
+        .with_header("Authorization", "Bearer correct horse");
+    assert_eq!(request(replica.api(), &asked).await?.status, 200);
     assert!(!replica.log().contains("correct horse"));
     Ok(())
 }

@@ -143,7 +143,11 @@ impl Replica {
     /// Kills the server and its HAProxy, as the end of a container does.
     pub fn crash(&mut self) {
         self.kill();
-        crate::haproxy::end_processes_of(&self.home);
+        // A process that was killed may answer for a moment more.
+        while !crate::haproxy::processes_of(&self.home).is_empty() {
+            crate::haproxy::end_processes_of(&self.home);
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
     }
 
     /// Removes everything the replica has on disk but its log.
