@@ -56,8 +56,11 @@ mod tests {
             .try_get_matches_from(["proxy-server", "--consul-address", "a:8500", "--port=81"])
             .unwrap();
         let source = source(&matches);
-        assert_eq!(source.get("CONSUL_ADDRESS").as_deref(), Some("a:8500"));
-        assert_eq!(source.get("PORT").as_deref(), Some("81"));
-        assert_eq!(source.get("IP"), None);
+        assert_eq!(
+            source.get("CONSUL_ADDRESS").unwrap().as_deref(),
+            Some("a:8500")
+        );
+        assert_eq!(source.get("PORT").unwrap().as_deref(), Some("81"));
+        assert_eq!(source.get("IP"), Ok(None));
     }
 }

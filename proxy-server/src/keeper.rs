@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use proxy_core::{CommitRecord, InstanceId, Revision, StoreCondition, StoredTable};
+use proxy_core::{BoxError, CommitRecord, InstanceId, Revision, StoreCondition, StoredTable};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -11,7 +11,7 @@ use crate::{
     api::Export,
     chain::chain,
     engine::Snapshot,
-    store::{Journal, JournalError, replace_file},
+    store::{Journal, JournalError, StateLock, replace_file},
 };
 
 /// The name of the journal in `STATE_PATH`.
@@ -27,6 +27,7 @@ pub(crate) struct Keeper {
     stored: StoredTable,
     superseded: watch::Sender<Option<String>>,
     superseded_at: Option<Revision>,
+    _lock: StateLock,
 }
 
 // === impl Keeper ===
@@ -34,7 +35,8 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// Opens the journal and reads what an earlier run left. One that is broken is put aside under
     /// another name: the store has the truth.
-    pub(crate) fn open(folder: PathBuf, instance: InstanceId) -> Result<Self, JournalError> {
+    pub(crate) fn open(folder: PathBuf, instance: InstanceId) -> Result<Self, BoxError> {
+        let lock = StateLock::take(&folder)?;
         let opened = match Journal::open(&folder, LAST_GOOD) {
             Err(error @ (JournalError::Corrupt { .. } | JournalError::Newer { .. })) => {
                 let why = chain(&error);
@@ -62,6 +64,7 @@ impl Keeper {
             stored,
             superseded,
             superseded_at: None,
+            _lock: lock,
         })
     }
 

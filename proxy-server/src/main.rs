@@ -25,7 +25,8 @@ fn main() -> ExitCode {
     };
     let given = flags::source(&matches);
     let folder = Layered::new(vec![Box::new(given.clone()), Box::new(ProcessEnv::new())])
-        .get("SECRETS_PATH");
+        .get("SECRETS_PATH")
+        .unwrap_or_default();
     let secrets = SecretFiles::new(folder.unwrap_or_else(|| "/run/secrets".to_owned()).into());
     let source = Layered::new(vec![
         Box::new(given),

@@ -4,5 +4,5 @@
 mod embedded;
 mod journal;
 
-pub(crate) use embedded::EmbeddedStore;
+pub(crate) use embedded::{EmbeddedStore, StateLock};
 pub(crate) use journal::{Journal, JournalError, replace_file};

@@ -163,7 +163,8 @@ fn kept(
         );
         builder = builder.client_certificate(&cert, &key);
     }
-    let keeper = Keeper::open(state.to_owned(), instance.clone())?;
+    let keeper = Keeper::open(state.to_owned(), instance.clone())
+        .map_err(|why| anyhow::Error::from_boxed(why).context("STATE_PATH cannot be used"))?;
     let held = keeper
         .held()
         .map(|(revision, stored)| HeldTable::new(revision, stored));

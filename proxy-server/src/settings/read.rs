@@ -59,13 +59,9 @@ impl Reader<'_> {
     }
 
     fn store(&mut self) -> StoreSettings {
-        let consul = self.parse("CONSUL_ADDRESS", |text| {
-            let addresses = text
-                .split(',')
-                .map(str::trim)
-                .filter(|item| !item.is_empty());
-            let parsed: Result<Vec<_>, _> = addresses.map(str::parse).collect();
-            parsed.map_err(|problem: proxy_consul::AddressError| problem.to_string())
+        let consul = self.list("CONSUL_ADDRESS", |item| {
+            item.parse()
+                .map_err(|problem: proxy_consul::AddressError| problem.to_string())
         });
         let client_files = match (
             self.optional_path("CONSUL_CERT_FILE"),
@@ -89,7 +85,7 @@ impl Reader<'_> {
         });
         let instance_name = self.parse("PROXY_INSTANCE_NAME", str::parse::<AclName>);
         StoreSettings {
-            consul: consul.filter(|addresses| !addresses.is_empty()),
+            consul,
             instance_name: instance_name
                 .map(|name| name.to_string())
                 .unwrap_or_default(),
@@ -151,18 +147,8 @@ impl Reader<'_> {
                 .map(Some)
                 .map_err(|_| "it is neither * nor an IP address"),
         });
-        let ports = self.parse("DEFAULT_PORTS", |text| {
-            text.split(',')
-                .map(str::trim)
-                .filter(|item| !item.is_empty())
-                .map(entry_port)
-                .collect::<Result<Vec<_>, _>>()
-        });
-        let dns_servers = self.parse("DNS_SERVER", |text| {
-            text.split(',')
-                .map(|item| name_server(item.trim()))
-                .collect::<Result<Vec<_>, _>>()
-        });
+        let ports = self.list("DEFAULT_PORTS", entry_port);
+        let dns_servers = self.list("DNS_SERVER", name_server);
         let access_log = self.parse("ACCESS_LOG", |text| match text {
             "true" | "1" => Ok(AccessLog::Stdout),
             "false" | "0" => Ok(AccessLog::Off),
@@ -219,22 +205,33 @@ impl Reader<'_> {
     }
 
     /// The value of a setting or its default; none where both are empty.
-    fn text(&self, name: &'static str) -> Option<String> {
+    fn text(&mut self, name: &'static str) -> Option<String> {
+        let given = match self.source.get(name) {
+            Ok(given) => given,
+            Err(problem) => {
+                self.errors.push(SettingError {
+                    name,
+                    value: String::new(),
+                    problem,
+                });
+                None
+            }
+        };
         let default = || Some(definition(name)?.default.to_owned());
-        let value = self.source.get(name).or_else(default)?;
+        let value = given.or_else(default)?;
         let value = value.trim();
         (!value.is_empty()).then(|| value.to_owned())
     }
 
-    fn secret(&self, name: &'static str) -> Option<SecretString> {
+    fn secret(&mut self, name: &'static str) -> Option<SecretString> {
         self.text(name).map(SecretString::from)
     }
 
-    fn path(&self, name: &'static str) -> PathBuf {
+    fn path(&mut self, name: &'static str) -> PathBuf {
         self.text(name).unwrap_or_default().into()
     }
 
-    fn optional_path(&self, name: &'static str) -> Option<PathBuf> {
+    fn optional_path(&mut self, name: &'static str) -> Option<PathBuf> {
         self.text(name).map(PathBuf::from)
     }
 
@@ -249,6 +246,26 @@ impl Reader<'_> {
             .ok()
     }
 
+    /// A comma-separated list; white space around an item and empty items are dropped. A list that is
+    /// given and has no item is a mistake (`"$A,$B"` with neither set), not an absence.
+    fn list<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        self.parse(name, |text| {
+            let items = text
+                .split(',')
+                .map(str::trim)
+                .filter(|item| !item.is_empty());
+            let list = items.map(parse).collect::<Result<Vec<_>, _>>()?;
+            if list.is_empty() {
+                return Err("it is a list without an item".to_owned());
+            }
+            Ok(list)
+        })
+    }
+
     fn seconds(&mut self, name: &'static str) -> Option<Duration> {
         self.parse(name, |text| match text.parse::<u32>() {
             Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds.into())),
@@ -258,7 +275,8 @@ impl Reader<'_> {
 
     fn refuse<T>(&mut self, name: &'static str, problem: &str) -> Option<T> {
         let shown = definition(name).is_some_and(|d| d.sensitivity == Sensitivity::Plain);
-        let value = self.text(name).filter(|_| shown).unwrap_or_default();
+        let value = self.source.get(name).ok().flatten();
+        let value = value.filter(|_| shown).unwrap_or_default();
         self.errors.push(SettingError {
             name,
             value,

@@ -1,11 +1,15 @@
 //! Where settings come from.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{collections::BTreeMap, env::VarError, fmt, io::ErrorKind, path::PathBuf};
 
 /// Hands out settings by name. The seam that keeps the process environment out of tests.
 pub trait SettingsSource: fmt::Debug {
     /// The value of a setting, where this source has it and it is not empty.
-    fn get(&self, name: &str) -> Option<String>;
+    ///
+    /// # Errors
+    /// When the source has it and it cannot be read: that must not pass as "not set", or a secret
+    /// with wrong rights would open the API.
+    fn get(&self, name: &str) -> Result<Option<String>, String>;
 }
 
 /// The environment of the process.
@@ -42,8 +46,12 @@ impl Default for ProcessEnv {
 }
 
 impl SettingsSource for ProcessEnv {
-    fn get(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok().filter(|value| !value.is_empty())
+    fn get(&self, name: &str) -> Result<Option<String>, String> {
+        match std::env::var(name) {
+            Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+            Err(VarError::NotPresent) => Ok(None),
+            Err(VarError::NotUnicode(_)) => Err("the variable is not UTF-8".to_owned()),
+        }
     }
 }
 
@@ -58,12 +66,23 @@ impl SecretFiles {
 }
 
 impl SettingsSource for SecretFiles {
-    fn get(&self, name: &str) -> Option<String> {
+    fn get(&self, name: &str) -> Result<Option<String>, String> {
         let file = self.0.join(format!("dfp_{}", name.to_lowercase()));
-        let text = std::fs::read_to_string(file).ok()?;
+        let text = match std::fs::read_to_string(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(format!(
+                    "the secret file {} cannot be read: {error}",
+                    file.display()
+                ));
+            }
+        };
         // Editors and `echo` end a file in a newline that is no part of the secret.
-        let text = text.trim_end_matches(['\n', '\r']);
-        (!text.is_empty()).then(|| text.to_owned())
+        match text.trim_end_matches(['\n', '\r']) {
+            "" => Err(format!("the secret file {} is empty", file.display())),
+            text => Ok(Some(text.to_owned())),
+        }
     }
 }
 
@@ -78,8 +97,8 @@ impl MapSource {
 }
 
 impl SettingsSource for MapSource {
-    fn get(&self, name: &str) -> Option<String> {
-        self.0.get(name).filter(|value| !value.is_empty()).cloned()
+    fn get(&self, name: &str) -> Result<Option<String>, String> {
+        Ok(self.0.get(name).filter(|value| !value.is_empty()).cloned())
     }
 }
 
@@ -101,7 +120,12 @@ impl Layered {
 }
 
 impl SettingsSource for Layered {
-    fn get(&self, name: &str) -> Option<String> {
-        self.0.iter().find_map(|source| source.get(name))
+    fn get(&self, name: &str) -> Result<Option<String>, String> {
+        for source in &self.0 {
+            if let Some(value) = source.get(name)? {
+                return Ok(Some(value));
+            }
+        }
+        Ok(None)
     }
 }

@@ -44,12 +44,14 @@ fn every_error_is_reported_at_once_and_no_secret_is_shown() {
         ("CONSUL_TOKEN", "hush"),
         ("TIMEOUT_CLIENT", "0"),
         ("CONSUL_CERT_FILE", "/c.pem"),
+        ("CONSUL_ADDRESS", ", ,"),
     ])
     .unwrap_err();
     let names: Vec<_> = errors.errors.iter().map(|error| error.name).collect();
     assert_eq!(
         names,
         [
+            "CONSUL_ADDRESS",
             "CONSUL_KEY_FILE",
             "MODE",
             "PORT",
@@ -75,7 +77,16 @@ fn a_secret_file_ends_where_its_line_ends() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("dfp_api_token"), "hush\n").unwrap();
     let secrets = SecretFiles::new(folder.path().to_owned());
-    assert_eq!(secrets.get("API_TOKEN").as_deref(), Some("hush"));
+    assert_eq!(secrets.get("API_TOKEN").unwrap().as_deref(), Some("hush"));
+    assert_eq!(secrets.get("PEER_SECRET"), Ok(None));
+    // A secret that is there and cannot be read is no open door.
+    for broken in ["", "\n"] {
+        std::fs::write(folder.path().join("dfp_api_token"), broken).unwrap();
+        assert!(secrets.get("API_TOKEN").is_err());
+    }
+    std::fs::write(folder.path().join("dfp_api_token"), [0xff]).unwrap();
+    let refused = Settings::read(&secrets).unwrap_err();
+    assert_eq!(refused.errors[0].name, "API_TOKEN");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! A commit is on disk before it is acknowledged. One process at a time may use the folder.
 
 use std::{
+    collections::VecDeque,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
@@ -28,14 +29,21 @@ pub(crate) struct EmbeddedStore {
     instance: InstanceId,
     // Taken on a blocking thread only: a commit waits for the disk.
     writer: Arc<Mutex<Writer>>,
+    /// The commits of this run, for the question what became of one. Never held while the disk works.
+    recent: Arc<Mutex<VecDeque<Revision>>>,
     views: watch::Sender<Arc<StoreView>>,
 }
 
 #[derive(Debug)]
 struct Writer {
     journal: Journal,
-    recent: Vec<Revision>,
-    _lock: Flock<std::fs::File>,
+    _lock: StateLock,
+}
+
+/// The right to use a `STATE_PATH`, which one process at a time has.
+#[derive(Debug)]
+pub(crate) struct StateLock {
+    _file: Flock<std::fs::File>,
 }
 
 /// Why the embedded store cannot be opened. Nothing was changed.
@@ -56,6 +64,24 @@ pub(crate) enum OpenError {
     },
 }
 
+// === impl StateLock ===
+
+impl StateLock {
+    pub(crate) fn take(folder: &Path) -> Result<Self, OpenError> {
+        let files = |source: std::io::Error| OpenError::Files {
+            source: source.into(),
+        };
+        std::fs::create_dir_all(folder).map_err(files)?;
+        let file = std::fs::File::create(folder.join("lock")).map_err(files)?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(file) => Ok(Self { _file: file }),
+            Err(_) => Err(OpenError::InUse {
+                folder: folder.to_owned(),
+            }),
+        }
+    }
+}
+
 // === impl EmbeddedStore ===
 
 impl EmbeddedStore {
@@ -69,12 +95,7 @@ impl EmbeddedStore {
         instance: InstanceId,
     ) -> Result<Self, OpenError> {
         let files = |source: proxy_core::BoxError| OpenError::Files { source };
-        std::fs::create_dir_all(folder).map_err(|e| files(e.into()))?;
-        let lock = std::fs::File::create(folder.join("lock")).map_err(|e| files(e.into()))?;
-        let lock =
-            Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|_| OpenError::InUse {
-                folder: folder.to_owned(),
-            })?;
+        let lock = StateLock::take(folder)?;
         let (journal, revision, stored) =
             Journal::open(folder, "table").map_err(|e| files(e.into()))?;
         let view = StoreView::new(ViewSeq(1), revision, stored, StoreCondition::Live);
@@ -83,9 +104,9 @@ impl EmbeddedStore {
             instance,
             writer: Arc::new(Mutex::new(Writer {
                 journal,
-                recent: revision.into_iter().collect(),
                 _lock: lock,
             })),
+            recent: Arc::new(Mutex::new(revision.into_iter().collect())),
             views: watch::Sender::new(Arc::new(view)),
         })
     }
@@ -136,6 +157,7 @@ impl RouteStore for EmbeddedStore {
         let next = Arc::new(next);
 
         let (writer, views) = (Arc::clone(&self.writer), self.views.clone());
+        let recent = Arc::clone(&self.recent);
         let (written, served) = (Arc::clone(&record), Arc::clone(&next));
         // The view is published on the same thread: a caller that hangs up while the disk works
         // must not leave a commit on disk that no view shows.
@@ -149,6 +171,11 @@ impl RouteStore for EmbeddedStore {
                 .write(&written, &served)
                 .map_err(|why| CommitError::Unavailable { why: why.into() })?;
             views.send_replace(served);
+            let mut recent = recent.lock().unwrap_or_else(PoisonError::into_inner);
+            recent.push_back(written.revision);
+            while recent.len() > REMEMBERED {
+                recent.pop_front();
+            }
             Ok(())
         });
         stored
@@ -164,9 +191,13 @@ impl RouteStore for EmbeddedStore {
     }
 
     async fn outcome(&self, id: CommitId) -> Outcome {
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = writer.recent.iter().find(|revision| revision.id == id);
-        found.map_or(Outcome::NotThere, |revision| Outcome::Committed(*revision))
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        match recent.iter().find(|revision| revision.id == id) {
+            Some(revision) => Outcome::Committed(*revision),
+            None => Outcome::Unknown(format!(
+                "it is none of the last {REMEMBERED} commits of this run of the server"
+            )),
+        }
     }
 }
 
@@ -175,10 +206,6 @@ impl RouteStore for EmbeddedStore {
 impl Writer {
     fn write(&mut self, record: &CommitRecord, next: &StoreView) -> Result<(), JournalError> {
         self.journal.append(record)?;
-        self.recent.push(record.revision);
-        if self.recent.len() > REMEMBERED {
-            self.recent.remove(0);
-        }
         if self.journal.wants_rewrite(next.stored.table().len()) {
             // The commit is on disk; a fold that fails is tried again after the next.
             if let Err(error) = self.journal.rewrite(next.revision, &next.stored) {

@@ -3,7 +3,8 @@
 //! Two files: `<name>.base` holds a whole table, replaced by one rename; `<name>.log` holds a commit
 //! per line on top of it, appended and synced. A change costs its own size; the base is written
 //! anew when the log has outgrown the table. What a crash may leave is a torn last line, which was
-//! never acknowledged and is dropped, or a log that the base already holds, which is skipped.
+//! never acknowledged and is dropped, or a log that the base already holds or that belongs to a
+//! history which the base replaced, which is skipped: a commit counts if it follows what is held.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -30,6 +31,8 @@ pub(crate) struct Journal {
     lines: usize,
     /// The length of the log up to its last whole line.
     length: u64,
+    /// The log could not be cut back to its last whole line: nothing may be appended any more.
+    torn: bool,
 }
 
 /// What went wrong with a journal.
@@ -83,11 +86,16 @@ impl Journal {
             .append(true)
             .open(&log_path)
             .map_err(io_error(&log_path, "open"))?;
+        // A file that was just made is only there after a crash if its folder is synced.
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(io_error(folder, "sync"))?;
         let (records, length) = read_log(&mut log, &log_path)?;
         let lines = records.len();
         for record in records {
-            let old = revision.is_some_and(|held| held.reaches(&record.revision));
-            if !old {
+            // A crash may leave a log that the base already holds, or that belongs to a history
+            // which the base replaced: only what goes on from here counts.
+            if record.previous == revision.map(|held| held.id) {
                 stored.apply(&record);
                 revision = Some(record.revision);
             }
@@ -98,6 +106,7 @@ impl Journal {
             log_path,
             lines,
             length,
+            torn: false,
         };
         journal.cut_torn_line()?;
         Ok((journal, revision, stored))
@@ -109,12 +118,16 @@ impl Journal {
             problem: problem.to_string(),
         })?;
         line.push(b'\n');
+        if self.torn {
+            self.cut_torn_line()?;
+        }
         let written = self
             .log
             .write_all(&line)
             .and_then(|()| self.log.sync_data());
         if let Err(source) = written {
             // What was half written must not stand in front of the next commit.
+            self.torn = true;
             self.cut_torn_line()?;
             return Err(io_error(&self.log_path, "append")(source));
         }
@@ -158,7 +171,9 @@ impl Journal {
         self.log
             .set_len(self.length)
             .and_then(|()| self.log.sync_data())
-            .map_err(io_error(&self.log_path, "cut a torn line off"))
+            .map_err(io_error(&self.log_path, "cut a torn line off"))?;
+        self.torn = false;
+        Ok(())
     }
 }
 

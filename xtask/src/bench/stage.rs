@@ -161,6 +161,14 @@ impl Stage {
         let config = self.replica().config().await.map_err(failed)?;
         let twin = ByHand::new(&tools.haproxy, place)?;
         twin.write(&twin.moved(&config, self.replica().http()))?;
+        // Maps and the like, which a configuration names relative to itself.
+        for entry in fs::read_dir(self.replica().home().join("cfg/current"))? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if !name.to_string_lossy().starts_with('.') && name != "haproxy.cfg" {
+                fs::copy(entry.path(), twin.folder().join(name))?;
+            }
+        }
         Ok(twin)
     }
 

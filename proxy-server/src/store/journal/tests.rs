@@ -18,7 +18,8 @@ fn record(number: u64, name: &str) -> CommitRecord {
         name.parse().unwrap(),
         RecordedChange::new(None, Some(document)),
     )]);
-    CommitRecord::new(revision, None, "me".parse().unwrap(), 0, services)
+    let previous = (number > 1).then(|| CommitId::from_bytes(u128::from(number - 1).to_be_bytes()));
+    CommitRecord::new(revision, previous, "me".parse().unwrap(), 0, services)
 }
 
 fn names(stored: &StoredTable) -> Vec<String> {
@@ -83,6 +84,27 @@ fn a_crash_between_the_base_and_the_log_changes_nothing() {
     assert_eq!(
         (revision.unwrap().number, names(&stored)),
         (2, vec!["b".to_owned()])
+    );
+}
+
+#[test]
+fn a_crash_while_another_history_takes_over_resurrects_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut journal, _, _) = Journal::open(folder.path(), "t").unwrap();
+    for number in 1..=5 {
+        journal.append(&record(number, "old")).unwrap();
+    }
+    let log = fs::read(folder.path().join("t.log")).unwrap();
+    let mut stored = StoredTable::default();
+    stored.apply(&record(2, "restored"));
+    // The store was restored to an older state: the base is, and the log was not emptied yet.
+    let restored = Revision::new(Epoch::from_bytes([1; 16]), 2, CommitId::from_bytes([7; 16]));
+    journal.rewrite(Some(restored), &stored).unwrap();
+    fs::write(folder.path().join("t.log"), log).unwrap();
+    let (_, revision, stored) = Journal::open(folder.path(), "t").unwrap();
+    assert_eq!(
+        (revision, names(&stored)),
+        (Some(restored), vec!["restored".to_owned()])
     );
 }
 
