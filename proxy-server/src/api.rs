@@ -29,11 +29,12 @@ use axum::{
     extract::DefaultBodyLimit,
     http::StatusCode,
     middleware,
-    routing::{any, get, post},
+    routing::{MethodFilter, MethodRouter, any, get, on, post},
 };
 use proxy_core::{InstanceId, RouteStore};
 use secrecy::SecretString;
-use tower_http::catch_panic::CatchPanicLayer;
+use tower::limit::GlobalConcurrencyLimitLayer;
+use tower_http::{catch_panic::CatchPanicLayer, timeout::RequestBodyTimeoutLayer};
 
 use crate::{announce::Sharing, carrier::CarrierCondition, engine::EngineHandle, metrics::Metrics};
 
@@ -43,6 +44,16 @@ pub(crate) use export::Export;
 const MAX_BODY: usize = 2 * 1024 * 1024;
 /// The largest table that can be imported, and the largest announcement, in bytes.
 const MAX_TABLE_BODY: usize = 64 * 1024 * 1024;
+
+/// The methods that change something, beside the one that says it best. GET is for scripts and for
+/// docker-flow-swarm-listener, which use nothing else.
+const CHANGE: MethodFilter = MethodFilter::GET.or(MethodFilter::POST);
+/// Calls that are handled at once; more wait their turn.
+const MOST_CALLS: usize = 4_096;
+/// Imports and announcements at once: their bodies are large.
+const MOST_TABLES: usize = 4;
+/// How long the next part of a body may take to arrive.
+const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What the handlers need.
 #[derive(Clone, Debug)]
@@ -74,22 +85,27 @@ pub(crate) trait Carried: Send + Sync + std::fmt::Debug {
 
 /// The whole API as a service. It holds no socket.
 pub(crate) fn router(api: Api) -> Router {
+    let tables = GlobalConcurrencyLimitLayer::new(MOST_TABLES);
     let proxy = Router::new()
-        .route("/reconfigure", any(reconfigure::reconfigure))
-        .route("/remove", any(remove::remove))
-        .route("/reload", any(reload::reload))
+        .route(
+            "/reconfigure",
+            on(CHANGE.or(MethodFilter::PUT), reconfigure::reconfigure),
+        )
+        .route(
+            "/remove",
+            on(CHANGE.or(MethodFilter::DELETE), remove::remove),
+        )
+        .route("/reload", on(CHANGE.or(MethodFilter::PUT), reload::reload))
         .route("/config", get(config::config))
         .route("/status", get(status::status))
         .route("/explain", get(explain::explain))
         .route("/export", get(export::export))
         .route(
             "/import",
-            post(import::import)
-                .put(import::import)
-                .layer(DefaultBodyLimit::max(MAX_TABLE_BODY)),
+            large(post(import::import).put(import::import), tables.clone()),
         )
         .route("/ping", any(ping::ping));
-    let announce = post(peer::announce).layer(DefaultBodyLimit::max(MAX_TABLE_BODY));
+    let announce = large(post(peer::announce), tables);
     Router::new()
         .nest("/v1/docker-flow-proxy", proxy.clone())
         .nest("/v1/proxy", proxy)
@@ -101,7 +117,15 @@ pub(crate) fn router(api: Api) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(api.clone(), auth::check))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(RequestBodyTimeoutLayer::new(BODY_DEADLINE))
+        .layer(GlobalConcurrencyLimitLayer::new(MOST_CALLS))
         .with_state(api)
+}
+
+/// A route whose bodies are whole tables, few at once.
+fn large(route: MethodRouter<Api>, slots: GlobalConcurrencyLimitLayer) -> MethodRouter<Api> {
+    let route: MethodRouter<Api> = route.layer(DefaultBodyLimit::max(MAX_TABLE_BODY));
+    route.layer(slots)
 }
 
 async fn nowhere(uri: axum::http::Uri) -> answer::Answered {

@@ -139,7 +139,7 @@ impl Metrics {
         );
         registry.register(
             "revision",
-            "The number of the commit that is served",
+            "The number of the commit that this replica knows",
             m.revision.clone(),
         );
         registry.register("services", "Services that are served", m.services.clone());
@@ -160,7 +160,7 @@ impl Metrics {
         );
         registry.register(
             "table_live",
-            "1 while HAProxy runs what the store says",
+            "1 while the last configuration that was made from the stored table is loaded; see haproxy_up as well",
             m.live.clone(),
         );
         registry.register("haproxy_up", "1 while HAProxy runs", m.haproxy_up.clone());

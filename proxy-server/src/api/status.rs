@@ -58,6 +58,7 @@ fn describe(api: &Api) -> Answered {
         })
         .collect();
     let message = match (&snapshot.failure, store) {
+        _ if matches!(haproxy, CarrierCondition::Down(_)) => "HAProxy is down; see Haproxy",
         (Some(_), _) => "what is stored is not live here; see Failure",
         (None, "live") if degraded.is_empty() && quarantined.is_empty() => "all is well",
         (None, "live") => "some services are not served as stored; see Degraded and Quarantined",

@@ -152,6 +152,20 @@ async fn every_refusal_has_its_status_and_changes_nothing() {
     );
     assert!(bench.store.view().stored.table().is_empty());
     assert_eq!(bench.get("nothing").await.0, 404);
+    for (method, endpoint) in [
+        ("DELETE", "reconfigure"),
+        ("PUT", "remove"),
+        ("OPTIONS", "remove"),
+        ("POST", "config"),
+    ] {
+        let uri = format!("/v1/docker-flow-proxy/{endpoint}?serviceName=a");
+        let request = Request::builder().method(method).uri(uri);
+        assert_eq!(
+            bench.send(request.body(Body::empty()).unwrap()).await.0,
+            405,
+            "{method} {endpoint}"
+        );
+    }
 }
 
 #[tokio::test]

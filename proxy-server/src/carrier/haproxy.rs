@@ -63,6 +63,8 @@ struct Shown {
 /// A configuration that HAProxy would take.
 pub(crate) struct Candidate {
     config: RenderedConfig,
+    /// The names that are followed once it is live.
+    hosts: BTreeSet<Host>,
     /// None where it is live already, byte for byte.
     staged: Option<Staged>,
 }
@@ -132,7 +134,9 @@ impl HaproxyCarrier {
         }
     }
 
-    /// The first configuration: it goes to disk, and HAProxy is started or taken over.
+    /// The first configuration. Where a HAProxy of ours runs it is taken over with what it serves and
+    /// then reloaded, so that its own configuration stays the one to fall back to; else this one
+    /// goes to disk and HAProxy is started with it.
     async fn start(&self, stage: &mut Stage, candidate: Candidate) -> Result<Applied, ApplyError> {
         let Stage::Before(slot) = stage else {
             return Err(ApplyError::new("HAProxy was started already"));
@@ -141,24 +145,24 @@ impl HaproxyCarrier {
             Some(dir) => dir,
             None => ConfigDir::open(&self.settings.configs_path).map_err(ApplyError::new)?,
         };
-        let digest = candidate.config.digest();
-        let main = dir.main_path();
-        let Some(staged) = candidate.staged else {
-            return Err(ApplyError::new("the first configuration was not written"));
-        };
-        if let Err(error) = dir.activate(staged) {
-            *slot = Some(dir);
-            return Err(ApplyError::new(error));
-        }
         let CarrierSettings { binary, run, .. } = &self.settings;
-        if UnixStream::connect(run.master_socket()).is_err() {
-            // No HAProxy of ours holds the ports, so nobody else may.
-            if let Err(error) = self.probe() {
+        let process = ProcessSettings::new(binary, dir.main_path(), run.clone());
+        let runs = UnixStream::connect(run.master_socket()).is_ok();
+        let has_config = dir.active().is_ok_and(|active| active.is_some());
+        let digest = candidate.config.digest();
+        let mut staged = candidate.staged;
+        if !(runs && has_config) {
+            let ready = match staged.take() {
+                Some(staged) => dir.activate(staged).map(|_| ()).map_err(ApplyError::new),
+                None => Err(ApplyError::new("the first configuration was not written")),
+            };
+            // Where no HAProxy of ours holds the ports, nobody else may.
+            let ready = ready.and_then(|()| if runs { Ok(()) } else { self.probe() });
+            if let Err(error) = ready {
                 *slot = Some(dir);
                 return Err(error);
             }
         }
-        let process = ProcessSettings::new(binary, main, run.clone());
         let haproxy = match Haproxy::start(process).await {
             Ok(haproxy) => Arc::new(haproxy),
             Err(error) => {
@@ -167,29 +171,22 @@ impl HaproxyCarrier {
             }
         };
         self.shown().haproxy = Some(Arc::clone(&haproxy));
-        let taken_over = haproxy.started() == Start::TakenOver;
-        let mut applier = Applier::new(dir, haproxy);
-        if taken_over {
+        if haproxy.started() == Start::TakenOver {
             tracing::info!("took over the HAProxy that was running");
-            let loaded = self.load(&mut applier, &candidate.config).await;
-            *stage = Stage::Running(applier);
-            loaded?;
-        } else {
-            *stage = Stage::Running(applier.with_running(digest));
         }
+        let fresh = haproxy.started() == Start::Fresh && staged.is_none();
+        let mut applier = Applier::new(dir, haproxy);
+        let loaded = match staged {
+            Some(staged) => applier.apply_staged(staged).await.map(|_| ()),
+            None if fresh => {
+                applier = applier.with_running(digest);
+                Ok(())
+            }
+            None => applier.reload_again().await.map(|_| ()),
+        };
+        *stage = Stage::Running(applier);
+        loaded.map_err(ApplyError::new)?;
         Ok(Applied::Started)
-    }
-
-    async fn load(
-        &self,
-        applier: &mut Applier<Arc<Haproxy>>,
-        config: &RenderedConfig,
-    ) -> Result<Applied, ApplyError> {
-        match applier.apply(config).await {
-            Ok(proxy_haproxy::Applied::Unchanged { .. }) => Ok(Applied::Unchanged),
-            Ok(_) => Ok(Applied::Reloaded),
-            Err(error) => Err(ApplyError::new(error)),
-        }
     }
 
     /// Whether the binds can be made. HAProxy's own check does not see a port in use, and a reload
@@ -207,19 +204,26 @@ impl Carrier for HaproxyCarrier {
     type Candidate = Candidate;
 
     async fn check(&self, table: &RouteTable) -> Result<Candidate, CheckError> {
-        let book = self.names.look_up(hosts(table), NAMES_DEADLINE).await;
+        let hosts = hosts(table);
+        let book = self.names.look_up(&hosts, NAMES_DEADLINE).await;
         let config = self.render(table, &book)?;
         let Some(staged) = self.stage(&config).await? else {
-            let staged = None;
-            return Ok(Candidate { config, staged });
+            return Ok(Candidate {
+                config,
+                hosts,
+                staged: None,
+            });
         };
         match self.validator.validate(&staged.main_path()).await {
             Ok(warnings) => {
                 for warning in warnings {
                     tracing::debug!(%warning, "HAProxy warns of the configuration");
                 }
-                let staged = Some(staged);
-                Ok(Candidate { config, staged })
+                Ok(Candidate {
+                    config,
+                    hosts,
+                    staged: Some(staged),
+                })
             }
             Err(error @ ValidateError::Refused { .. }) => Err(CheckError::Rejected {
                 words: chain(&error),
@@ -234,6 +238,7 @@ impl Carrier for HaproxyCarrier {
             return Err(ApplyError::new("this replica shuts down"));
         }
         let text: Arc<str> = candidate.config.main_text().into();
+        let hosts = candidate.hosts.clone();
         let applied = match (&mut *stage, force) {
             (Stage::Before(_), _) => {
                 self.shown().starting = None;
@@ -259,6 +264,7 @@ impl Carrier for HaproxyCarrier {
             },
         }?;
         self.shown().text = Some(text);
+        self.names.want(hosts);
         Ok(applied)
     }
 

@@ -62,17 +62,17 @@ impl NameFollower {
         }
     }
 
-    /// What is known of these names, after those that are new were looked up, all at once.
-    pub(crate) async fn look_up(&self, hosts: BTreeSet<Host>, deadline: Duration) -> AddressBook {
+    /// What is known of these names, after those that are new were looked up, all at once. They are
+    /// not followed yet: the table may be refused.
+    pub(crate) async fn look_up(&self, hosts: &BTreeSet<Host>, deadline: Duration) -> AddressBook {
         let (new, book) = {
-            let mut known = self.known();
+            let known = self.known();
             let in_book: BTreeSet<&Host> = known.book.iter().map(|(host, _)| host).collect();
             let new: BTreeSet<Host> = hosts
                 .iter()
                 .filter(|host| !in_book.contains(host))
                 .cloned()
                 .collect();
-            known.wanted = hosts;
             (new, known.book.clone())
         };
         if new.is_empty() {
@@ -84,6 +84,14 @@ impl NameFollower {
             .book
             .extend(found.iter().map(|(host, at)| (host.clone(), at)));
         known.book.clone()
+    }
+
+    /// Follows these names from now on and forgets all others: the table with them is live.
+    pub(crate) fn want(&self, hosts: BTreeSet<Host>) {
+        let mut known = self.known();
+        let book = known.book.iter().filter(|(host, _)| hosts.contains(*host));
+        known.book = book.map(|(host, at)| (host.clone(), at)).collect();
+        known.wanted = hosts;
     }
 
     /// Waits until a name has moved whose address is rendered. Cancel safe.
@@ -135,13 +143,6 @@ impl NameFollower {
                 moved |= rendered_anew(before.get(host), now);
                 known.book.insert(host.clone(), now);
             }
-            let wanted = known.wanted.clone();
-            known.book = known
-                .book
-                .iter()
-                .filter(|(host, _)| wanted.contains(*host))
-                .map(|(host, at)| (host.clone(), at))
-                .collect();
         }
         if moved {
             self.moved.notify_one();
