@@ -152,7 +152,9 @@ impl ByHand {
         let output = tokio::process::Command::from(command)
             .kill_on_drop(true)
             .output();
-        let output = timeout(DEADLINE, output).await??;
+        let output = timeout(DEADLINE, output)
+            .await
+            .context("haproxy -c does not end")??;
         if !output.status.success() {
             bail!(
                 "haproxy -c: {}",
@@ -199,6 +201,8 @@ impl ByHand {
         let asked = async {
             let mut stream = UnixStream::connect(self.master_socket()).await?;
             stream.write_all(format!("{command}\n").as_bytes()).await?;
+            // The master answers for as long as more may be asked.
+            stream.shutdown().await?;
             let mut answer = String::new();
             match stream.read_to_string(&mut answer).await {
                 // A reload ends the connection as it likes.
@@ -206,7 +210,10 @@ impl ByHand {
                 _ => Ok(answer),
             }
         };
-        Ok(timeout(DEADLINE, asked).await??)
+        let answer = timeout(DEADLINE, asked)
+            .await
+            .with_context(|| format!("the master does not answer {command:?}"))?;
+        Ok(answer?)
     }
 
     fn haproxy(&self) -> Command {
