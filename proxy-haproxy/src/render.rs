@@ -16,7 +16,7 @@ use crate::{
     routing::{
         acl,
         form::{self, Routing, RoutingForm},
-        map::{self, Lookup, MapForm},
+        map::{self, MapForm},
         rule::{Names, Place, Rule, UnknownDomain},
     },
     settings::{AccessLog, RenderSettings},
@@ -72,8 +72,8 @@ struct Model {
     /// Some route asks for the host.
     by_host: bool,
     rules: Vec<Rule>,
-    /// In the map form: how the map is asked. Otherwise there are none.
-    lookups: Vec<Lookup>,
+    /// In the map form: the words that make the keys the map is asked for. Otherwise there are none.
+    lookups: Vec<String>,
     /// In the map form: the ends of the host that are asked for, by their number of labels.
     suffixes: BTreeSet<usize>,
     backends: Vec<Backend>,
@@ -136,7 +136,10 @@ pub fn render(
     let routes = routes(table, settings, &name_of)?;
     let (rules, lookups, suffixes, map) = match routes {
         Routes::Acl(rules) => (rules, Vec::new(), BTreeSet::new(), None),
-        Routes::Map(form) => (form.rules, form.lookups, form.suffixes, Some(form.text)),
+        Routes::Map(form) => {
+            let lookups = form.lookups.iter().map(ToString::to_string).collect();
+            (form.rules, lookups, form.suffixes, Some(form.text))
+        }
     };
     let timeouts = &settings.timeouts;
     let model = Model {
@@ -159,7 +162,7 @@ pub fn render(
         nameservers: settings.nameservers.clone(),
         resolve_interval: time(resolve_interval(&backends)),
         binds: settings.binds.iter().map(ToString::to_string).collect(),
-        by_host: by_host || map.is_some(),
+        by_host,
         rules,
         lookups,
         suffixes,

@@ -47,6 +47,7 @@ fn is_plain(c: char) -> bool {
                 | '('
                 | ')'
                 | '!'
+                | '|'
         )
 }
 

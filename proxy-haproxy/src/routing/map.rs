@@ -1,11 +1,13 @@
 //! The form for many services: one map file with every plain route, and a rule for each of the
 //! others, so that a request costs the same however many plain routes there are.
 //!
-//! A key is `port|domain|path`: a port or `*`, a domain or `*.suffix` or nothing, a path, with `?`
-//! behind it where it is exact. The looked-up key ends in `?`, which is in no path, so an exact key
-//! is found before every prefix, and HAProxy's `map_beg` finds the longest key of all. `|` and `*`
-//! are in no host that is looked up. Lookups go from the most specific port and domain to the
-//! least, and the first hit is the plain route of least rank.
+//! A key is `[port|][domain|]path`: a port, a domain or `*.suffix`, each where the route names one
+//! (with a port and no domain, `port||path`), and a path, with `?` behind it where it is exact. The
+//! looked-up key ends in `?`, which is in no path, so an exact key is found before every prefix, and
+//! HAProxy's `map_beg` finds the longest key of all. A path begins with `/`, and a host that is looked
+//! up holds neither `/` nor `|` nor `*`, so no key is found by a question of another kind. Questions
+//! go from the most specific port and domain to the least, and the first hit is the plain route of
+//! least rank.
 //!
 //! What no tree holds (conditions, exclusions, other comparisons of path or domain) is a rule. Rules
 //! stand in rank order, and a value says how many of them rank before its route: those are the ones
@@ -14,11 +16,10 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
+    fmt::{self, Write as _},
 };
 
-use proxy_core::{Criterion, DomainPattern, PathKind, Port, Route, RouteTable};
-use serde::{Serialize, ser::SerializeStruct as _};
+use proxy_core::{Criterion, DomainPattern, PathKind, Route, RouteTable};
 
 use super::rule::{Acls, Place, Rule, UnknownDomain, place};
 
@@ -65,8 +66,11 @@ pub(crate) fn compile(
     let mut acls = Acls::default();
     let mut rules: Vec<Rule> = Vec::new();
     let mut entries: BTreeMap<String, String> = BTreeMap::new();
-    // These two are always there, so that the first domain of a table adds none.
-    let mut lookups = BTreeSet::from([DomainLevel::Exact, DomainLevel::Any].map(Lookup::any_port));
+    // One is always there: the map must be read for HAProxy to know it.
+    let mut lookups = BTreeSet::from([Lookup {
+        any_port: true,
+        domain: DomainLevel::Any,
+    }]);
     let routes = table.routes_by_rank();
     let mut rest = routes.as_slice();
     while let Some(first) = rest.first() {
@@ -113,13 +117,13 @@ pub(crate) fn compile(
 /// The key and the lookup of a route that the map holds.
 fn plain(route: &Route<'_>) -> Option<(String, Lookup)> {
     let destination = route.destination;
-    let (star, domain, level) = match route.domain {
-        None => ("", "", DomainLevel::Any),
-        Some(DomainPattern::Exact(domain)) => ("", domain.as_str(), DomainLevel::Exact),
+    let port = destination.entry_port();
+    let (domain, level) = match route.domain {
+        None => (String::new(), DomainLevel::Any),
+        Some(DomainPattern::Exact(domain)) => (format!("{domain}|"), DomainLevel::Exact),
         Some(DomainPattern::Wildcard(domain)) => {
             let labels = domain.as_str().split('.').count();
-            let level = DomainLevel::Suffix(Reverse(labels));
-            ("*.", domain.as_str(), level)
+            (format!("*.{domain}|"), DomainLevel::Suffix(Reverse(labels)))
         }
         Some(_) => return None,
     };
@@ -131,9 +135,12 @@ fn plain(route: &Route<'_>) -> Option<(String, Lookup)> {
     if destination.is_conditional() {
         return None;
     }
-    let port = destination.entry_port();
-    let port_text = port.map_or_else(|| "*".to_owned(), |port: Port| port.to_string());
-    let key = format!("{port_text}|{star}{domain}|{}{end}", route.path.text());
+    let path = route.path.text();
+    let key = match port {
+        None => format!("{domain}{path}{end}"),
+        Some(port) if domain.is_empty() => format!("{port}||{path}{end}"),
+        Some(port) => format!("{port}|{domain}{path}{end}"),
+    };
     let lookup = Lookup {
         any_port: port.is_none(),
         domain: level,
@@ -148,13 +155,6 @@ fn is_tied(a: &Route<'_>, b: &Route<'_>) -> bool {
 }
 
 impl Lookup {
-    fn any_port(domain: DomainLevel) -> Self {
-        Self {
-            any_port: true,
-            domain,
-        }
-    }
-
     /// How many labels at the end of the host it asks for.
     fn labels(&self) -> Option<usize> {
         match self.domain {
@@ -164,18 +164,24 @@ impl Lookup {
     }
 }
 
-impl Serialize for Lookup {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let mut lookup = to.serialize_struct("Lookup", 3)?;
-        lookup.serialize_field("any_port", &self.any_port)?;
-        let domain = match self.domain {
-            DomainLevel::Exact => "exact",
-            DomainLevel::Suffix(_) => "suffix",
-            DomainLevel::Any => "any",
-        };
-        lookup.serialize_field("domain", domain)?;
-        lookup.serialize_field("labels", &self.labels())?;
-        lookup.end()
+impl fmt::Display for Lookup {
+    /// As a sample expression that makes the key. `txn.path` ends in `?` already.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.any_port {
+            f.write_str("dst_port,")?;
+        }
+        match (self.any_port, self.domain) {
+            (true, DomainLevel::Any) => f.write_str("var(txn.path)"),
+            (true, DomainLevel::Exact) => f.write_str("var(txn.host),concat(|,txn.path)"),
+            (true, DomainLevel::Suffix(Reverse(labels))) => {
+                write!(f, "str(*.),concat(,txn.suffix{labels}),concat(|,txn.path)")
+            }
+            (false, DomainLevel::Any) => f.write_str("concat(||,txn.path)"),
+            (false, DomainLevel::Exact) => f.write_str("concat(|,txn.host),concat(|,txn.path)"),
+            (false, DomainLevel::Suffix(Reverse(labels))) => {
+                write!(f, "concat(|*.,txn.suffix{labels}),concat(|,txn.path)")
+            }
+        }
     }
 }
 

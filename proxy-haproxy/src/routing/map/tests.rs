@@ -25,7 +25,7 @@ fn mapped(queries: &[&str]) -> RenderedConfig {
 /// The frontend with what decides the route, and the map.
 fn routing(config: &RenderedConfig) -> String {
     let text = config.main_text();
-    let from = text.find("    http-request set-var").unwrap();
+    let from = text.find("    http-request set-var(txn").unwrap();
     let to = text.find("\nbackend a").unwrap_or(text.len());
     format!("{}--- map\n{}", &text[from..to], config.map_text().unwrap())
 }
@@ -50,7 +50,8 @@ fn plain_routes_are_entries_and_the_others_rules() {
 #[test]
 fn paths_and_domains_of_known_services_change_the_map_alone() {
     let others = "serviceName=b&servicePath=/b&port=2&serviceHeader=X-V:1";
-    let before = mapped(&["serviceName=a&servicePath=/a&port=1", others]);
+    let named = "serviceName=c&servicePath=/c&port=3&serviceDomain=c.com";
+    let before = mapped(&["serviceName=a&servicePath=/a&port=1", others, named]);
     for query in [
         "serviceName=a&servicePath=/a,/new&port=1",
         "serviceName=a&servicePath=/other&port=1",
@@ -58,7 +59,7 @@ fn paths_and_domains_of_known_services_change_the_map_alone() {
         "serviceName=a&servicePath=/a&port=1&serviceDomain=acme.com",
         "serviceName=a&servicePath=/a,/b/x&port=1&serviceDomain=acme.com,b.org",
     ] {
-        let after = mapped(&[query, others]);
+        let after = mapped(&[query, others, named]);
         assert_eq!(before.main_text(), after.main_text(), "{query}");
         assert_ne!(before.map_text(), after.map_text(), "{query}");
     }
@@ -73,22 +74,31 @@ fn paths_and_domains_of_known_services_change_the_map_alone() {
     ]);
     assert_eq!(one.main_text(), other.main_text());
 
-    // A wildcard asks for a part of the host that nobody asked for before; the next does not.
-    let wild = mapped(&["serviceName=a&port=1&serviceDomain=*.acme.com", others]);
+    // The first domain and the first wildcard ask for something that nobody asked for before; the
+    // next ones do not.
+    let wild = mapped(&[
+        "serviceName=a&port=1&serviceDomain=*.acme.com",
+        others,
+        named,
+    ]);
     assert_ne!(before.main_text(), wild.main_text());
     let wilder = mapped(&[
         "serviceName=a&port=1&serviceDomain=*.acme.com,*.b.org",
         others,
+        named,
     ]);
     assert_eq!(wild.main_text(), wilder.main_text());
 }
 
 #[test]
 fn plain_routes_do_not_number_the_rules() {
-    let rules = "serviceName=r&servicePath=/a&port=1&serviceHeader=X-V:1&servicePathExclude=/a/b";
-    let alone = mapped(&[rules, "serviceName=p&servicePath=/p&port=1"]);
+    let rules = "serviceName=r&servicePath=/a&port=1&serviceHeader=X-V:1&servicePathExclude=/a/b\
+        &serviceDomain=c.com";
+    let domain = "serviceName=c&servicePath=/c&port=3&serviceDomain=c.com";
+    let alone = mapped(&[rules, domain, "serviceName=p&servicePath=/p&port=1"]);
     let more = mapped(&[
         rules,
+        domain,
         "serviceName=p&servicePath=/p,/a,/a/b/c,/&port=1&serviceDomain=acme.com",
     ]);
     assert_eq!(alone.main_text(), more.main_text());
