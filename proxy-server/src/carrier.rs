@@ -33,6 +33,9 @@ pub(crate) trait Carrier: Send + Sync + 'static {
     /// The configuration that is live, as the file that HAProxy runs; none before the first.
     fn config_text(&self) -> Option<String>;
 
+    /// How many rules of the live configuration every request walks.
+    fn rules(&self) -> usize;
+
     /// How the carrier is, in words for `status`.
     fn condition(&self) -> CarrierCondition;
 }
@@ -73,6 +76,8 @@ pub(crate) enum Applied {
     Started,
     /// HAProxy was reloaded with it.
     Reloaded,
+    /// HAProxy was told of it while it ran on: only its map is another.
+    Runtime,
 }
 
 /// Why a candidate is not live.

@@ -189,6 +189,7 @@ impl Metrics {
             Applied::Unchanged => "unchanged",
             Applied::Started => "started",
             Applied::Reloaded => "reloaded",
+            Applied::Runtime => "runtime",
         };
         self.applies.get_or_create(&ApplyLabels { outcome }).inc();
         if applied != Applied::Unchanged {

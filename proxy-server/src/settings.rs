@@ -11,6 +11,7 @@ mod source;
 use std::{fmt, net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
 
 use proxy_core::{InstanceId, Port};
+use proxy_haproxy::Routing;
 use proxy_peers::StaticDiscover;
 use secrecy::SecretString;
 
@@ -131,6 +132,8 @@ pub struct HaproxySettings {
     pub access_log: AccessLog,
     /// How long HAProxy waits for what.
     pub timeouts: HaproxyTimeouts,
+    /// How routes are compiled into HAProxy's rules.
+    pub routing: Routing,
 }
 
 /// A port that frontends bind.

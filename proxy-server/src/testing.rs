@@ -89,6 +89,10 @@ impl Carrier for Scripted {
         None
     }
 
+    fn rules(&self) -> usize {
+        0
+    }
+
     fn condition(&self) -> CarrierCondition {
         match &*self.live.lock().unwrap() {
             Some(_) => CarrierCondition::Running,

@@ -13,7 +13,8 @@ use async_trait::async_trait;
 use proxy_core::{Host, RouteTable};
 use proxy_haproxy::{
     AddressBook, Applier, ConfigDir, Haproxy, HaproxyState, ProcessSettings, RenderSettings,
-    RenderedConfig, Staged, Start, Validate, ValidateError, Validator, probe_bind, render,
+    RenderedConfig, RoutingForm, Staged, Start, Validate, ValidateError, Validator, probe_bind,
+    render,
 };
 use tokio::{sync::Mutex, time::Instant};
 
@@ -55,6 +56,10 @@ enum Stage {
 #[derive(Default)]
 struct Shown {
     text: Option<Arc<str>>,
+    /// The form of its routes, which the next configuration keeps at the border.
+    form: Option<RoutingForm>,
+    /// How many rules every request walks.
+    rules: usize,
     haproxy: Option<Arc<Haproxy>>,
     starting: Option<String>,
     ending: bool,
@@ -110,7 +115,9 @@ impl HaproxyCarrier {
     }
 
     fn render(&self, table: &RouteTable, book: &AddressBook) -> Result<RenderedConfig, CheckError> {
-        render(table, &self.settings.render, book).map_err(|error| CheckError::Rejected {
+        let form = self.shown().form;
+        let settings = self.settings.render.clone().with_form_in_use(form);
+        render(table, &settings, book).map_err(|error| CheckError::Rejected {
             words: chain(&error),
         })
     }
@@ -239,6 +246,7 @@ impl Carrier for HaproxyCarrier {
         }
         let text: Arc<str> = candidate.config.main_text().into();
         let hosts = candidate.hosts.clone();
+        let (form, rules) = (candidate.config.form(), candidate.config.rules());
         let applied = match (&mut *stage, force) {
             (Stage::Before(_), _) => {
                 self.shown().starting = None;
@@ -258,12 +266,16 @@ impl Carrier for HaproxyCarrier {
                 None => Ok(Applied::Unchanged),
                 Some(staged) => match applier.apply_staged(staged).await {
                     Ok(proxy_haproxy::Applied::Unchanged { .. }) => Ok(Applied::Unchanged),
+                    Ok(proxy_haproxy::Applied::Runtime { .. }) => Ok(Applied::Runtime),
                     Ok(_) => Ok(Applied::Reloaded),
                     Err(error) => Err(ApplyError::new(error)),
                 },
             },
         }?;
-        self.shown().text = Some(text);
+        {
+            let mut shown = self.shown();
+            (shown.text, shown.form, shown.rules) = (Some(text), Some(form), rules);
+        }
         self.names.want(hosts);
         Ok(applied)
     }
@@ -274,6 +286,10 @@ impl Carrier for HaproxyCarrier {
 
     fn config_text(&self) -> Option<String> {
         self.shown().text.as_deref().map(str::to_owned)
+    }
+
+    fn rules(&self) -> usize {
+        self.shown().rules
     }
 
     fn condition(&self) -> CarrierCondition {

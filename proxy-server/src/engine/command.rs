@@ -44,6 +44,8 @@ pub(crate) struct Answer {
     pub commits: usize,
     /// Why it is stored and not live here, where it is not; it is tried again.
     pub failure: Option<Arc<str>>,
+    /// How many rules every request walks now.
+    pub rules: usize,
     /// A row per replica; empty unless all were waited for.
     pub replicas: Vec<ReplicaRow>,
 }

@@ -37,6 +37,7 @@ pub(super) struct Pending {
     dead: Vec<DeadRoute>,
     /// Why it is not live here although it is stored.
     failure: Option<Arc<str>>,
+    rules: usize,
 }
 
 /// What became of an attempt to store a round.
@@ -381,6 +382,7 @@ impl<C: Carrier> Engine<C> {
         let revision = self.view.revision;
         let failure = self.failure.clone();
         let stored = stored.into_iter().map(|mut pending| {
+            pending.rules = self.carrier.rules();
             pending.failure = self.failure.clone().or_else(|| self.held_back(&pending));
             pending
         });
@@ -438,6 +440,7 @@ impl Pending {
             conflicts: Vec::new(),
             dead: Vec::new(),
             failure: None,
+            rules: 0,
         }
     }
 
@@ -474,6 +477,7 @@ impl Pending {
             revision,
             commits: self.commits,
             failure: self.failure.take(),
+            rules: self.rules,
             replicas,
         };
         self.answer(Ok(answer));

@@ -217,6 +217,7 @@ fn carrier_settings(
         .with_binds(binds.collect())
         .with_nameservers(resolver.nameservers().to_vec())
         .with_timeouts(haproxy)
+        .with_routing(settings.routing)
         .with_access_log(match settings.access_log {
             settings::AccessLog::Off => AccessLog::Off,
             settings::AccessLog::Stdout => AccessLog::Stdout,

@@ -120,6 +120,11 @@ pub const DEFINITIONS: &[Definition] = &[
         "80,443:ssl",
         "the ports HAProxy binds; `:ssl` speaks TLS as soon as there is a certificate",
     ),
+    plain(
+        "ROUTING",
+        "auto",
+        "how routes are rendered: `acl`, readable, and every request walks them; `map`, the same cost with 10 services and with 10,000; `auto`: readable while that costs next to nothing",
+    ),
     plain("BIND_ADDRESS", "*", "the address HAProxy binds"),
     plain("HAPROXY_BIN", "haproxy", "the HAProxy program"),
     plain(

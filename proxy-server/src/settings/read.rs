@@ -3,6 +3,7 @@
 use std::{fmt::Display, net::IpAddr, path::PathBuf, time::Duration};
 
 use proxy_core::{AclName, Port};
+use proxy_haproxy::Routing;
 use secrecy::SecretString;
 
 use super::{
@@ -160,6 +161,7 @@ impl Reader<'_> {
             n => Err(format!("it is {n} bytes long; at most 80 are allowed")),
         });
         let timeouts = self.timeouts();
+        let routing = self.parse("ROUTING", str::parse::<Routing>);
         Some(HaproxySettings {
             binary: self.path("HAPROXY_BIN"),
             configs_path: self.path("CONFIGS_PATH"),
@@ -171,6 +173,7 @@ impl Reader<'_> {
             template: self.optional_path("CFG_TEMPLATE_PATH"),
             access_log: access_log?,
             timeouts: timeouts?,
+            routing: routing?,
         })
     }
 
