@@ -5,25 +5,15 @@ use std::sync::Arc;
 use testkit::{
     consul::ClusterOptions,
     haproxy::DemoBackend,
-    topology::{Failure, Plan, Replica},
+    topology::{Failure, Plan},
 };
 use tokio::task::JoinSet;
 
-use crate::story::reconfigure;
+use crate::{maps::applies, story::reconfigure};
 
 const CALLS: usize = 1_000;
 /// The goal for this many calls sent at once.
 const MOST_RELOADS: u64 = 10;
-
-/// How many reloads a replica has done.
-async fn reloads(replica: &Replica) -> Result<u64, Failure> {
-    let text = replica.metrics().await?;
-    let line = text
-        .lines()
-        .find(|line| line.starts_with("proxy_applies_total{outcome=\"reloaded\"}"));
-    let count = line.and_then(|line| line.rsplit(' ').next()).unwrap_or("0");
-    Ok(count.parse()?)
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_calls_at_once_are_few_reloads_and_lose_only_the_bad_ones() -> Result<(), Failure>
@@ -35,7 +25,7 @@ async fn a_thousand_calls_at_once_are_few_reloads_and_lose_only_the_bad_ones() -
             .await?,
     );
     let demo = DemoBackend::start("hello").await?;
-    let before = reloads(topology.replica(1)).await?;
+    let before = applies(topology.replica(1), "reloaded").await?;
     let mut calls = JoinSet::new();
     for number in 0..CALLS {
         let topology = Arc::clone(&topology);
@@ -55,7 +45,7 @@ async fn a_thousand_calls_at_once_are_few_reloads_and_lose_only_the_bad_ones() -
         let expected = if number % 100 == 50 { 400 } else { 200 };
         assert_eq!(answer.status, expected, "{number}: {}", answer.text);
     }
-    let done = reloads(topology.replica(1)).await? - before;
+    let done = applies(topology.replica(1), "reloaded").await? - before;
     assert!(done <= MOST_RELOADS, "{done} reloads for {CALLS} calls");
     for replica in &topology.replicas {
         let good = u64::try_from(CALLS - CALLS / 100)?;

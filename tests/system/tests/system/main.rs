@@ -4,6 +4,7 @@ mod burst;
 mod conflict;
 mod embedded;
 mod hostile;
+mod maps;
 mod membership;
 mod names;
 mod outage;
