@@ -80,6 +80,7 @@ pub(crate) struct Keys {
 /// What the API shows of the carrier.
 pub(crate) trait Carried: Send + Sync + std::fmt::Debug {
     fn config_text(&self) -> Option<String>;
+    fn digest(&self) -> Option<String>;
     fn condition(&self) -> CarrierCondition;
 }
 

@@ -33,6 +33,9 @@ pub(crate) trait Carrier: Send + Sync + 'static {
     /// The configuration that is live, as the file that HAProxy runs; none before the first.
     fn config_text(&self) -> Option<String>;
 
+    /// What tells the live configuration from others, as hexadecimal digits.
+    fn digest(&self) -> Option<String>;
+
     /// How many rules of the live configuration every request walks.
     fn rules(&self) -> usize;
 
@@ -47,6 +50,21 @@ pub(crate) enum Reload {
     IfDifferent,
     /// Always.
     Always,
+}
+
+/// Why a configuration is made live: the label of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// Somebody asked this replica for a change.
+    Change,
+    /// The store brought it.
+    Store,
+    /// A name moved that HAProxy cannot follow.
+    Names,
+    /// Somebody asked for a reload.
+    Asked,
+    /// It failed before.
+    Retry,
 }
 
 /// Why a table did not become a candidate. Nothing that is live was touched.
@@ -109,6 +127,21 @@ impl ApplyError {
     #[must_use]
     pub(crate) fn new(why: impl Into<proxy_core::BoxError>) -> Self {
         Self { why: why.into() }
+    }
+}
+
+// === impl Reason ===
+
+impl Reason {
+    /// One word for metrics and logs.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Change => "change",
+            Self::Store => "store",
+            Self::Names => "names",
+            Self::Asked => "asked",
+            Self::Retry => "retry",
+        }
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) use snapshot::{Quarantined, Snapshot};
 
 use crate::{
     announce::Announce,
-    carrier::{Carrier, Reload},
+    carrier::{Carrier, Reason, Reload},
     metrics::Metrics,
 };
 use command::Command;
@@ -64,6 +64,8 @@ pub(crate) struct Engine<C: Carrier> {
     quarantine: BTreeMap<ServiceName, Held>,
     failure: Option<Failure>,
     retry: Retry,
+    /// Why the turn that runs may make a configuration live.
+    reason: Reason,
 }
 
 /// A change that the store holds and that is not served.
@@ -110,6 +112,7 @@ impl<C: Carrier> Engine<C> {
             quarantine: BTreeMap::new(),
             failure: None,
             retry: Retry::idle(),
+            reason: Reason::Store,
         };
         (engine, EngineHandle::new(sender, receiver))
     }
@@ -129,8 +132,8 @@ impl<C: Carrier> Engine<C> {
                     Some(command) => self.take(command).await,
                     None => break,
                 },
-                _ = store.changed(seen) => self.turn(Vec::new()).await,
-                () = carrier.moved() => self.render_moved().await,
+                _ = store.changed(seen) => self.turn_because(Reason::Store, Vec::new()).await,
+                () = carrier.moved() => self.render_moved(Reason::Names).await,
                 () = until(retry_at) => self.try_again().await,
             }
         }
@@ -140,6 +143,11 @@ impl<C: Carrier> Engine<C> {
         }
         self.tasks.close();
         self.tasks.wait().await;
+    }
+
+    async fn turn_because(&mut self, reason: Reason, changes: Vec<Pending>) {
+        self.reason = reason;
+        self.turn(changes).await;
     }
 
     /// Takes a command and all that wait behind it.
@@ -158,7 +166,7 @@ impl<C: Carrier> Engine<C> {
             };
         }
         if !changes.is_empty() {
-            self.turn(changes).await;
+            self.turn_because(Reason::Change, changes).await;
         }
         if !reloads.is_empty() {
             let outcome = self.reload().await;
@@ -172,6 +180,7 @@ impl<C: Carrier> Engine<C> {
     /// Loads what is stored again. What is not served yet goes first: before that the table may be
     /// the empty one of the start.
     async fn reload(&mut self) -> Result<(), String> {
+        self.reason = Reason::Asked;
         if !self.incoming().is_empty() {
             self.turn(Vec::new()).await;
         }
@@ -195,13 +204,14 @@ impl<C: Carrier> Engine<C> {
     async fn try_again(&mut self) {
         self.retry.at = None;
         self.quarantine.clear();
-        self.render_moved().await;
+        self.render_moved(Reason::Retry).await;
     }
 
     /// Renders again because something outside the table moved. What the store has and is not
     /// served yet goes first: without it the table could be the empty one of the start. A failure
     /// is in the snapshot.
-    async fn render_moved(&mut self) {
+    async fn render_moved(&mut self, reason: Reason) {
+        self.reason = reason;
         if self.incoming().is_empty() {
             let _ = self.render_again(Reload::IfDifferent).await;
         } else {

@@ -11,7 +11,10 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::{carrier::Applied, engine::Snapshot};
+use crate::{
+    carrier::{Applied, Reason},
+    engine::Snapshot,
+};
 
 /// Reloads take tens of milliseconds with few services and seconds with very many.
 const RELOAD_BUCKETS: [f64; 10] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -48,6 +51,7 @@ struct ChangeLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ApplyLabels {
     outcome: &'static str,
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -102,7 +106,7 @@ impl Metrics {
         );
         registry.register(
             "applies",
-            "Configurations made live, by what it took",
+            "Configurations made live, by what it took and why",
             m.applies.clone(),
         );
         registry.register_with_unit(
@@ -184,22 +188,27 @@ impl Metrics {
         self.changes.get_or_create(&labels).inc();
     }
 
-    pub(crate) fn applied(&self, applied: Applied, took: Duration) {
+    pub(crate) fn applied(&self, applied: Applied, reason: Reason, took: Duration) {
         let outcome = match applied {
             Applied::Unchanged => "unchanged",
             Applied::Started => "started",
             Applied::Reloaded => "reloaded",
             Applied::Runtime => "runtime",
         };
-        self.applies.get_or_create(&ApplyLabels { outcome }).inc();
+        let reason = reason.word();
+        self.applies
+            .get_or_create(&ApplyLabels { outcome, reason })
+            .inc();
         if applied != Applied::Unchanged {
             self.apply_seconds.observe(took.as_secs_f64());
         }
     }
 
-    pub(crate) fn apply_failed(&self) {
-        let outcome = "failed";
-        self.applies.get_or_create(&ApplyLabels { outcome }).inc();
+    pub(crate) fn apply_failed(&self, reason: Reason) {
+        let (outcome, reason) = ("failed", reason.word());
+        self.applies
+            .get_or_create(&ApplyLabels { outcome, reason })
+            .inc();
     }
 
     pub(crate) fn lost_race(&self) {

@@ -89,6 +89,10 @@ impl Carrier for Scripted {
         None
     }
 
+    fn digest(&self) -> Option<String> {
+        None
+    }
+
     fn rules(&self) -> usize {
         0
     }
@@ -124,6 +128,10 @@ impl Announce for Notes {
 impl Carried for Scripted {
     fn config_text(&self) -> Option<String> {
         Carrier::config_text(self)
+    }
+
+    fn digest(&self) -> Option<String> {
+        Carrier::digest(self)
     }
 
     fn condition(&self) -> CarrierCondition {

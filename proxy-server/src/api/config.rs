@@ -3,7 +3,7 @@
 use axum::{
     Json,
     extract::State,
-    http::{StatusCode, Uri, header},
+    http::{HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use proxy_core::Params;
@@ -11,12 +11,15 @@ use serde_json::{Map, Value};
 
 use super::{Api, answer::Answered, service_json::service_json};
 
+/// Carries what tells the live configuration from others.
+const DIGEST_HEADER: &str = "x-config-digest";
+
 pub(super) async fn config(State(api): State<Api>, uri: Uri) -> Response {
     let params = match Params::from_query(uri.query().unwrap_or_default()) {
         Ok(params) => params,
         Err(error) => return Answered::from(error).into_response(),
     };
-    match params.get("type") {
+    let mut response = match params.get("type") {
         Some("json") if api.engine.snapshot().is_loaded() => services(&api).into_response(),
         Some("json") => Answered::not_loaded().into_response(),
         None | Some("text") => text(&api),
@@ -24,7 +27,16 @@ pub(super) async fn config(State(api): State<Api>, uri: Uri) -> Response {
             let message = format!("type: {other:?} is not known; allowed: text, json");
             Answered::refused(StatusCode::BAD_REQUEST, message).into_response()
         }
+    };
+    // Beside the body: in the JSON every name is a service's.
+    let digest = api
+        .carrier
+        .digest()
+        .and_then(|digest| HeaderValue::from_str(&digest).ok());
+    if let Some(digest) = digest {
+        response.headers_mut().insert(DIGEST_HEADER, digest);
     }
+    response
 }
 
 fn text(api: &Api) -> Response {

@@ -76,6 +76,7 @@ fn describe(api: &Api) -> Answered {
             "Haproxy",
             json!({ "Condition": haproxy.word(), "Why": haproxy_why }),
         )
+        .with("ConfigDigest", api.carrier.digest())
         .with("Failure", snapshot.failure.as_deref())
         .with("Degraded", degraded)
         .with("Quarantined", quarantined)

@@ -56,6 +56,7 @@ enum Stage {
 #[derive(Default)]
 struct Shown {
     text: Option<Arc<str>>,
+    digest: Option<String>,
     /// The form of its routes, which the next configuration keeps at the border.
     form: Option<RoutingForm>,
     /// How many rules every request walks.
@@ -246,6 +247,7 @@ impl Carrier for HaproxyCarrier {
         }
         let text: Arc<str> = candidate.config.main_text().into();
         let hosts = candidate.hosts.clone();
+        let digest = candidate.config.digest().to_string();
         let (form, rules) = (candidate.config.form(), candidate.config.rules());
         let applied = match (&mut *stage, force) {
             (Stage::Before(_), _) => {
@@ -275,6 +277,7 @@ impl Carrier for HaproxyCarrier {
         {
             let mut shown = self.shown();
             (shown.text, shown.form, shown.rules) = (Some(text), Some(form), rules);
+            shown.digest = Some(digest);
         }
         self.names.want(hosts);
         Ok(applied)
@@ -286,6 +289,10 @@ impl Carrier for HaproxyCarrier {
 
     fn config_text(&self) -> Option<String> {
         self.shown().text.as_deref().map(str::to_owned)
+    }
+
+    fn digest(&self) -> Option<String> {
+        self.shown().digest.clone()
     }
 
     fn rules(&self) -> usize {
@@ -315,6 +322,10 @@ impl Carrier for HaproxyCarrier {
 impl Carried for HaproxyCarrier {
     fn config_text(&self) -> Option<String> {
         Carrier::config_text(self)
+    }
+
+    fn digest(&self) -> Option<String> {
+        Carrier::digest(self)
     }
 
     fn condition(&self) -> CarrierCondition {

@@ -126,7 +126,7 @@ impl<C: Carrier> Engine<C> {
                         why,
                         "what is stored could not be checked; it is tried again"
                     );
-                    self.metrics.apply_failed();
+                    self.metrics.apply_failed(self.reason);
                     self.failure = Some(why.into());
                 }
                 return None;
@@ -157,7 +157,7 @@ impl<C: Carrier> Engine<C> {
                     why,
                     "what is served could not be rendered again; it is tried again"
                 );
-                self.metrics.apply_failed();
+                self.metrics.apply_failed(self.reason);
                 self.failure = Some(why.into());
             }
         }
@@ -359,17 +359,19 @@ impl<C: Carrier> Engine<C> {
         match self.carrier.apply(ready.candidate, force).await {
             Ok(applied) => {
                 self.failure = None;
-                self.metrics.applied(applied, started.elapsed());
+                self.metrics
+                    .applied(applied, self.reason, started.elapsed());
                 if applied != Applied::Unchanged {
                     let revision = self.view.revision.map(|r| r.number);
                     let services = self.served.len();
-                    tracing::info!(revision, services, ?applied, "the table is live");
+                    let reason = self.reason.word();
+                    tracing::info!(revision, services, ?applied, reason, "the table is live");
                 }
             }
             Err(error) => {
                 let why = chain(&error);
                 tracing::error!(why, "the table is not live; it is tried again");
-                self.metrics.apply_failed();
+                self.metrics.apply_failed(self.reason);
                 self.failure = Some(why.into());
             }
         }

@@ -11,10 +11,10 @@ use crate::story::reconfigure;
 /// How often a replica made a configuration live in a certain way.
 pub(crate) async fn applies(replica: &Replica, how: &str) -> Result<u64, Failure> {
     let text = replica.metrics().await?;
-    let label = format!("proxy_applies_total{{outcome=\"{how}\"}}");
-    let line = text.lines().find(|line| line.starts_with(&label));
-    let count = line.and_then(|line| line.rsplit(' ').next()).unwrap_or("0");
-    Ok(count.parse()?)
+    let label = format!("proxy_applies_total{{outcome=\"{how}\"");
+    let lines = text.lines().filter(|line| line.starts_with(&label));
+    let counts = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+    Ok(counts.sum())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 use testkit::{
     haproxy::DemoBackend,
     load::{Connections, Load, LoadPlan},
-    topology::{Failure, Plan, Replica},
+    topology::{Failure, Plan, Replica, until},
 };
 
 use crate::story::reconfigure;
@@ -114,5 +114,30 @@ async fn what_a_client_says_of_itself_is_replaced() -> Result<(), Failure> {
     assert!(!head.contains("6.6.6.6"), "{head}");
     assert_eq!(head.matches("x-forwarded-for:").count(), 1, "{head}");
     assert!(head.contains("x-forwarded-proto: http\r\n"), "{head}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_access_log_has_a_line_per_request_when_it_is_asked_for() -> Result<(), Failure> {
+    let plan = Plan::replicas(1)
+        .setting("MODE", "default")
+        .setting("ACCESS_LOG", "true")
+        .setting("LOG_FORMAT", "json");
+    let topology = plan.start().await?;
+    let replica = topology.replica(1);
+    assert_eq!(replica.request("/who-goes-there").await?.status, 404);
+    until("the line is written", async || {
+        match replica.log().contains("GET /who-goes-there HTTP/1.1") {
+            true => Ok(()),
+            false => Err(replica.log().into()),
+        }
+    })
+    .await?;
+    let own = replica.log();
+    let own = own
+        .lines()
+        .find(|line| line.contains("the admin API listens"));
+    let line: serde_json::Value = serde_json::from_str(own.ok_or("no line of the server's own")?)?;
+    assert_eq!(line["level"], "INFO");
     Ok(())
 }
