@@ -175,10 +175,12 @@ impl Stage {
     /// How many reloads the first replica has done.
     pub(super) async fn reloads(&self) -> Result<f64> {
         let text = self.replica().metrics().await.map_err(failed)?;
-        let count = text
+        // One line per reason.
+        let lines = text
             .lines()
-            .find_map(|line| line.strip_prefix("proxy_applies_total{outcome=\"reloaded\"}"));
-        Ok(count.map_or(Ok(0.0), |count| count.trim().parse())?)
+            .filter(|line| line.starts_with("proxy_applies_total{outcome=\"reloaded\""));
+        let counts = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        Ok(counts.sum())
     }
 }
 
