@@ -123,6 +123,15 @@ impl<R: Reload> Applier<R> {
         }
     }
 
+    /// As [`Applier::with_running`], with all of it, so that the first step can be a change of the map.
+    #[must_use]
+    pub fn with_running_config(self, config: RenderedConfig) -> Self {
+        Self {
+            running: Some(Running::new(config)),
+            ..self
+        }
+    }
+
     /// What HAProxy serves, where that is known.
     #[must_use]
     pub fn running(&self) -> Option<Digest> {

@@ -30,10 +30,19 @@
 //!
 //! # The configuration
 //!
-//! One frontend holds every route, as ACLs and `use_backend` lines whose first match is the answer of
-//! [`proxy_core::RouteTable::resolve`]. Every destination has a backend with one server. A request that no route
-//! wants is answered with 404, one whose service has no address with 503. X-Forwarded-For and
-//! X-Forwarded-Proto are what HAProxy saw, whatever the client said.
+//! One frontend holds every route, in one of two forms that give the answer of
+//! [`proxy_core::RouteTable::resolve`] for every request. [`RoutingForm::Acl`] is what a person would
+//! write: ACLs and `use_backend` lines whose first match is the answer. [`RoutingForm::Map`] holds the
+//! plain routes in one map file, so that a request costs the same with ten services and with ten
+//! thousand, and a rule for each route that no map can hold. [`Routing::Auto`] takes the first while
+//! the table is small.
+//!
+//! Every destination has a backend with one server. A request that no route wants is answered with
+//! 404, one whose service has no address with 503. X-Forwarded-For and X-Forwarded-Proto are what
+//! HAProxy saw, whatever the client said.
+//!
+//! In the map form a path or a domain added to a known service changes the map alone, and `Applier`
+//! tells the running HAProxy the new one instead of reloading it.
 //!
 //! # Features
 //!

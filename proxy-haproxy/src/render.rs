@@ -74,6 +74,8 @@ struct Model {
     rules: Vec<Rule>,
     /// In the map form: the words that make the keys the map is asked for. Otherwise there are none.
     lookups: Vec<String>,
+    /// In the map form: one lookup decides alone.
+    direct: bool,
     /// In the map form: the ends of the host that are asked for, by their number of labels.
     suffixes: BTreeSet<usize>,
     backends: Vec<Backend>,
@@ -137,8 +139,8 @@ pub fn render(
     let (rules, lookups, suffixes, map) = match routes {
         Routes::Acl(rules) => (rules, Vec::new(), BTreeSet::new(), None),
         Routes::Map(form) => {
-            let lookups = form.lookups.iter().map(ToString::to_string).collect();
-            (form.rules, lookups, form.suffixes, Some(form.text))
+            let keys = form.keys();
+            (form.rules, keys, form.suffixes, Some(form.text))
         }
     };
     let timeouts = &settings.timeouts;
@@ -163,6 +165,7 @@ pub fn render(
         resolve_interval: time(resolve_interval(&backends)),
         binds: settings.binds.iter().map(ToString::to_string).collect(),
         by_host,
+        direct: lookups.len() == 1 && rules.is_empty(),
         rules,
         lookups,
         suffixes,

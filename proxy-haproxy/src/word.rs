@@ -48,6 +48,7 @@ fn is_plain(c: char) -> bool {
                 | ')'
                 | '!'
                 | '|'
+                | '?'
         )
 }
 

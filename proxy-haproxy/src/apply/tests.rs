@@ -178,9 +178,11 @@ async fn what_runs_is_learnt_from_the_disk() {
         let (applier, reload) = self::applier(root.path(), vec![]);
         *reload.takes_maps.lock().unwrap() = true;
         let mut applier = applier.with_running(running.digest());
+        assert_eq!(applier.step_to(&mapped("a", "2\n")), ApplyStep::Reload);
         applier.apply(&mapped("a", "2\n")).await.unwrap();
         assert_eq!(*reload.reloads.lock().unwrap(), reloads);
-        drop(applier);
+        let (step, map) = (ApplyStep::Runtime, mapped("a", "3\n"));
+        assert_eq!(applier.with_running_config(running).step_to(&map), step);
         let (mut back, _) = self::applier(root.path(), vec![]);
         back.apply(&mapped("a", "1\n")).await.unwrap();
     }

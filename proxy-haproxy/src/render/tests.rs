@@ -25,7 +25,7 @@ fn settings() -> RenderSettings {
 }
 
 fn text(table: &RouteTable, addresses: &AddressBook) -> String {
-    render(table, &settings(), addresses)
+    render(table, &settings().with_routing(Routing::Acl), addresses)
         .unwrap()
         .main_text()
         .to_owned()

@@ -29,11 +29,11 @@ pub enum RoutingForm {
 pub struct RoutingError;
 
 /// With [`Routing::Auto`], a table of more rules than this is rendered as a map.
-pub const MAX_ACL_RULES: usize = 20;
+pub const MAX_ACL_RULES: usize = 5;
 
 /// With [`Routing::Auto`], a map form goes back to the readable form at this many rules or fewer. The
 /// gap keeps a table at the border from changing its form, which is a reload, with every change.
-pub const MIN_MAP_RULES: usize = 12;
+pub const MIN_MAP_RULES: usize = 3;
 
 /// The form for a table that has this many rules in the readable form. `in_use` is the form that is
 /// served now, where there is one.

@@ -29,7 +29,7 @@ pub(crate) struct MapForm {
     /// What no map holds, least rank first.
     pub(crate) rules: Vec<Rule>,
     /// How the map is asked, most specific first.
-    pub(crate) lookups: Vec<Lookup>,
+    lookups: Vec<Lookup>,
     /// The numbers of labels that some lookup asks the end of the host for.
     pub(crate) suffixes: BTreeSet<usize>,
     /// The map file.
@@ -38,7 +38,7 @@ pub(crate) struct MapForm {
 
 /// One question to the map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Lookup {
+struct Lookup {
     /// For any port, not the one that the request came in on. The order is that of ranks.
     any_port: bool,
     domain: DomainLevel,
@@ -152,6 +152,17 @@ fn plain(route: &Route<'_>) -> Option<(String, Lookup)> {
 /// then need one rule, whatever else there is.
 fn is_tied(a: &Route<'_>, b: &Route<'_>) -> bool {
     place(a) == place(b) && a.rank().criterion(&b.rank()) == Criterion::Index
+}
+
+impl MapForm {
+    /// The sample expressions of the keys that the map is asked for. Where it is asked once, the path
+    /// is not kept in a variable first.
+    pub(crate) fn keys(&self) -> Vec<String> {
+        match self.lookups.as_slice() {
+            [_] => vec!["path,concat(?)".to_owned()],
+            several => several.iter().map(ToString::to_string).collect(),
+        }
+    }
 }
 
 impl Lookup {

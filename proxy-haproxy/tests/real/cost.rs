@@ -12,8 +12,8 @@ use crate::{
     differential::answering,
 };
 
-const SERVICES: [usize; 7] = [1, 3, 5, 10, 20, 50, 100];
-const ROUNDS: usize = 10;
+const SERVICES: [usize; 8] = [1, 3, 5, 7, 10, 20, 50, 100];
+const ROUNDS: usize = 12;
 
 /// Nanoseconds of CPU that all threads of a process took so far.
 fn cpu(pid: u32) -> u64 {

@@ -46,6 +46,21 @@ fn plain_routes_are_entries_and_the_others_rules() {
     insta::assert_snapshot!("map", routing(&config));
 }
 
+/// The cheapest there is: no host, no variable.
+#[test]
+fn paths_alone_are_asked_for_at_once() {
+    let config = mapped(&[
+        "serviceName=a&servicePath=/a&port=1",
+        "serviceName=b&servicePath=/b&port=2",
+    ]);
+    let text = config.main_text();
+    let from = text
+        .find("    http-request set-header X-Forwarded-Proto")
+        .unwrap();
+    let to = text.find("\nbackend a").unwrap();
+    insta::assert_snapshot!("direct", &text[from..to]);
+}
+
 /// What makes the runtime API enough for a change.
 #[test]
 fn paths_and_domains_of_known_services_change_the_map_alone() {

@@ -238,6 +238,15 @@ fn destination() -> impl Strategy<Value = DestinationSpec> {
     )
 }
 
+fn make_plain(spec: &mut DestinationSpec) {
+    let mut plain = DestinationSpec::new(spec.port);
+    let is_plain = |path: &PathPattern| matches!(path.kind(), PathKind::Prefix | PathKind::Exact);
+    plain.paths = std::mem::take(&mut spec.paths);
+    plain.paths.retain(is_plain);
+    plain.outbound_hostname = spec.outbound_hostname.take();
+    *spec = plain;
+}
+
 /// 1 to 60 services, most often few.
 pub(super) fn a_table() -> impl Strategy<Value = TableSketch> {
     let service = || {
@@ -251,7 +260,13 @@ pub(super) fn a_table() -> impl Strategy<Value = TableSketch> {
     // Services that claim what another one claims.
     let twins = vec((service(), any::<Index>()), 0..4);
     let services = prop_oneof![5 => of(5), 3 => of(12), 2 => of(56)];
-    (services, twins).prop_map(|(mut services, twins)| {
+    // Some tables hold nothing but what a map holds best.
+    let plain = option::weighted(0.15, Just(()));
+    (services, twins, plain).prop_map(|(mut services, twins, plain)| {
+        if plain.is_some() {
+            let specs = services.iter_mut().flat_map(|(_, specs)| specs);
+            specs.for_each(make_plain);
+        }
         for (names, twin_of) in twins {
             let specs = twin_of.get(&services).1.clone();
             services.push((names, specs));
