@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::tools;
 use crate::workspace::{Profile, Workspace};
@@ -122,19 +123,15 @@ pub(crate) async fn bench(workspace: &Workspace, options: &Options) -> Result<()
     let folder = workspace.root().join("target").join("bench");
     fs::create_dir_all(&folder)?;
     let mut failed = Vec::new();
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
     for name in names {
         eprintln!("xtask: {name}");
-        let measured = match name {
-            Name::Burst => change::burst(&tools).await,
-            Name::Requests => traffic::requests(&tools).await,
-            Name::Reconfigure => change::reconfigure(&tools).await,
-            Name::FirstRequest => change::first_request(&tools).await,
-            Name::Rest => whole::rest(&tools).await,
-            Name::Start => whole::start(&tools).await,
-            Name::Path => change::path_added(&tools).await,
-            Name::ReloadFailures => traffic::reload_failures(&tools).await,
-            Name::Pure => pure::pure(workspace).await,
-            Name::Differential => continue,
+        // What was started ends when it is dropped, and it is dropped on a signal too.
+        let measured = tokio::select! {
+            measured = measure(workspace, &tools, name) => measured,
+            _ = interrupt.recv() => bail!("interrupted"),
+            _ = terminate.recv() => bail!("interrupted"),
         };
         match measured {
             Ok(figures) => keep(&folder, name, &machine, &figures)?,
@@ -148,6 +145,22 @@ pub(crate) async fn bench(workspace: &Workspace, options: &Options) -> Result<()
         return Ok(());
     }
     bail!("not measured: {}", failed.join(", "))
+}
+
+async fn measure(workspace: &Workspace, tools: &Tools, name: Name) -> Result<Vec<Figure>> {
+    match name {
+        Name::Burst => change::burst(tools).await,
+        Name::Requests => traffic::requests(tools).await,
+        Name::Reconfigure => change::reconfigure(tools).await,
+        Name::FirstRequest => change::first_request(tools).await,
+        Name::Rest => whole::rest(tools).await,
+        Name::Start => whole::start(tools).await,
+        Name::Path => change::path_added(tools).await,
+        Name::ReloadFailures => traffic::reload_failures(tools).await,
+        Name::Pure => pure::pure(workspace).await,
+        // It gives no figures and was done before.
+        Name::Differential => Ok(Vec::new()),
+    }
 }
 
 #[expect(clippy::print_stdout, reason = "the table is the task's output")]
