@@ -29,10 +29,17 @@ pub enum RoutingForm {
 pub struct RoutingError;
 
 /// With [`Routing::Auto`], a table of more rules than this is rendered as a map.
+///
+/// Measured on HAProxy 2.6 in instructions of the worker for one request (`tests/real/cost.rs` measures
+/// time, which agrees and is noisier): 33,400 with one rule and about 780 for each further one, 35,000
+/// with a map of paths, 40,000 with a map of domains where one rule for a domain costs 36,300. 60 %
+/// of a request's CPU time is the kernel's, so five rules are about 2 % slower than a map of paths and
+/// seven about 4 %; with domains five are as fast as the map.
 pub const MAX_ACL_RULES: usize = 5;
 
-/// With [`Routing::Auto`], a map form goes back to the readable form at this many rules or fewer. The
-/// gap keeps a table at the border from changing its form, which is a reload, with every change.
+/// With [`Routing::Auto`], a map form goes back to the readable form at this many rules or fewer: where
+/// both cost the same. The gap keeps a table at the border from changing its form, which is a reload,
+/// with every change.
 pub const MIN_MAP_RULES: usize = 3;
 
 /// The form for a table that has this many rules in the readable form. `in_use` is the form that is
