@@ -12,9 +12,9 @@ use std::{
 use async_trait::async_trait;
 use proxy_core::{Host, RouteTable};
 use proxy_haproxy::{
-    AddressBook, Applier, ConfigDir, Haproxy, HaproxyState, ProcessSettings, RenderSettings,
-    RenderedConfig, RoutingForm, Staged, Start, Validate, ValidateError, Validator, probe_bind,
-    render,
+    AddressBook, Applier, ApplyStep, ConfigDir, Haproxy, HaproxyState, ProcessSettings,
+    RenderSettings, RenderedConfig, RoutingForm, Staged, Start, Validate, ValidateError, Validator,
+    probe_bind, render,
 };
 use tokio::{sync::Mutex, time::Instant};
 
@@ -64,6 +64,16 @@ struct Shown {
     haproxy: Option<Arc<Haproxy>>,
     starting: Option<String>,
     ending: bool,
+}
+
+/// A configuration on disk, beside the live one.
+enum Written {
+    /// It is the live one.
+    Live,
+    /// Only its map differs from the live one: nothing that HAProxy checks.
+    Good(Staged),
+    /// HAProxy has not judged it yet.
+    New(Staged),
 }
 
 /// A configuration that HAProxy would take.
@@ -123,18 +133,28 @@ impl HaproxyCarrier {
         })
     }
 
-    async fn stage(&self, config: &RenderedConfig) -> Result<Option<Staged>, CheckError> {
+    async fn stage(&self, config: &RenderedConfig) -> Result<Written, CheckError> {
         let unable = |why: proxy_core::BoxError| CheckError::Unable { why };
         let stage = self.stage.lock().await;
         match &*stage {
-            Stage::Running(applier) if applier.running() == Some(config.digest()) => Ok(None),
             Stage::Running(applier) => {
+                let step = applier.step_to(config);
+                if step == ApplyStep::None {
+                    return Ok(Written::Live);
+                }
                 let staged = applier.stage(config).await;
-                staged.map(Some).map_err(|error| unable(error.into()))
+                let staged = staged.map_err(|error| unable(error.into()))?;
+                Ok(match step {
+                    // HAProxy's own text stays as it was, and was found good.
+                    ApplyStep::Runtime => Written::Good(staged),
+                    _ => Written::New(staged),
+                })
             }
             Stage::Before(Some(dir)) => {
                 let staged = dir.stage(config);
-                staged.map(Some).map_err(|error| unable(error.into()))
+                staged
+                    .map(Written::New)
+                    .map_err(|error| unable(error.into()))
             }
             Stage::Before(None) => Err(unable(
                 "the start of HAProxy failed half-way; restart the proxy".into(),
@@ -157,7 +177,6 @@ impl HaproxyCarrier {
         let process = ProcessSettings::new(binary, dir.main_path(), run.clone());
         let runs = UnixStream::connect(run.master_socket()).is_ok();
         let has_config = dir.active().is_ok_and(|active| active.is_some());
-        let digest = candidate.config.digest();
         let mut staged = candidate.staged;
         if !(runs && has_config) {
             let ready = match staged.take() {
@@ -187,7 +206,7 @@ impl HaproxyCarrier {
         let loaded = match staged {
             Some(staged) => applier.apply_staged(staged).await.map(|_| ()),
             None if fresh => {
-                applier = applier.with_running(digest);
+                applier = applier.with_running_config(candidate.config);
                 Ok(())
             }
             None => applier.reload_again().await.map(|_| ()),
@@ -215,23 +234,22 @@ impl Carrier for HaproxyCarrier {
         let hosts = hosts(table);
         let book = self.names.look_up(&hosts, NAMES_DEADLINE).await;
         let config = self.render(table, &book)?;
-        let Some(staged) = self.stage(&config).await? else {
-            return Ok(Candidate {
-                config,
-                hosts,
-                staged: None,
-            });
+        let good = |config, staged| Candidate {
+            config,
+            hosts,
+            staged,
+        };
+        let staged = match self.stage(&config).await? {
+            Written::Live => return Ok(good(config, None)),
+            Written::Good(staged) => return Ok(good(config, Some(staged))),
+            Written::New(staged) => staged,
         };
         match self.validator.validate(&staged.main_path()).await {
             Ok(warnings) => {
                 for warning in warnings {
                     tracing::debug!(%warning, "HAProxy warns of the configuration");
                 }
-                Ok(Candidate {
-                    config,
-                    hosts,
-                    staged: Some(staged),
-                })
+                Ok(good(config, Some(staged)))
             }
             Err(error @ ValidateError::Refused { .. }) => Err(CheckError::Rejected {
                 words: chain(&error),
