@@ -36,7 +36,12 @@ use secrecy::SecretString;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower_http::{catch_panic::CatchPanicLayer, timeout::RequestBodyTimeoutLayer};
 
-use crate::{announce::Sharing, carrier::CarrierCondition, engine::EngineHandle, metrics::Metrics};
+use crate::{
+    announce::Sharing,
+    carrier::{Carrier, CarrierCondition},
+    engine::EngineHandle,
+    metrics::Metrics,
+};
 
 pub(crate) use export::Export;
 
@@ -77,11 +82,25 @@ pub(crate) struct Keys {
     pub(crate) peer: Option<SecretString>,
 }
 
-/// What the API shows of the carrier.
+/// What the API shows of a carrier, whatever its candidates are.
 pub(crate) trait Carried: Send + Sync + std::fmt::Debug {
     fn config_text(&self) -> Option<String>;
     fn digest(&self) -> Option<String>;
     fn condition(&self) -> CarrierCondition;
+}
+
+impl<C: Carrier + std::fmt::Debug> Carried for C {
+    fn config_text(&self) -> Option<String> {
+        Carrier::config_text(self)
+    }
+
+    fn digest(&self) -> Option<String> {
+        Carrier::digest(self)
+    }
+
+    fn condition(&self) -> CarrierCondition {
+        Carrier::condition(self)
+    }
 }
 
 /// The whole API as a service. It holds no socket.

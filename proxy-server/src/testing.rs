@@ -13,7 +13,6 @@ use proxy_core::{Change, Epoch, MemoryStore, Params, RouteTable, parse_reconfigu
 
 use crate::{
     announce::{Announce, Announcement},
-    api::Carried,
     carrier::{Applied, ApplyError, Carrier, CarrierCondition, CheckError, Reload},
     engine::ReplicaRow,
 };
@@ -122,20 +121,6 @@ impl Announce for Notes {
     async fn announce(&self, announcement: Announcement, _: Option<&str>) -> Vec<ReplicaRow> {
         self.0.lock().unwrap().push(announcement);
         Vec::new()
-    }
-}
-
-impl Carried for Scripted {
-    fn config_text(&self) -> Option<String> {
-        Carrier::config_text(self)
-    }
-
-    fn digest(&self) -> Option<String> {
-        Carrier::digest(self)
-    }
-
-    fn condition(&self) -> CarrierCondition {
-        Carrier::condition(self)
     }
 }
 

@@ -2,45 +2,34 @@
 
 use std::sync::Arc;
 
-use axum::{
-    body::Bytes,
-    extract::State,
-    http::{HeaderMap, Uri},
-};
+use axum::extract::State;
 use proxy_core::{Change, parse_reconfigure};
 
-use super::{Api, answer::Answered, request::params, service_json::service_json};
+use super::{
+    Api,
+    answer::Answered,
+    request::{Received, asked},
+    service_json::service_json,
+};
 use crate::engine::ChangeRequest;
 
-pub(super) async fn reconfigure(
-    State(api): State<Api>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Answered {
-    let answered = run(&api, &uri, &headers, &body).await;
+pub(super) async fn reconfigure(State(api): State<Api>, received: Received) -> Answered {
+    let answered = run(&api, &received).await.unwrap_or_else(|refused| refused);
     api.metrics.change("reconfigure", answered.outcome());
     answered
 }
 
-async fn run(api: &Api, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Answered {
-    let params = match params(uri, headers, body) {
-        Ok(params) => params,
-        Err(error) => return error.into(),
-    };
-    let asked = match parse_reconfigure(&params) {
-        Ok(asked) => asked,
-        Err(refused) => return refused.into(),
-    };
+async fn run(api: &Api, received: &Received) -> Result<Answered, Answered> {
+    let asked = asked(received, parse_reconfigure)?;
     let service = asked.value.service;
     let change = Change::Put(Arc::clone(&service));
     let request = ChangeRequest::new(vec![change], asked.value.distribute);
     let answer = api.engine.change(request).await;
     let done = format!("the service {} is configured", service.name());
-    Answered::change(answer, &done, &asked.warnings)
+    Ok(Answered::change(answer, &done, &asked.warnings)
         .with_all(service_json(&service))
         .with(
             "Distribute",
             asked.value.distribute == proxy_core::Distribute::Yes,
-        )
+        ))
 }

@@ -1,35 +1,23 @@
 //! `remove`: a service is gone. One that is not there is gone already.
 
-use axum::{
-    body::Bytes,
-    extract::State,
-    http::{HeaderMap, Uri},
-};
+use axum::extract::State;
 use proxy_core::{Change, ChangeKind, parse_remove};
 
-use super::{Api, answer::Answered, request::params};
+use super::{
+    Api,
+    answer::Answered,
+    request::{Received, asked},
+};
 use crate::engine::ChangeRequest;
 
-pub(super) async fn remove(
-    State(api): State<Api>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Answered {
-    let answered = run(&api, &uri, &headers, &body).await;
+pub(super) async fn remove(State(api): State<Api>, received: Received) -> Answered {
+    let answered = run(&api, &received).await.unwrap_or_else(|refused| refused);
     api.metrics.change("remove", answered.outcome());
     answered
 }
 
-async fn run(api: &Api, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Answered {
-    let params = match params(uri, headers, body) {
-        Ok(params) => params,
-        Err(error) => return error.into(),
-    };
-    let asked = match parse_remove(&params) {
-        Ok(asked) => asked,
-        Err(refused) => return refused.into(),
-    };
+async fn run(api: &Api, received: &Received) -> Result<Answered, Answered> {
+    let asked = asked(received, parse_remove)?;
     let name = asked.value.service;
     let change = Change::Remove(name.clone());
     let request = ChangeRequest::new(vec![change], asked.value.distribute);
@@ -44,10 +32,10 @@ async fn run(api: &Api, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Answere
         true => format!("the service {name} is removed"),
         false => format!("there is no service {name}; nothing was changed"),
     };
-    Answered::change(answer, &done, &asked.warnings)
+    Ok(Answered::change(answer, &done, &asked.warnings)
         .with("ServiceName", name.as_str())
         .with(
             "Distribute",
             asked.value.distribute == proxy_core::Distribute::Yes,
-        )
+        ))
 }

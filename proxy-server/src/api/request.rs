@@ -4,10 +4,24 @@ use axum::{
     body::Bytes,
     http::{HeaderMap, Uri, header},
 };
-use proxy_core::{Params, ParamsError};
+use proxy_core::{FieldErrors, Params, ParamsError, Parsed};
+
+use super::answer::Answered;
+
+/// What a request asks, or the answer that refuses it.
+pub(super) fn asked<T>(
+    (uri, headers, body): &Received,
+    parse: impl Fn(&Params) -> Result<Parsed<T>, FieldErrors>,
+) -> Result<Parsed<T>, Answered> {
+    let params = params(uri, headers, body)?;
+    Ok(parse(&params)?)
+}
+
+/// A request as it was received.
+pub(super) type Received = (Uri, HeaderMap, Bytes);
 
 /// The parameters of a request.
-pub(super) fn params(uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Result<Params, ParamsError> {
+fn params(uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Result<Params, ParamsError> {
     let mut params = Params::from_query(uri.query().unwrap_or_default())?;
     let form = headers
         .get(header::CONTENT_TYPE)

@@ -21,7 +21,7 @@ use tokio::{sync::Mutex, time::Instant};
 use super::{
     Applied, ApplyError, Carrier, CarrierCondition, CheckError, Reload, names::NameFollower,
 };
-use crate::{api::Carried, chain::chain};
+use crate::chain::chain;
 
 /// How long a change waits for the names of new services. What does not resolve by then is served
 /// as soon as it does.
@@ -334,20 +334,6 @@ impl Carrier for HaproxyCarrier {
             }
             _ => CarrierCondition::Down("it was ended".to_owned()),
         }
-    }
-}
-
-impl Carried for HaproxyCarrier {
-    fn config_text(&self) -> Option<String> {
-        Carrier::config_text(self)
-    }
-
-    fn digest(&self) -> Option<String> {
-        Carrier::digest(self)
-    }
-
-    fn condition(&self) -> CarrierCondition {
-        Carrier::condition(self)
     }
 }
 
