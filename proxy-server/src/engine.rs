@@ -8,6 +8,7 @@
 
 mod command;
 mod isolate;
+mod pending;
 mod snapshot;
 mod turn;
 
@@ -34,8 +35,8 @@ use crate::{
     metrics::Metrics,
 };
 use command::Command;
+use pending::Pending;
 use snapshot::Failure;
-use turn::Pending;
 
 /// How many commands may wait for the engine. One more is refused at once: a caller that is told
 /// "busy" can try again, one that hangs cannot.

@@ -3,17 +3,16 @@
 //! plan -> check (render and validate) -> store -> make live here and tell the peers -> publish ->
 //! answer. What the store's watch brings takes the same way and skips the store and the peers.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use proxy_core::{
-    Change, CommitError, CommitRecord, Conflict, DeadRoute, Distribute, Document, PlannedChange,
-    Revision, RouteTable, ServiceName, StoreCondition, StoreView, plan,
+    Change, CommitError, CommitRecord, Distribute, Document, RouteTable, StoreCondition, plan,
 };
 
 use super::{
-    Answer, ChangeError, ChangeRequest, Engine, Held,
-    command::{Extent, Reply},
+    ChangeError, Engine, Held,
     isolate::{Isolated, isolate},
+    pending::{Pending, count_down},
 };
 use crate::{
     announce::Announcement,
@@ -24,21 +23,6 @@ use crate::{
 /// How often a batch is planned again because another replica committed first. Each loss means that
 /// somebody else made progress; a batch that loses this often is better told to its callers.
 const MAX_RACES: usize = 64;
-
-/// A request on its way.
-pub(super) struct Pending {
-    request: ChangeRequest,
-    reply: Reply,
-    /// How many of its changes are stored.
-    done: usize,
-    commits: usize,
-    planned: Vec<PlannedChange>,
-    conflicts: Vec<Conflict>,
-    dead: Vec<DeadRoute>,
-    /// Why it is not live here although it is stored.
-    failure: Option<Arc<str>>,
-    rules: usize,
-}
 
 /// What became of an attempt to store a round.
 enum Stored {
@@ -426,86 +410,6 @@ impl<C: Carrier> Engine<C> {
                 other => (other.service_name().clone(), None),
             });
         Announcement::new(self.view.revision, records, repeated.collect())
-    }
-}
-
-// === impl Pending ===
-
-impl Pending {
-    pub(super) fn new(request: ChangeRequest, reply: Reply) -> Self {
-        Self {
-            request,
-            reply,
-            done: 0,
-            commits: 0,
-            planned: Vec::new(),
-            conflicts: Vec::new(),
-            dead: Vec::new(),
-            failure: None,
-            rules: 0,
-        }
-    }
-
-    /// Adds what a request for the whole table leaves out: the removals, as they are now.
-    fn complete(&mut self, view: &StoreView) {
-        if self.request.extent == Extent::Whole && self.done == 0 {
-            let wanted: BTreeSet<_> = self.request.changes.iter().filter_map(put_name).collect();
-            let there = view.stored.documents().map(|document| document.name());
-            let gone = there.filter(|name| !wanted.contains(name)).cloned();
-            let removals: Vec<Change> = gone.map(Change::Remove).collect();
-            self.request
-                .changes
-                .retain(|change| put_name(change).is_some());
-            // Removals first: what they free (an ACL name) may be used by what comes.
-            self.request.changes.splice(0..0, removals);
-        }
-    }
-
-    /// The changes that are not stored yet.
-    fn rest(&self) -> &[Change] {
-        self.request.changes.get(self.done..).unwrap_or_default()
-    }
-
-    fn answer(self, answer: Result<Answer, ChangeError>) {
-        // A caller that hung up needs no answer; its change stands.
-        let _ = self.reply.send(answer);
-    }
-
-    fn succeed(mut self, revision: Option<Revision>, replicas: Vec<super::ReplicaRow>) {
-        let answer = Answer {
-            changes: std::mem::take(&mut self.planned),
-            conflicts: std::mem::take(&mut self.conflicts),
-            dead: std::mem::take(&mut self.dead),
-            revision,
-            commits: self.commits,
-            failure: self.failure.take(),
-            rules: self.rules,
-            replicas,
-        };
-        self.answer(Ok(answer));
-    }
-}
-
-fn put_name(change: &Change) -> Option<&ServiceName> {
-    match change {
-        Change::Put(service) => Some(service.name()),
-        _ => None,
-    }
-}
-
-/// Notes that the first `taken` changes of the open requests are stored, and moves those that are
-/// stored whole.
-fn count_down(open: &mut Vec<Pending>, stored: &mut Vec<Pending>, mut taken: usize) {
-    for mut pending in std::mem::take(open) {
-        let part = pending.rest().len().min(taken);
-        taken -= part;
-        pending.done += part;
-        pending.commits += usize::from(part > 0);
-        if pending.rest().is_empty() {
-            stored.push(pending);
-        } else {
-            open.push(pending);
-        }
     }
 }
 
