@@ -14,7 +14,7 @@ use proxy_haproxy::{
 use proxy_peers::{
     Broadcast, BroadcastSettings, Discover, DnsDiscover, FollowSettings, NameServers, Peers,
 };
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::{Server, Stops};
 use crate::{
@@ -31,6 +31,9 @@ use crate::{
     store::EmbeddedStore,
 };
 
+/// Connections that may wait to be accepted; the system's own bound (`somaxconn`) holds as well.
+const BACKLOG: u32 = 4_096;
+
 /// A store, and what else there is because of it.
 struct Kept {
     store: Arc<dyn RouteStore>,
@@ -46,7 +49,7 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
 
     // What can fail for good comes first, and the port before anything is touched.
     let at = SocketAddr::new(settings.api.ip, settings.api.port.get());
-    let listener = TcpListener::bind(at).await;
+    let listener = listen(at);
     let listener = listener.with_context(|| {
         format!("the admin API cannot listen on {at}; is another process there? (IP, PORT)")
     })?;
@@ -123,6 +126,18 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         engine,
         followers,
     })
+}
+
+/// Listens with room for a burst: with the usual 128 the kernel drops connections of a thousand
+/// callers at once, and they come again a second later.
+fn listen(at: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match at {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(at)?;
+    socket.listen(BACKLOG)
 }
 
 fn kept(
