@@ -12,7 +12,7 @@ use crate::tools::Tools;
 use crate::up;
 use crate::workspace::Workspace;
 
-mod child;
+pub(crate) mod child;
 mod parts;
 
 use self::child::{Ended, run};

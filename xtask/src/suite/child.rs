@@ -15,7 +15,7 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// How a child ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(crate) enum Ended {
     Well,
     Badly(ExitStatus),
     OutOfTime,
@@ -24,7 +24,7 @@ pub(super) enum Ended {
 
 /// Runs a command in a process group of its own, so that what it started can be
 /// ended with it: a test that hangs has children too.
-pub(super) async fn run(mut command: Command, limit: Duration) -> Result<Ended> {
+pub(crate) async fn run(mut command: Command, limit: Duration) -> Result<Ended> {
     use std::os::unix::process::CommandExt;
     command.process_group(0);
     let mut interrupt = signal(SignalKind::interrupt())?;
