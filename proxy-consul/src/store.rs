@@ -154,26 +154,22 @@ impl ConsulStore {
     /// Stops following. Views stay as they are; commits and offers still work, one by one.
     pub async fn shutdown(&self) {
         self.stop.send_replace(true);
-        let task = self
-            .task
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(task) = task {
+        if let Some(task) = self.take_task() {
             // The task stops at its next await.
             let _ended = task.await;
         }
+    }
+
+    /// The follower, for whoever ends it first.
+    fn take_task(&self) -> Option<JoinHandle<()>> {
+        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        task.take()
     }
 }
 
 impl Drop for ConsulStore {
     fn drop(&mut self) {
-        let task = self
-            .task
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(task) = task {
+        if let Some(task) = self.take_task() {
             task.abort();
         }
     }
