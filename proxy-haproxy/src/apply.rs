@@ -340,6 +340,20 @@ impl ApplyError {
             Self::Interrupted => Serving::Unknown,
         }
     }
+
+    /// Whether HAProxy read it and would not load it, so that the configuration itself is to blame, or
+    /// something that it wants of the machine and `haproxy -c` does not try.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Reload(ReloadError::Refused { .. })
+                | Self::NotRestored {
+                    reload: ReloadError::Refused { .. },
+                    ..
+                }
+        )
+    }
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub struct Reloaded {
 #[non_exhaustive]
 pub enum ReloadError {
     /// HAProxy does not take it. The old worker serves what it served.
-    #[error("HAProxy did not load the configuration and serves the one before{}", detail.as_ref().map(|d| format!(": {d}")).unwrap_or_default())]
+    #[error("HAProxy did not load the configuration and serves the one before: {}", detail.as_deref().unwrap_or("its standard error says why"))]
     Refused {
         /// What HAProxy says, where it says it here (3.x); else it is in its standard error.
         detail: Option<String>,

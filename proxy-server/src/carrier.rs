@@ -12,6 +12,8 @@ use proxy_core::RouteTable;
 pub(crate) use haproxy::{CarrierSettings, HaproxyCarrier};
 pub(crate) use names::NameFollower;
 
+use crate::chain::chain;
+
 /// Turns tables into live configurations.
 #[async_trait]
 pub(crate) trait Carrier: Send + Sync + 'static {
@@ -100,11 +102,21 @@ pub(crate) enum Applied {
 
 /// Why a candidate is not live.
 #[derive(Debug, thiserror::Error)]
-#[error("the configuration is not live")]
-pub(crate) struct ApplyError {
-    /// Why, and what runs instead.
-    #[source]
-    pub why: proxy_core::BoxError,
+pub(crate) enum ApplyError {
+    /// HAProxy found it good and would not load it all the same: something in it is to blame. It runs
+    /// the one before, where there is one.
+    #[error("HAProxy found the configuration good and would not load it: {words}")]
+    Refused {
+        /// The carrier's own words.
+        words: String,
+    },
+    /// It could not be made live (no disk, no process, no time). It may be fine.
+    #[error("the configuration is not live")]
+    Unable {
+        /// Why, and what runs instead.
+        #[source]
+        why: proxy_core::BoxError,
+    },
 }
 
 /// How a carrier is.
@@ -123,10 +135,22 @@ pub(crate) enum CarrierCondition {
 // === impl ApplyError ===
 
 impl ApplyError {
-    /// A candidate that did not become live.
+    /// A candidate that did not become live, through no fault of its own that is known.
     #[must_use]
     pub(crate) fn new(why: impl Into<proxy_core::BoxError>) -> Self {
-        Self { why: why.into() }
+        Self::Unable { why: why.into() }
+    }
+}
+
+impl From<proxy_haproxy::ApplyError> for ApplyError {
+    fn from(error: proxy_haproxy::ApplyError) -> Self {
+        if error.is_refusal() {
+            Self::Refused {
+                words: chain(&error),
+            }
+        } else {
+            Self::new(error)
+        }
     }
 }
 

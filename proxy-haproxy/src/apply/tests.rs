@@ -92,9 +92,11 @@ async fn what_was_on_disk_comes_back_when_the_new_is_not_loaded() {
     };
     for (error, running) in [(refused, Some(config("a").digest())), (unknown, None)] {
         let serving = error.serving();
+        let is_refusal = matches!(error, ReloadError::Refused { .. });
         reload.answers.lock().unwrap().push_back(error);
         let error = applier.apply(&config("b")).await.unwrap_err();
         assert_eq!(error.serving(), serving);
+        assert_eq!(error.is_refusal(), is_refusal);
         assert_eq!(applier.active_text().await.unwrap().as_deref(), Some("a\n"));
         assert_eq!(applier.running(), running);
     }

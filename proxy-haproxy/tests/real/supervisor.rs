@@ -294,6 +294,7 @@ async fn a_reload_that_cannot_bind_goes_back() {
 
     let error = applier.apply(&config).await.unwrap_err();
     assert_eq!(error.serving(), Serving::Previous);
+    assert!(error.is_refusal(), "{error:?}");
     assert_eq!(bench.get("/demo").await.body, "demo");
     drop(holder);
     applier.apply(&config).await.unwrap();

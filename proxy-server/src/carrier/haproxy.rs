@@ -212,7 +212,7 @@ impl HaproxyCarrier {
             None => applier.reload_again().await.map(|_| ()),
         };
         *stage = Stage::Running(applier);
-        loaded.map_err(ApplyError::new)?;
+        loaded?;
         Ok(Applied::Started)
     }
 
@@ -280,7 +280,7 @@ impl Carrier for HaproxyCarrier {
                 if applier.running() == Some(candidate.config.digest()) =>
             {
                 let again = applier.reload_again().await;
-                again.map(|_| Applied::Reloaded).map_err(ApplyError::new)
+                again.map(|_| Applied::Reloaded).map_err(ApplyError::from)
             }
             (Stage::Running(applier), _) => match candidate.staged {
                 None => Ok(Applied::Unchanged),
@@ -288,7 +288,7 @@ impl Carrier for HaproxyCarrier {
                     Ok(proxy_haproxy::Applied::Unchanged { .. }) => Ok(Applied::Unchanged),
                     Ok(proxy_haproxy::Applied::Runtime { .. }) => Ok(Applied::Runtime),
                     Ok(_) => Ok(Applied::Reloaded),
-                    Err(error) => Err(ApplyError::new(error)),
+                    Err(error) => Err(error.into()),
                 },
             },
         }?;
