@@ -19,8 +19,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use proxy_core::{
-    Change, CommitError, CommitId, CommitRecord, Committed, InstanceId, OfferError, Outcome,
-    Revision, RouteStore, StoreView, StoredTable, ViewSeq,
+    Change, CommitError, CommitId, CommitRecord, Committed, HistoryError, InstanceId, OfferError,
+    Outcome, RereadError, Revision, RouteStore, StoreView, StoredTable, ViewSeq,
 };
 use tokio::{sync::watch, task::JoinHandle};
 
@@ -34,6 +34,7 @@ mod chain;
 mod commit;
 mod fill;
 mod follow;
+mod history;
 mod keys;
 mod offer;
 mod outcome;
@@ -205,6 +206,22 @@ impl RouteStore for ConsulStore {
 
     async fn outcome(&self, id: CommitId) -> Outcome {
         self.shared.outcome_of(id).await
+    }
+
+    async fn history(
+        &self,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Arc<CommitRecord>>, HistoryError> {
+        self.shared.history(before, limit).await
+    }
+
+    async fn reread(&self) -> Result<ViewSeq, RereadError> {
+        self.shared.reread().await
+    }
+
+    async fn accept(&self) -> Result<ViewSeq, CommitError> {
+        self.shared.accept().await
     }
 }
 

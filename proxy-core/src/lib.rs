@@ -74,8 +74,8 @@ pub use service::{
     ServiceError,
 };
 pub use store::{
-    BoxError, CommitError, Committed, OfferError, Outcome, RouteStore, StoreCondition, StoreView,
-    Superseded, ViewSeq,
+    BoxError, CommitError, Committed, HistoryError, OfferError, Order, Outcome, RereadError,
+    RouteStore, StoreCondition, StoreView, Superseded, ViewSeq,
 };
 pub use stored::{Degradation, StoredTable};
 pub use table::{Change, Claim, RouteMatch, RouteTable};

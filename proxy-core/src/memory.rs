@@ -13,7 +13,8 @@ use crate::{
     name::InstanceId,
     revision::{CommitId, CommitRecord, Epoch, RecordedChange, Revision},
     store::{
-        CommitError, Committed, OfferError, Outcome, RouteStore, StoreCondition, StoreView, ViewSeq,
+        CommitError, Committed, HistoryError, OfferError, Outcome, RereadError, RouteStore,
+        StoreCondition, StoreView, ViewSeq,
     },
     stored::StoredTable,
     table::Change,
@@ -119,6 +120,31 @@ impl RouteStore for MemoryStore {
             Outcome::Committed(record.revision)
         })
     }
+
+    async fn history(
+        &self,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Arc<CommitRecord>>, HistoryError> {
+        let state = self.state();
+        let older = |record: &&Arc<CommitRecord>| before.is_none_or(|b| record.revision.number < b);
+        Ok(state
+            .log
+            .iter()
+            .rev()
+            .filter(older)
+            .take(limit)
+            .cloned()
+            .collect())
+    }
+
+    async fn reread(&self) -> Result<ViewSeq, RereadError> {
+        Ok(self.view().seq)
+    }
+
+    async fn accept(&self) -> Result<ViewSeq, CommitError> {
+        Ok(self.view().seq)
+    }
 }
 
 /// The recorded form of changes on top of what is stored. Of two changes of one service the later
@@ -174,6 +200,20 @@ mod tests {
         let second = store.commit(&view, &[put("b")]).await.unwrap();
         assert!(second.record.follows(&won.record.revision));
         assert_eq!(second.view.stored.table().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn the_history_is_told_from_its_end() {
+        let store = store();
+        for name in ["a", "b", "c"] {
+            store.commit(&store.view(), &[put(name)]).await.unwrap();
+        }
+        let numbers = async |before, limit| -> Vec<u64> {
+            let page = store.history(before, limit).await.unwrap();
+            page.iter().map(|record| record.revision.number).collect()
+        };
+        assert_eq!(numbers(None, 2).await, [3, 2]);
+        assert_eq!(numbers(Some(2), 5).await, [1]);
     }
 
     #[tokio::test]

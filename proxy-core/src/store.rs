@@ -43,6 +43,74 @@ pub trait RouteStore: Send + Sync + fmt::Debug {
 
     /// What became of a commit whose answer was lost.
     async fn outcome(&self, id: CommitId) -> Outcome;
+
+    /// What decides between changes that are made at the same time.
+    fn order(&self) -> Order {
+        Order::Total
+    }
+
+    /// The commits of this life of the store, newest first: those before the one numbered `before`,
+    /// or from the newest on. At most `limit` of them, and fewer only where what is kept ends.
+    ///
+    /// # Errors
+    /// When the history cannot be read. Nothing was changed.
+    async fn history(
+        &self,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Arc<CommitRecord>>, HistoryError>;
+
+    /// Reads everything that the store holds once more, whatever is known of it. Once a view of the
+    /// number that is returned is served, so is what was read.
+    ///
+    /// # Errors
+    /// When the store cannot be read. The table is what it was.
+    async fn reread(&self) -> Result<ViewSeq, RereadError>;
+
+    /// Takes it for the truth that the store is empty where a table is held against that
+    /// ([`StoreCondition::Wiped`]); otherwise does nothing. The table that gives way is named as
+    /// [`Superseded`], and the other replicas follow.
+    ///
+    /// # Errors
+    /// As for a commit.
+    async fn accept(&self) -> Result<ViewSeq, CommitError>;
+}
+
+/// What decides between changes that are made at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Order {
+    /// One order for all replicas: a change is acknowledged once it has its place there.
+    Total,
+    /// None: of two changes of one service the one with the later stamp stays, also where both were
+    /// acknowledged.
+    LastWriterWins,
+}
+
+/// Why there is no history to see. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HistoryError {
+    /// This store keeps none.
+    #[error("this store keeps no history")]
+    NotKept,
+    /// It cannot be read now.
+    #[error("the history cannot be read now; try again")]
+    Unavailable {
+        /// Each address and what failed there.
+        #[source]
+        why: BoxError,
+    },
+}
+
+/// Why the store was not read again. The table is what it was, and the store still followed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[error("the store could not be read again; the table is what it was")]
+pub struct RereadError {
+    /// Each address and what failed there.
+    #[source]
+    pub why: BoxError,
 }
 
 /// The number of a view: grows with every view that one store hands out in one process, and means
@@ -242,6 +310,16 @@ impl Committed {
 
 impl OfferError {
     /// An offer that could not be settled.
+    #[must_use]
+    pub fn new(why: impl Into<BoxError>) -> Self {
+        Self { why: why.into() }
+    }
+}
+
+// === impl RereadError ===
+
+impl RereadError {
+    /// A read that failed.
     #[must_use]
     pub fn new(why: impl Into<BoxError>) -> Self {
         Self { why: why.into() }

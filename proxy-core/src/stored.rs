@@ -106,6 +106,16 @@ impl StoredTable {
         }
     }
 
+    /// Takes the changes of a commit back: the table before it, if this is the table after it.
+    pub fn revert(&mut self, record: &CommitRecord) {
+        for (name, change) in &record.services {
+            match &change.before {
+                Some(document) => self.put(Arc::clone(document)),
+                None => self.remove(name),
+            }
+        }
+    }
+
     /// The table after the whole store was read: what was read, and what was held and neither read
     /// nor removed, which is named as missing.
     #[must_use]
@@ -228,6 +238,24 @@ mod tests {
             .collect();
         let expected = [("a", true, true), ("b", true, false), ("c", false, true)];
         assert_eq!(shapes, expected);
+    }
+
+    #[test]
+    fn a_commit_that_is_reverted_leaves_the_table_before_it() {
+        let before = StoredTable::from_documents([document("a", 1, 80), document("b", 1, 80)]);
+        let mut after = before.clone();
+        after.put(document("a", 1, 81));
+        after.remove(&"b".parse().unwrap());
+        after.put(document("c", 1, 80));
+        let id = crate::CommitId::from_bytes([1; 16]);
+        let revision = crate::Revision::new(crate::Epoch::from_bytes([1; 16]), 1, id);
+        let origin = "me".parse().unwrap();
+        let changes = after.changes_since(&before);
+        let record = CommitRecord::new(revision, None, origin, 0, changes);
+        after.revert(&record);
+        assert_eq!(after, before);
+        after.apply(&record);
+        assert!(after.service(&"c".parse().unwrap()).is_some());
     }
 
     #[test]

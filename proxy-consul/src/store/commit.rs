@@ -344,7 +344,7 @@ fn refused(why: impl Into<BoxError>) -> CommitError {
     CommitError::Refused { why: why.into() }
 }
 
-fn unavailable(why: impl Into<BoxError>) -> CommitError {
+pub(super) fn unavailable(why: impl Into<BoxError>) -> CommitError {
     CommitError::Unavailable { why: why.into() }
 }
 

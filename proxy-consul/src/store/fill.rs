@@ -96,6 +96,21 @@ impl Shared {
         self.fill(fill).await
     }
 
+    /// Makes the head of an empty store and lets it stay as it is, with whatever documents it shows.
+    /// The head stands at the first commit and not before it, so that replicas that hold a table
+    /// take it for a history and not for a loss. The caller has the turn.
+    pub(super) async fn fill_with_nothing(&self, blank: Option<HeadSeen>) -> Result<(), FillError> {
+        let leftovers = self.read_leftovers().await?;
+        let (at, index) = match blank {
+            Some(seen) => (seen.head.at(), seen.index),
+            None => (new_life()?, 0),
+        };
+        let mut fill = Fill::new(at, index, StoredTable::default(), leftovers);
+        fill.base = self.with(|state| state.chain().map(|chain| chain.at));
+        fill.marked = true;
+        self.fill(fill).await
+    }
+
     /// Goes on with a filling that another replica, or this one, left midway. The caller has the
     /// turn.
     pub(super) async fn fill_on(&self, seen: HeadSeen) -> Result<(), FillError> {
@@ -141,7 +156,7 @@ impl Shared {
     }
 
     async fn fill(&self, mut fill: Fill) -> Result<(), FillError> {
-        if fill.rest.is_empty() && fill.index == 0 {
+        if fill.rest.is_empty() && fill.index == 0 && !fill.marked {
             let head = Head::new(fill.at, Some(fill.services));
             let mut txn = Txn::new();
             // What an older life left in the log belongs to no chain any more.

@@ -85,10 +85,20 @@ impl Shared {
         hint: Option<Option<HeadSeen>>,
     ) -> Result<Caught, ReadError> {
         let _alone = self.reading.lock().await;
-        let mut step = match hint {
+        let step = match hint {
             Some(head) => self.with(|state| state.on_watch(head)),
             None => Step::ReadHead,
         };
+        self.read_on(step).await
+    }
+
+    /// As [`Shared::catch_up`], beginning with this step.
+    pub(super) async fn catch_up_from(&self, step: Step) -> Result<Caught, ReadError> {
+        let _alone = self.reading.lock().await;
+        self.read_on(step).await
+    }
+
+    async fn read_on(&self, mut step: Step) -> Result<Caught, ReadError> {
         for _ in 0..MAX_READS {
             step = match step {
                 Step::Done => return Ok(Caught::Up),
@@ -128,7 +138,11 @@ impl Shared {
     }
 
     /// Entries of the log; none when they are not all there, or one cannot be read.
-    async fn read_log(&self, from: u64, to: u64) -> Result<Option<Vec<CommitRecord>>, ReadError> {
+    pub(super) async fn read_log(
+        &self,
+        from: u64,
+        to: u64,
+    ) -> Result<Option<Vec<CommitRecord>>, ReadError> {
         let mut txn = Txn::new();
         for number in from..=to {
             if txn.get(&self.keys.log(number)).is_err() {
@@ -152,6 +166,25 @@ impl Shared {
             }
         }
         Ok(Some(records))
+    }
+
+    /// The entries of the log from the last back to the first that is not there or cannot be read, in
+    /// order.
+    pub(super) async fn read_log_singly(
+        &self,
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<CommitRecord>, ReadError> {
+        let mut records = Vec::new();
+        for number in (from..=to).rev() {
+            let entry = self.client.get(&self.keys.log(number)).await?;
+            match entry.map(|entry| serde_json::from_slice(&entry.value)) {
+                Some(Ok(record)) => records.push(record),
+                _ => break,
+            }
+        }
+        records.reverse();
+        Ok(records)
     }
 
     /// The head and all documents at one moment. A transaction says whether a key that it does not

@@ -270,7 +270,8 @@ impl State {
         // Otherwise the follower is already beyond it.
     }
 
-    /// This replica filled the store, or made it: the table is as it was, in a new life. It is taken
+    /// This replica filled the store, or made it: the table is as it was, in a new life, or gave way
+    /// to an empty store that was accepted. It is taken
     /// only if nothing was learned since the filling began at `base`; otherwise the store is read.
     pub(crate) fn on_filled(
         &mut self,
@@ -283,17 +284,35 @@ impl State {
         if self.chain.as_ref().map(|chain| chain.at) != base {
             return;
         }
-        self.chain = Some(Chain {
+        let before = self.chain.replace(Chain {
             at,
             index: Some(index),
             services: Some(services),
             stored,
         });
+        let superseded = before.and_then(|before| self.gave_way(&before));
         self.moves += 1;
         if let Some(revision) = at.revision() {
             self.remember(revision);
         }
-        self.publish(StoreCondition::Live, None);
+        self.publish(StoreCondition::Live, superseded);
+    }
+
+    /// The table before, where a service of it is not in the one that took its place.
+    fn gave_way(&self, before: &Chain) -> Option<Arc<Superseded>> {
+        let now = self.chain.as_ref()?;
+        let lost = |name: &_| now.stored.document(name).is_none();
+        before
+            .stored
+            .documents()
+            .any(|document| lost(document.name()))
+            .then_some(())?;
+        let why = "it was accepted that the store is empty".to_owned();
+        Some(Arc::new(Superseded::new(
+            before.at.revision()?,
+            before.stored.clone(),
+            why,
+        )))
     }
 
     /// The store cannot be followed now.

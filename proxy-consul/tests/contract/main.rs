@@ -9,6 +9,7 @@
 
 mod client;
 mod empty;
+mod history;
 mod real;
 mod store;
 mod support;

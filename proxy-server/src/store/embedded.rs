@@ -12,8 +12,9 @@ use std::{
 use async_trait::async_trait;
 use nix::fcntl::{Flock, FlockArg};
 use proxy_core::{
-    Change, CommitError, CommitId, CommitRecord, Committed, Epoch, InstanceId, OfferError, Outcome,
-    Revision, RouteStore, StoreCondition, StoreView, ViewSeq, record_changes,
+    Change, CommitError, CommitId, CommitRecord, Committed, Epoch, HistoryError, InstanceId,
+    OfferError, Outcome, RereadError, Revision, RouteStore, StoreCondition, StoreView, ViewSeq,
+    record_changes,
 };
 use tokio::sync::watch;
 
@@ -198,6 +199,22 @@ impl RouteStore for EmbeddedStore {
                 "it is none of the last {REMEMBERED} commits of this run of the server"
             )),
         }
+    }
+
+    async fn history(
+        &self,
+        _before: Option<u64>,
+        _limit: usize,
+    ) -> Result<Vec<Arc<CommitRecord>>, HistoryError> {
+        Err(HistoryError::NotKept)
+    }
+
+    async fn reread(&self) -> Result<ViewSeq, RereadError> {
+        Ok(self.view().seq)
+    }
+
+    async fn accept(&self) -> Result<ViewSeq, CommitError> {
+        Ok(self.view().seq)
     }
 }
 

@@ -1,0 +1,113 @@
+//! Looking back at the log, reading everything once more, and taking an empty store for the truth.
+
+use std::sync::Arc;
+
+use proxy_core::{
+    BoxError, CommitError, CommitRecord, HistoryError, RereadError, StoreCondition, ViewSeq,
+};
+use tokio::time::timeout_at;
+
+use super::{
+    Shared,
+    commit::unavailable,
+    fill::FillError,
+    keys::LOG_PAGE,
+    read::{Caught, ReadError},
+    step::{History, Step},
+};
+
+/// Why the store was not read again.
+#[derive(Debug, thiserror::Error)]
+enum Unread {
+    #[error("the store is empty or is being filled again")]
+    NotWhole,
+}
+
+impl Shared {
+    pub(super) async fn history(
+        &self,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Arc<CommitRecord>>, HistoryError> {
+        let told = timeout_at(self.deadline(), self.look_back(before, limit)).await;
+        let told = told.map_err(|_| BoxError::from(self.out_of_time()));
+        let told = told.and_then(|told| told.map_err(BoxError::from));
+        told.map_err(|why| HistoryError::Unavailable { why })
+    }
+
+    /// Commits from the log, newest first. An entry that is no longer there, or is left over from
+    /// another life of the store, is where the history that is kept begins.
+    async fn look_back(
+        &self,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Arc<CommitRecord>>, ReadError> {
+        let Some(at) = self.with(|state| state.chain().map(|chain| chain.at)) else {
+            return Ok(Vec::new());
+        };
+        let mut records: Vec<Arc<CommitRecord>> = Vec::new();
+        let newest = before.map_or(at.number, |before| before.saturating_sub(1));
+        let mut to = newest.min(at.number);
+        while to > 0 && records.len() < limit {
+            let left = u64::try_from(limit - records.len()).unwrap_or(LOG_PAGE);
+            let from = to.saturating_sub(left.min(LOG_PAGE) - 1).max(1);
+            let page = match self.read_log(from, to).await? {
+                Some(page) => page,
+                // Some of it is gone, or cannot be read: what follows that is still told.
+                None => self.read_log_singly(from, to).await?,
+            };
+            let whole = page.len() as u64 == to + 1 - from;
+            let mine = page
+                .into_iter()
+                .rev()
+                .take_while(|record| record.revision.epoch == at.epoch)
+                .map(Arc::new);
+            let known = records.len();
+            records.extend(mine);
+            if !whole || records.len() - known != usize::try_from(to + 1 - from).unwrap_or(0) {
+                break;
+            }
+            to = from - 1;
+        }
+        Ok(records)
+    }
+
+    pub(super) async fn reread(&self) -> Result<ViewSeq, RereadError> {
+        let step = Step::ReadAll(History::Mine);
+        match timeout_at(self.deadline(), self.catch_up_from(step)).await {
+            Ok(Ok(Caught::Up)) => Ok(self.view().seq),
+            Ok(Ok(_)) => Err(RereadError::new(Unread::NotWhole)),
+            Ok(Err(why)) => Err(RereadError::new(why)),
+            Err(_) => Err(RereadError::new(self.out_of_time())),
+        }
+    }
+
+    pub(super) async fn accept(&self) -> Result<ViewSeq, CommitError> {
+        let deadline = self.deadline();
+        let ready = async {
+            let turn = self.turn.lock().await;
+            Ok::<_, CommitError>((turn, self.catch_up(None).await.map_err(unavailable)?))
+        };
+        let ready = timeout_at(deadline, ready).await;
+        let (_turn, caught) = ready.map_err(|_| unavailable(self.out_of_time()))??;
+        let wiped = matches!(self.view().condition, StoreCondition::Wiped { .. });
+        let Caught::Empty(blank) = caught else {
+            return Ok(self.view().seq);
+        };
+        if !wiped {
+            return Ok(self.view().seq);
+        }
+        self.fill_with_nothing(blank)
+            .await
+            .map_err(|why| match why {
+                FillError::Refused(why) => CommitError::Refused { why },
+                why => unavailable(why),
+            })?;
+        match timeout_at(self.deadline(), self.catch_up(None)).await {
+            Ok(Ok(Caught::Up)) => Ok(self.view().seq),
+            Ok(Ok(_)) => Err(unavailable(Unread::NotWhole)),
+            Ok(Err(why)) => Err(unavailable(why)),
+            Err(_) => Err(unavailable(self.out_of_time())),
+        }
+    }
+}

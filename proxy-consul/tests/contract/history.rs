@@ -1,0 +1,98 @@
+//! The log told backwards, a full read on demand, and an empty store that is accepted.
+
+use proxy_consul::{ConsulStore, OnEmptyStore};
+use proxy_core::{RouteStore, StoreCondition};
+use testkit::consul::FakeConsul;
+
+use super::support::{
+    commit, documents, fast_timeouts, live, names, put, remove, replica, settings, until, until_key,
+};
+
+#[tokio::test]
+async fn the_history_is_told_from_its_end_in_pages() {
+    let fake = FakeConsul::start(1).await;
+    let store = replica(&fake.addresses(), "r1");
+    for port in 1..=70 {
+        commit(&store, &[put("a", port)]).await.unwrap();
+    }
+    commit(&store, &[remove("a")]).await.unwrap();
+    let numbers = async |before, limit| -> Vec<u64> {
+        let page = store.history(before, limit).await.unwrap();
+        page.iter().map(|record| record.revision.number).collect()
+    };
+    assert_eq!(numbers(None, 2).await, [71, 70]);
+    assert_eq!(numbers(Some(3), 10).await, [2, 1]);
+    assert_eq!(numbers(None, 1_000).await.len(), 71);
+    // The table of any revision is what is left when the later commits are taken back.
+    let mut table = store.view().stored.clone();
+    for record in store.history(None, 21).await.unwrap() {
+        table.revert(&record);
+    }
+    let service = table.service(&"a".parse().unwrap()).unwrap();
+    assert_eq!(service.destinations()[0].port().get(), 50);
+}
+
+#[tokio::test]
+async fn the_history_begins_where_what_is_kept_begins() {
+    let fake = FakeConsul::start(1).await;
+    let store = replica(&fake.addresses(), "r1");
+    for port in 1..=10 {
+        commit(&store, &[put("a", port)]).await.unwrap();
+    }
+    fake.kv().delete("proxy/log/4");
+    let kept = store.history(None, 100).await.unwrap();
+    let numbers: Vec<_> = kept.iter().map(|record| record.revision.number).collect();
+    assert_eq!(numbers, [10, 9, 8, 7, 6, 5]);
+}
+
+#[tokio::test]
+async fn a_document_changed_by_hand_is_seen_by_a_full_read() {
+    let fake = FakeConsul::start(1).await;
+    let store = replica(&fake.addresses(), "r1");
+    let committed = commit(&store, &[put("a", 1)]).await.unwrap();
+    let by_hand = documents(&["a"]);
+    let text = by_hand.documents().next().unwrap().raw().to_owned();
+    fake.kv().put("proxy/services/a", text);
+    let seq = store.reread().await.unwrap();
+    let view = store.view();
+    assert!(view.seq >= seq);
+    assert_eq!(view.revision, committed.view.revision);
+    assert_eq!(view.stored, by_hand);
+}
+
+#[tokio::test]
+async fn an_empty_store_is_taken_for_the_truth_only_where_it_is_accepted() {
+    let fake = FakeConsul::start(1).await;
+    let settings = settings(&fake.addresses(), fast_timeouts());
+    let hold = |name: &str| {
+        ConsulStore::start(&settings, name.parse().unwrap(), None, OnEmptyStore::Hold).unwrap()
+    };
+    let (one, two) = (hold("r1"), hold("r2"));
+    commit(&one, &[put("a", 1)]).await.unwrap();
+    for store in [&one, &two] {
+        until(store, "both serve a", |view| names(view) == ["a"]).await;
+    }
+    // Nothing to accept: nothing happens.
+    one.accept().await.unwrap();
+    assert_eq!(names(&one.view()), ["a"]);
+    fake.kv().delete("");
+    for store in [&one, &two] {
+        until(store, "wiped", |view| {
+            matches!(view.condition, StoreCondition::Wiped { .. })
+        })
+        .await;
+    }
+    one.accept().await.unwrap();
+    until_key(&fake, "proxy/head").await;
+    for store in [&one, &two] {
+        let view = until(store, "empty", |view| {
+            view.condition == StoreCondition::Live && names(view).is_empty()
+        })
+        .await;
+        let superseded = view.superseded.as_ref().unwrap();
+        assert_eq!(superseded.stored.table().len(), 1);
+    }
+    commit(&two, &[put("b", 1)]).await.unwrap();
+    let view = until(&one, "b", |view| names(view) == ["b"]).await;
+    assert_eq!(live(&two).await.revision, view.revision);
+}
