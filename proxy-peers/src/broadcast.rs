@@ -1,20 +1,22 @@
 //! One call to every peer at once, each with its own deadline and retries, and a
 //! report with one row per peer.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures_util::future::join_all;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
 use crate::address::PeerAddress;
 use crate::call::{Call, PeerReply, Repeat};
+use crate::places::Places;
+use crate::sign::{BodyDigest, Signer};
 use crate::transport::{
     BuildError, DEFAULT_CONNECT_DEADLINE, DEFAULT_MAX_REPLY_BYTES, HttpTransport, Reach, Transport,
     TransportError,
@@ -55,8 +57,16 @@ pub struct BroadcastSettings {
     attempts: u32,
     first_backoff: Duration,
     max_reply_bytes: usize,
-    secret: Option<SecretString>,
+    authorization: Authorization,
     identity: Option<Identity>,
+}
+
+/// How calls show that they come from a peer.
+#[derive(Debug, Clone)]
+enum Authorization {
+    None,
+    Bearer(SecretString),
+    Signed(Signer),
 }
 
 /// How this instance knows itself among its peers: each reply names its sender's
@@ -85,7 +95,7 @@ impl Default for BroadcastSettings {
             attempts: DEFAULT_ATTEMPTS,
             first_backoff: DEFAULT_FIRST_BACKOFF,
             max_reply_bytes: DEFAULT_MAX_REPLY_BYTES,
-            secret: None,
+            authorization: Authorization::None,
             identity: None,
         }
     }
@@ -142,10 +152,18 @@ impl BroadcastSettings {
         self
     }
 
-    /// Sent to every peer as a bearer token.
+    /// Sent to every peer as a bearer token, in place of a signature. Whoever hears a call can
+    /// make others with it.
     #[must_use]
-    pub fn secret(mut self, secret: SecretString) -> Self {
-        self.secret = Some(secret);
+    pub fn bearer(mut self, token: SecretString) -> Self {
+        self.authorization = Authorization::Bearer(token);
+        self
+    }
+
+    /// Every call is signed at the moment it is sent, in place of a bearer token.
+    #[must_use]
+    pub fn signer(mut self, signer: Signer) -> Self {
+        self.authorization = Authorization::Signed(signer);
         self
     }
 
@@ -163,7 +181,13 @@ impl BroadcastSettings {
 pub struct Broadcast {
     transport: Arc<dyn Transport>,
     settings: Arc<BroadcastSettings>,
-    wire: Arc<Semaphore>,
+    places: Arc<Places>,
+}
+
+/// A call as every peer gets it, and the digest of its body, taken once for all of them.
+struct Dressed {
+    call: Call,
+    digest: Option<BodyDigest>,
 }
 
 /// How a try ended, and whether the next may follow.
@@ -186,7 +210,7 @@ impl Broadcast {
     pub fn over(transport: Arc<dyn Transport>, settings: BroadcastSettings) -> Self {
         Self {
             transport,
-            wire: Arc::new(Semaphore::new(settings.fan_out)),
+            places: Arc::new(Places::new(settings.fan_out)),
             settings: Arc::new(settings),
         }
     }
@@ -203,23 +227,41 @@ impl Broadcast {
     }
 
     /// Adds what every call carries.
-    fn dress(&self, mut call: Call) -> Call {
+    fn dress(&self, mut call: Call) -> Dressed {
         if let Some(identity) = &self.settings.identity {
             call = call.header(identity.header.clone(), identity.own.clone());
         }
-        let bearer = self.settings.secret.as_ref().and_then(|secret| {
-            // A secret that no header can carry is not sent; the peer then refuses us.
-            HeaderValue::try_from(format!("Bearer {}", secret.expose_secret())).ok()
-        });
-        if let Some(mut bearer) = bearer {
-            bearer.set_sensitive(true);
-            call = call.header(header::AUTHORIZATION, bearer);
+        let mut digest = None;
+        match &self.settings.authorization {
+            Authorization::None => {}
+            Authorization::Bearer(token) => {
+                // A token that no header can carry is not sent; the peer then refuses us.
+                let bearer = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()));
+                if let Ok(mut bearer) = bearer {
+                    bearer.set_sensitive(true);
+                    call = call.header(header::AUTHORIZATION, bearer);
+                }
+            }
+            Authorization::Signed(_) => digest = Some(BodyDigest::of(call.body_bytes())),
         }
-        call
+        Dressed { call, digest }
+    }
+
+    /// The call as it is sent now: a signature holds for a moment only.
+    fn signed<'a>(&self, dressed: &'a Dressed) -> Cow<'a, Call> {
+        let call = &dressed.call;
+        match (&self.settings.authorization, &dressed.digest) {
+            (Authorization::Signed(signer), Some(digest)) => {
+                let now = SystemTime::now();
+                let value = signer.authorize(call.method(), call.path(), digest, now);
+                Cow::Owned(call.clone().header(header::AUTHORIZATION, value))
+            }
+            _ => Cow::Borrowed(call),
+        }
     }
 
     /// One peer, to its row.
-    async fn one(&self, peer: &PeerAddress, call: &Call) -> Row {
+    async fn one(&self, peer: &PeerAddress, call: &Dressed) -> Row {
         let start = Instant::now();
         let end = start + self.settings.total_deadline;
         let mut backoff = ExponentialBuilder::default()
@@ -233,8 +275,7 @@ impl Broadcast {
         while attempts < self.settings.attempts {
             // The place is held for one try, so that peers that hang do not keep
             // the others from theirs.
-            let place = timeout(left(end), self.wire.acquire()).await;
-            let Ok(Ok(place)) = place else {
+            let Ok(place) = timeout(left(end), self.places.take(peer)).await else {
                 break;
             };
             if left(end).is_zero() {
@@ -262,7 +303,8 @@ impl Broadcast {
         row
     }
 
-    async fn attempt(&self, peer: &PeerAddress, call: &Call, left: Duration) -> Tried {
+    async fn attempt(&self, peer: &PeerAddress, dressed: &Dressed, left: Duration) -> Tried {
+        let call = &*self.signed(dressed);
         let deadline = self.settings.attempt_deadline.min(left);
         let sent = timeout(deadline, self.transport.send(peer, call)).await;
         match sent.unwrap_or(Err(TransportError::Timeout { deadline })) {

@@ -52,6 +52,8 @@ mod call;
 mod discover;
 mod follow;
 mod own;
+mod places;
+mod sign;
 mod transport;
 
 pub use bytes::Bytes;
@@ -72,6 +74,9 @@ pub use self::follow::{
     Condition, DEFAULT_GREATEST_PAUSE, DEFAULT_LEAST_PAUSE, FollowSettings, PeerSet, Peers,
 };
 pub use self::own::OwnAddresses;
+pub use self::sign::{
+    BodyDigest, SIGNATURE_SCHEME, SIGNATURE_WINDOW, SignatureError, Signer, Skew,
+};
 pub use self::transport::{
     BuildError, DEFAULT_CONNECT_DEADLINE, DEFAULT_MAX_REPLY_BYTES, HttpTransport, Reach, Transport,
     TransportError,

@@ -188,7 +188,7 @@ async fn a_call_arrives_whole_and_its_answer_comes_back() {
     let identity = Identity::new(INSTANCE, HeaderValue::from_static("me"));
     let settings = settings()
         .identity(identity)
-        .secret("geheim".to_owned().into());
+        .bearer("geheim".to_owned().into());
     let broadcast = Broadcast::over_http(settings).unwrap();
     let peers = BTreeSet::from([peer(server.address)]);
 

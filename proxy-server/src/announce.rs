@@ -19,6 +19,8 @@ pub(crate) use peers::{AnnouncerSettings, PeerAnnouncer, identity};
 
 use crate::engine::ReplicaRow;
 
+/// What replicas say to each other is below this path.
+pub(crate) const PEER_PATHS: &str = "/v1/docker-flow-proxy/peer/";
 /// The path of announcements, below the address of a replica.
 pub(crate) const PEER_PATH: &str = "/v1/docker-flow-proxy/peer/announce";
 /// The header in which replicas name themselves to each other.

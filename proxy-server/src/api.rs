@@ -32,6 +32,7 @@ use axum::{
     routing::{MethodFilter, MethodRouter, any, get, on, post},
 };
 use proxy_core::{InstanceId, RouteStore};
+use proxy_peers::Signer;
 use secrecy::SecretString;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower_http::{catch_panic::CatchPanicLayer, timeout::RequestBodyTimeoutLayer};
@@ -79,7 +80,8 @@ pub(crate) struct Api {
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
     pub(crate) api: Option<SecretString>,
-    pub(crate) peer: Option<SecretString>,
+    /// Verifies the calls of peers; where it is absent they carry `api`.
+    pub(crate) peer: Option<Signer>,
 }
 
 /// What the API shows of a carrier, whatever its candidates are.
@@ -125,7 +127,8 @@ pub(crate) fn router(api: Api) -> Router {
             large(post(import::import).put(import::import), tables.clone()),
         )
         .route("/ping", any(ping::ping));
-    let announce = large(post(peer::announce), tables);
+    let announce = post(peer::announce).layer(middleware::from_fn(auth::check_body));
+    let announce = large(announce, tables);
     Router::new()
         .nest("/v1/docker-flow-proxy", proxy.clone())
         .nest("/v1/proxy", proxy)

@@ -307,7 +307,7 @@ async fn this_instance_is_known_by_its_id() {
 #[tokio::test(start_paused = true)]
 async fn the_secret_is_sent_and_never_shown() {
     let script = Script::new([("a:1", vec![Step::Reply(200)])]);
-    let settings = BroadcastSettings::default().secret("geheim".to_owned().into());
+    let settings = BroadcastSettings::default().bearer("geheim".to_owned().into());
     assert!(!format!("{settings:?}").contains("geheim"));
 
     let report = run(&script, settings, &ping(Repeat::Unwanted)).await;
@@ -317,6 +317,53 @@ async fn the_secret_is_sent_and_never_shown() {
     let bearer = call.header_value(&header::AUTHORIZATION).unwrap();
     assert_eq!(bearer, "Bearer geheim");
     assert!(!format!("{call:?} {bearer:?} {report:?}").contains("geheim"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_try_is_signed_for_itself() {
+    let script = Script::new([("a:1", vec![Step::Break, Step::Reply(200)])]);
+    let signer = Signer::new(&"geheim".to_owned().into());
+    let settings = BroadcastSettings::default()
+        .bearer("other".to_owned().into())
+        .signer(signer.clone());
+    let call = ping(Repeat::Harmless).body("{}");
+
+    let report = run(&script, settings, &call).await;
+
+    assert!(report.all_confirmed());
+    let heard = script.heard.lock().unwrap();
+    assert_eq!(heard.len(), 2);
+    for (_, call) in heard.iter() {
+        let header = call.header_value(&header::AUTHORIZATION);
+        let digest = signer.verify(call.method(), call.path(), header, SystemTime::now());
+        assert_eq!(digest.unwrap().check(call.body_bytes()), Ok(()));
+        assert!(
+            signer
+                .verify(call.method(), "/other", header, SystemTime::now())
+                .is_err()
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_peer_that_hangs_does_not_hold_every_place_over_many_calls() {
+    let script = Script::new([
+        ("a-hangs:1", vec![Step::Hang]),
+        ("b:1", vec![Step::Reply(200)]),
+    ]);
+    let transport: Arc<dyn Transport> = Arc::clone(&script) as _;
+    let settings = BroadcastSettings::default().fan_out(16);
+    let broadcast = Broadcast::over(transport, settings);
+    let (peers, call) = (script.peers(), ping(Repeat::Unwanted));
+
+    let calls = (0..64).map(|_| broadcast.call(&peers, &call));
+    let reports = join_all(calls).await;
+
+    for report in reports {
+        let row = row(&report, "b:1");
+        assert_eq!(row.outcome().word(), "confirmed");
+        assert!(row.took() < Duration::from_millis(50), "{:?}", row.took());
+    }
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use proxy_core::InstanceId;
 use proxy_peers::{
-    Broadcast, Call, Condition, HeaderName, HeaderValue, Method, Outcome, Peers, Repeat, Row,
+    Broadcast, Call, Condition, HeaderName, HeaderValue, Method, Outcome, PeerReply, Peers, Repeat,
+    Row,
 };
 use tokio::sync::Semaphore;
 
@@ -94,6 +95,10 @@ impl PeerAnnouncer {
                 Some("answered with something that is no confirmation; is it a proxy of this version?".to_owned()),
             ),
             (Outcome::Refused(_), Some(answer)) => (ReplicaStatus::Failed, answer.reason.clone()),
+            (Outcome::Refused(reply), None) => (
+                ReplicaStatus::Unconfirmed,
+                Some(format!("answered {}{}", reply.status(), said(reply))),
+            ),
             _ => (ReplicaStatus::Unconfirmed, row.reason()),
         };
         ReplicaRow {
@@ -170,6 +175,20 @@ impl Announce for PeerAnnouncer {
         }
         rows
     }
+}
+
+/// What a replica says that refused to listen at all: its secret or its release is another.
+fn said(reply: &PeerReply) -> String {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Refusal {
+        message: String,
+    }
+    let refusal = serde_json::from_slice::<Refusal>(reply.body());
+    refusal.map_or_else(
+        |_| String::new(),
+        |refusal| format!(": {}", refusal.message),
+    )
 }
 
 fn call(mut announcement: Announcement) -> Result<Call, String> {

@@ -1,15 +1,25 @@
-//! Who may call: a bearer token, compared in constant time.
+//! Who may call: a bearer token, compared in constant time, or, between replicas, a signature.
+//!
+//! A signature is verified before the body is read, so that a stranger's body never is; that the body
+//! is the signed one is checked where it is read ([`check_body`]). A signed call that is played again
+//! within the minute that it holds for is answered again and changes nothing: what replicas tell each
+//! other is ordered by revisions and stamps, and hearing it twice is as good as once.
+
+use std::time::SystemTime;
 
 use axum::{
+    body::{Body, to_bytes},
     extract::{Request, State},
     http::{HeaderValue, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use proxy_peers::{BodyDigest, SIGNATURE_SCHEME, SignatureError, Signer};
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
-use super::{Api, answer::Answered};
+use super::{Api, MAX_TABLE_BODY, answer::Answered};
+use crate::announce::PEER_PATHS;
 
 /// Routes that health checks call without a token.
 const OPEN: [&str; 4] = [
@@ -19,25 +29,75 @@ const OPEN: [&str; 4] = [
     "/v2/test",
 ];
 
-pub(super) async fn check(State(api): State<Api>, request: Request, next: Next) -> Response {
+pub(super) async fn check(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    let keys = &api.keys;
-    let (needed, setting) = match path {
-        path if OPEN.contains(&path) => (None, ""),
-        crate::announce::PEER_PATH => (keys.peer.as_ref().or(keys.api.as_ref()), "PEER_SECRET"),
-        _ => (keys.api.as_ref(), "API_TOKEN"),
-    };
-    if needed.is_none_or(|needed| carries(&request, needed)) {
+    if OPEN.contains(&path) {
         return next.run(request).await;
     }
+    if let Some(signer) = api
+        .keys
+        .peer
+        .as_ref()
+        .filter(|_| path.starts_with(PEER_PATHS))
+    {
+        return match verify(&request, signer) {
+            Ok(body) => {
+                request.extensions_mut().insert(body);
+                next.run(request).await
+            }
+            Err(error) => not_a_peer(&error),
+        };
+    }
+    match &api.keys.api {
+        Some(token) if !carries(&request, token) => {
+            let message = "this call needs the header \"Authorization: Bearer <API_TOKEN>\" with the proxy's API_TOKEN; nothing was changed";
+            unauthorized("Bearer", message)
+        }
+        _ => next.run(request).await,
+    }
+}
+
+/// Lets a signed call through if its body is the one that was signed.
+pub(super) async fn check_body(request: Request, next: Next) -> Response {
+    let Some(signed) = request.extensions().get::<BodyDigest>().copied() else {
+        return next.run(request).await;
+    };
+    let (parts, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, MAX_TABLE_BODY).await else {
+        let message = format!(
+            "the body did not arrive whole, or has more than {MAX_TABLE_BODY} bytes; nothing was changed"
+        );
+        return Answered::refused(StatusCode::PAYLOAD_TOO_LARGE, message).into_response();
+    };
+    match signed.check(&body) {
+        Ok(()) => next.run(Request::from_parts(parts, Body::from(body))).await,
+        Err(error) => not_a_peer(&error),
+    }
+}
+
+fn verify(request: &Request, signer: &Signer) -> Result<BodyDigest, SignatureError> {
+    let uri = request.uri();
+    let path = uri
+        .path_and_query()
+        .map_or(uri.path(), |path| path.as_str());
+    let authorization = request.headers().get(header::AUTHORIZATION);
+    signer.verify(request.method(), path, authorization, SystemTime::now())
+}
+
+fn not_a_peer(error: &SignatureError) -> Response {
+    tracing::debug!(why = %error, "a call between replicas was refused");
     let message = format!(
-        "this call needs the header \"Authorization: Bearer <{setting}>\" with the proxy's {setting}; nothing was changed"
+        "this call is not taken for a replica's: {error} (PEER_SECRET); nothing was changed"
     );
+    unauthorized(SIGNATURE_SCHEME, message)
+}
+
+fn unauthorized(scheme: &'static str, message: impl Into<String>) -> Response {
     let mut response = Answered::refused(StatusCode::UNAUTHORIZED, message).into_response();
-    let bearer = HeaderValue::from_static("Bearer");
+    let scheme = HeaderValue::from_static(scheme);
     response
         .headers_mut()
-        .insert(header::WWW_AUTHENTICATE, bearer);
+        .insert(header::WWW_AUTHENTICATE, scheme);
     response
 }
 

@@ -12,7 +12,7 @@ use proxy_haproxy::{
     TlsMode,
 };
 use proxy_peers::{
-    Broadcast, BroadcastSettings, Discover, DnsDiscover, FollowSettings, NameServers, Peers,
+    Broadcast, BroadcastSettings, Discover, DnsDiscover, FollowSettings, NameServers, Peers, Signer,
 };
 use tokio::net::{TcpListener, TcpSocket};
 
@@ -108,7 +108,7 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         wait_timeout: settings.peers.wait_timeout,
         keys: Arc::new(Keys {
             api: settings.api.token,
-            peer: settings.peers.secret,
+            peer: settings.peers.secret.as_ref().map(Signer::new),
         }),
         superseded_file,
     });
@@ -287,9 +287,11 @@ fn announcer(
     if let Some(identity) = identity(instance) {
         broadcast = broadcast.identity(identity);
     }
-    if let Some(secret) = secret.as_ref().or(settings.api.token.as_ref()) {
-        broadcast = broadcast.secret(secret.clone());
-    }
+    broadcast = match (secret, &settings.api.token) {
+        (Some(secret), _) => broadcast.signer(Signer::new(secret)),
+        (None, Some(token)) => broadcast.bearer(token.clone()),
+        (None, None) => broadcast,
+    };
     let source = match discovery {
         Discovery::Dns(name) => name.clone(),
         Discovery::List(_, text) => text.clone(),
