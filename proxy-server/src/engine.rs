@@ -46,6 +46,9 @@ const MAX_BATCH: usize = 1_024;
 /// How long the engine waits before it tries again what failed to go live, at first and at most.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MOST: Duration = Duration::from_secs(60);
+/// As [`RETRY_MOST`], where trying may cost traffic: a reload that fails on a port in use refuses
+/// connections for two seconds.
+const RELOAD_RETRY_MOST: Duration = Duration::from_secs(600);
 
 /// The single writer of the table.
 pub(crate) struct Engine<C: Carrier> {
@@ -62,6 +65,8 @@ pub(crate) struct Engine<C: Carrier> {
     view: Arc<StoreView>,
     /// What the table is, less what was found bad: what HAProxy shall run.
     served: RouteTable,
+    /// The last table that was live.
+    live: RouteTable,
     quarantine: BTreeMap<ServiceName, Held>,
     failure: Option<Failure>,
     retry: Retry,
@@ -73,6 +78,16 @@ pub(crate) struct Engine<C: Carrier> {
 struct Held {
     change: Change,
     why: String,
+    refused: Refused,
+}
+
+/// When HAProxy refused a change.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Refused {
+    /// When it was asked whether it would take it.
+    AtCheck,
+    /// Only when it was to load it.
+    AtLoad,
 }
 
 /// When to try again.
@@ -110,6 +125,7 @@ impl<C: Carrier> Engine<C> {
             stop: parts.stop,
             view,
             served: RouteTable::new(),
+            live: RouteTable::new(),
             quarantine: BTreeMap::new(),
             failure: None,
             retry: Retry::idle(),
@@ -250,7 +266,12 @@ impl<C: Carrier> Engine<C> {
             self.retry = Retry::idle();
         } else if self.retry.at.is_none() {
             self.retry.at = Some(Instant::now() + self.retry.wait);
-            self.retry.wait = (self.retry.wait * 2).min(RETRY_MOST);
+            let costly = |held: &Held| held.refused == Refused::AtLoad;
+            let most = match self.quarantine.values().any(costly) {
+                true => RELOAD_RETRY_MOST,
+                false => RETRY_MOST,
+            };
+            self.retry.wait = (self.retry.wait * 2).min(most);
         }
     }
 }

@@ -21,6 +21,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Scripted {
     pub(crate) bad: Mutex<BTreeSet<&'static str>>,
+    /// Services that pass the check and are not loaded.
+    pub(crate) unloadable: Mutex<BTreeSet<&'static str>>,
     pub(crate) clash: Mutex<Option<[&'static str; 2]>>,
     pub(crate) unable: AtomicBool,
     pub(crate) broken: AtomicBool,
@@ -42,7 +44,7 @@ impl Carrier for Scripted {
                 why: "no disk".into(),
             });
         }
-        let has = |name: &str| table.get(&name.parse().unwrap()).is_some();
+        let has = |name: &str| has(table, name);
         let bad = self
             .bad
             .lock()
@@ -70,6 +72,13 @@ impl Carrier for Scripted {
         let _gate = self.gate.lock().await;
         if self.broken.load(SeqCst) {
             return Err(ApplyError::new("no descriptor"));
+        }
+        let unloadable = self.unloadable.lock().unwrap().clone();
+        let culprit = unloadable.into_iter().find(|name| has(&table, name));
+        if let Some(name) = culprit {
+            return Err(ApplyError::Refused {
+                words: format!("{name} does not load"),
+            });
         }
         let mut live = self.live.lock().unwrap();
         if live.as_ref() == Some(&table) && force == Reload::IfDifferent {
@@ -102,6 +111,10 @@ impl Carrier for Scripted {
             None => CarrierCondition::NotStarted,
         }
     }
+}
+
+fn has(table: &RouteTable, name: &str) -> bool {
+    table.get(&name.parse().unwrap()).is_some()
 }
 
 impl Scripted {

@@ -300,6 +300,46 @@ async fn a_base_that_no_longer_passes_does_not_block_the_rest() {
 }
 
 #[tokio::test]
+async fn what_passes_the_check_and_does_not_load_is_quarantined_and_nobody_waits_for_it() {
+    let store = store();
+    let replica = Replica::on(&store);
+    replica.put("a").await.unwrap();
+    replica
+        .carrier
+        .unloadable
+        .lock()
+        .unwrap()
+        .extend(["c", "e"]);
+    let changes = ["b", "c", "d", "e", "f"].map(put).to_vec();
+    let answer = replica.change(changes).await.unwrap();
+    assert!(answer.failure.unwrap().contains("c does not load"));
+    assert_eq!(replica.carrier.live(), ["a", "b", "d", "f"]);
+    // A later change is live when it is answered.
+    let later = replica.put("g").await.unwrap();
+    assert_eq!(later.failure, None);
+    assert_eq!(replica.carrier.live(), ["a", "b", "d", "f", "g"]);
+    let held = replica.handle.snapshot().quarantined.clone();
+    assert_eq!(held["e"].why, "e does not load");
+    replica.carrier.unloadable.lock().unwrap().clear();
+    replica.serves(&["a", "b", "c", "d", "e", "f", "g"]).await;
+    assert!(replica.handle.snapshot().quarantined.is_empty());
+}
+
+#[tokio::test]
+async fn no_service_is_blamed_for_a_haproxy_that_does_not_even_load_what_it_runs() {
+    let store = store();
+    let replica = Replica::on(&store);
+    replica.put("a").await.unwrap();
+    replica.carrier.unloadable.lock().unwrap().insert("a");
+    let answer = replica.put("b").await.unwrap();
+    assert!(answer.failure.unwrap().contains("a does not load"));
+    assert!(replica.handle.snapshot().quarantined.is_empty());
+    assert_eq!(replica.carrier.live(), ["a"]);
+    replica.carrier.unloadable.lock().unwrap().clear();
+    replica.serves(&["a", "b"]).await;
+}
+
+#[tokio::test]
 async fn many_culprits_do_not_keep_the_good_ones_waiting() {
     let store = store();
     let names: Vec<String> = (0..60).map(|i| format!("s{i:02}")).collect();

@@ -10,13 +10,13 @@ use proxy_core::{
 };
 
 use super::{
-    ChangeError, Engine, Held,
-    isolate::{Isolated, isolate},
+    ChangeError, Engine, Held, Refused,
+    isolate::{Checking, Isolated, Loading, isolate},
     pending::{Pending, count_down},
 };
 use crate::{
     announce::Announcement,
-    carrier::{Applied, Carrier, CheckError, Reload},
+    carrier::{Applied, ApplyError, Carrier, CheckError, Reload},
     chain::chain,
 };
 
@@ -226,7 +226,7 @@ impl<C: Carrier> Engine<C> {
     ) -> Result<Ready<C::Candidate>, CheckError> {
         let mut groups: Vec<&[Change]> = incoming.iter().map(std::slice::from_ref).collect();
         groups.extend(open.iter().map(Pending::rest));
-        let isolated = match isolate(&*self.carrier, &self.served, &groups).await {
+        let isolated = match isolate(&Checking(&*self.carrier), &self.served, &groups, None).await {
             Err(CheckError::Rejected { words }) if !self.served.is_empty() => {
                 // What is served does not pass any more (a template or HAProxy itself changed):
                 // each of its services is judged anew, so that one cannot block all.
@@ -252,7 +252,7 @@ impl<C: Carrier> Engine<C> {
         // From the back, so that the indices in front stay true.
         for (index, words) in culprits.into_iter().rev() {
             if let Some(change) = incoming.get(index) {
-                self.hold(change.clone(), words);
+                self.hold(change.clone(), words, Refused::AtCheck);
             } else {
                 let culprit = open.remove(index - incoming.len());
                 let commits = culprit.commits;
@@ -273,11 +273,11 @@ impl<C: Carrier> Engine<C> {
         let empty = RouteTable::new();
         let all = self.view.stored.table().changes_since(&empty);
         let groups: Vec<&[Change]> = all.iter().map(std::slice::from_ref).collect();
-        let isolated = isolate(&*self.carrier, &empty, &groups).await?;
+        let isolated = isolate(&Checking(&*self.carrier), &empty, &groups, None).await?;
         self.quarantine.clear();
         for (index, words) in isolated.culprits {
             if let Some(change) = all.get(index) {
-                self.hold(change.clone(), words);
+                self.hold(change.clone(), words, Refused::AtCheck);
             }
         }
         Ok(Ready {
@@ -286,10 +286,15 @@ impl<C: Carrier> Engine<C> {
         })
     }
 
-    fn hold(&mut self, change: Change, why: String) {
+    fn hold(&mut self, change: Change, why: String, refused: Refused) {
         let name = change.service_name().clone();
         tracing::error!(service = %name, why, "quarantined: its stored version is not valid here");
-        self.quarantine.insert(name, Held { change, why });
+        let held = Held {
+            change,
+            why,
+            refused,
+        };
+        self.quarantine.insert(name, held);
     }
 
     /// Commits what is asked, in as many commits as the store needs.
@@ -343,6 +348,7 @@ impl<C: Carrier> Engine<C> {
         match self.carrier.apply(ready.candidate, force).await {
             Ok(applied) => {
                 self.failure = None;
+                self.live = self.served.clone();
                 self.metrics
                     .applied(applied, self.reason, started.elapsed());
                 if applied != Applied::Unchanged {
@@ -357,6 +363,36 @@ impl<C: Carrier> Engine<C> {
                 tracing::error!(why, "the table is not live; it is tried again");
                 self.metrics.apply_failed(self.reason);
                 self.failure = Some(why.into());
+                if let ApplyError::Refused { words } = error {
+                    self.lose_culprits(words).await;
+                }
+            }
+        }
+    }
+
+    /// Makes as much live as HAProxy loads, and quarantines what it would not. What is live stays so
+    /// where it does not load either: then no service is to blame.
+    async fn lose_culprits(&mut self, words: String) {
+        let changes = self.served.changes_since(&self.live);
+        if changes.is_empty() {
+            return;
+        }
+        let groups: Vec<&[Change]> = changes.iter().map(std::slice::from_ref).collect();
+        let loading = Loading(&*self.carrier);
+        match isolate(&loading, &self.live, &groups, Some(words)).await {
+            Ok(isolated) => {
+                for (index, words) in isolated.culprits {
+                    if let Some(change) = changes.get(index) {
+                        self.hold(change.clone(), words, Refused::AtLoad);
+                    }
+                }
+                self.served = isolated.table;
+                self.live = self.served.clone();
+                self.failure = None;
+            }
+            Err(error) => {
+                let why = chain(&error);
+                tracing::error!(why, "no service is to blame for what HAProxy does not load");
             }
         }
     }
