@@ -8,6 +8,7 @@
 
 mod command;
 mod isolate;
+mod live;
 mod pending;
 mod snapshot;
 mod turn;

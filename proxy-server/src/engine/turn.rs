@@ -11,12 +11,13 @@ use proxy_core::{
 
 use super::{
     ChangeError, Engine, Held, Refused,
-    isolate::{Checking, Isolated, Loading, isolate},
+    isolate::{Checking, Isolated, isolate},
+    live::Ready,
     pending::{Pending, count_down},
 };
 use crate::{
     announce::Announcement,
-    carrier::{Applied, ApplyError, Carrier, CheckError, Reload},
+    carrier::{Carrier, CheckError, Reload},
     chain::chain,
 };
 
@@ -29,12 +30,6 @@ enum Stored {
     All,
     LostRace,
     Failed,
-}
-
-/// A configuration that is good and not live yet.
-struct Ready<T> {
-    candidate: T,
-    table: RouteTable,
 }
 
 // === impl Engine ===
@@ -125,34 +120,6 @@ impl<C: Carrier> Engine<C> {
         }
     }
 
-    /// Renders the served table again and makes it live.
-    pub(super) async fn render_again(&mut self, force: Reload) -> Result<(), String> {
-        if let Some(why) = self.not_loaded() {
-            return Err(ChangeError::Starting { why }.to_string());
-        }
-        match self.carrier.check(&self.served).await {
-            Ok(candidate) => {
-                let table = self.served.clone();
-                self.make_live(Ready { candidate, table }, force).await;
-            }
-            Err(error) => {
-                let why = chain(&error);
-                tracing::error!(
-                    why,
-                    "what is served could not be rendered again; it is tried again"
-                );
-                self.metrics.apply_failed(self.reason);
-                self.failure = Some(why.into());
-            }
-        }
-        self.settle_retry();
-        self.publish();
-        match &self.failure {
-            Some(why) => Err(why.to_string()),
-            None => Ok(()),
-        }
-    }
-
     fn look(&mut self) {
         let view = self.store.view();
         if view.seq > self.view.seq {
@@ -160,7 +127,7 @@ impl<C: Carrier> Engine<C> {
         }
     }
 
-    fn not_loaded(&self) -> Option<String> {
+    pub(super) fn not_loaded(&self) -> Option<String> {
         match &self.view.condition {
             StoreCondition::Starting => Some("the store has not answered yet".to_owned()),
             _ => None,
@@ -286,7 +253,7 @@ impl<C: Carrier> Engine<C> {
         })
     }
 
-    fn hold(&mut self, change: Change, why: String, refused: Refused) {
+    pub(super) fn hold(&mut self, change: Change, why: String, refused: Refused) {
         let name = change.service_name().clone();
         tracing::error!(service = %name, why, "quarantined: its stored version is not valid here");
         let held = Held {
@@ -335,66 +302,6 @@ impl<C: Carrier> Engine<C> {
             }
         }
         Stored::All
-    }
-
-    async fn make_live(&mut self, ready: Ready<C::Candidate>, force: Reload) {
-        let started = std::time::Instant::now();
-        // Without quarantine the table is the store's own, whose past it shares: later differences
-        // are then cheap to find.
-        self.served = match self.view.stored.table() {
-            table if *table == ready.table => table.clone(),
-            _ => ready.table,
-        };
-        match self.carrier.apply(ready.candidate, force).await {
-            Ok(applied) => {
-                self.failure = None;
-                self.live = self.served.clone();
-                self.metrics
-                    .applied(applied, self.reason, started.elapsed());
-                if applied != Applied::Unchanged {
-                    let revision = self.view.revision.map(|r| r.number);
-                    let services = self.served.len();
-                    let reason = self.reason.word();
-                    tracing::info!(revision, services, ?applied, reason, "the table is live");
-                }
-            }
-            Err(error) => {
-                let why = chain(&error);
-                tracing::error!(why, "the table is not live; it is tried again");
-                self.metrics.apply_failed(self.reason);
-                self.failure = Some(why.into());
-                if let ApplyError::Refused { words } = error {
-                    self.lose_culprits(words).await;
-                }
-            }
-        }
-    }
-
-    /// Makes as much live as HAProxy loads, and quarantines what it would not. What is live stays so
-    /// where it does not load either: then no service is to blame.
-    async fn lose_culprits(&mut self, words: String) {
-        let changes = self.served.changes_since(&self.live);
-        if changes.is_empty() {
-            return;
-        }
-        let groups: Vec<&[Change]> = changes.iter().map(std::slice::from_ref).collect();
-        let loading = Loading(&*self.carrier);
-        match isolate(&loading, &self.live, &groups, Some(words)).await {
-            Ok(isolated) => {
-                for (index, words) in isolated.culprits {
-                    if let Some(change) = changes.get(index) {
-                        self.hold(change.clone(), words, Refused::AtLoad);
-                    }
-                }
-                self.served = isolated.table;
-                self.live = self.served.clone();
-                self.failure = None;
-            }
-            Err(error) => {
-                let why = chain(&error);
-                tracing::error!(why, "no service is to blame for what HAProxy does not load");
-            }
-        }
     }
 
     /// Tells the peers and answers the callers; those who wait for the peers are answered by a task

@@ -1,0 +1,112 @@
+//! From a configuration that is good to one that is live, and what is done where HAProxy will not
+//! load it.
+
+use proxy_core::{Change, RouteTable};
+
+use super::{
+    ChangeError, Engine, Refused,
+    isolate::{Loading, isolate},
+};
+use crate::{
+    carrier::{Applied, ApplyError, Carrier, Reload},
+    chain::chain,
+};
+
+/// A configuration that is good and not live yet.
+pub(super) struct Ready<T> {
+    pub(super) candidate: T,
+    pub(super) table: RouteTable,
+}
+
+// === impl Engine ===
+
+impl<C: Carrier> Engine<C> {
+    /// Renders the served table again and makes it live.
+    pub(super) async fn render_again(&mut self, force: Reload) -> Result<(), String> {
+        if let Some(why) = self.not_loaded() {
+            return Err(ChangeError::Starting { why }.to_string());
+        }
+        match self.carrier.check(&self.served).await {
+            Ok(candidate) => {
+                let table = self.served.clone();
+                self.make_live(Ready { candidate, table }, force).await;
+            }
+            Err(error) => {
+                let why = chain(&error);
+                tracing::error!(
+                    why,
+                    "what is served could not be rendered again; it is tried again"
+                );
+                self.metrics.apply_failed(self.reason);
+                self.failure = Some(why.into());
+            }
+        }
+        self.settle_retry();
+        self.publish();
+        match &self.failure {
+            Some(why) => Err(why.to_string()),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes a configuration live, or as much of it as HAProxy loads. A failure is kept.
+    pub(super) async fn make_live(&mut self, ready: Ready<C::Candidate>, force: Reload) {
+        let started = std::time::Instant::now();
+        // Without quarantine the table is the store's own, whose past it shares: later differences
+        // are then cheap to find.
+        self.served = match self.view.stored.table() {
+            table if *table == ready.table => table.clone(),
+            _ => ready.table,
+        };
+        match self.carrier.apply(ready.candidate, force).await {
+            Ok(applied) => {
+                self.failure = None;
+                self.live = self.served.clone();
+                self.metrics
+                    .applied(applied, self.reason, started.elapsed());
+                if applied != Applied::Unchanged {
+                    let revision = self.view.revision.map(|r| r.number);
+                    let services = self.served.len();
+                    let reason = self.reason.word();
+                    tracing::info!(revision, services, ?applied, reason, "the table is live");
+                }
+            }
+            Err(error) => {
+                let why = chain(&error);
+                tracing::error!(why, "the table is not live; it is tried again");
+                self.metrics.apply_failed(self.reason);
+                self.failure = Some(why.into());
+                if let ApplyError::Refused { words } = error {
+                    self.lose_culprits(words).await;
+                }
+            }
+        }
+    }
+
+    /// Makes as much live as HAProxy loads, and quarantines what it would not. What is live stays so
+    /// where it does not load either: then no service is to blame.
+    async fn lose_culprits(&mut self, words: String) {
+        let changes = self.served.changes_since(&self.live);
+        if changes.is_empty() {
+            return;
+        }
+        let groups: Vec<&[Change]> = changes.iter().map(std::slice::from_ref).collect();
+        let loading = Loading(&*self.carrier);
+        match isolate(&loading, &self.live, &groups, Some(words)).await {
+            Ok(isolated) => {
+                for (index, words) in isolated.culprits {
+                    if let Some(change) = changes.get(index) {
+                        self.hold(change.clone(), words, Refused::AtLoad);
+                    }
+                }
+                self.served = isolated.table;
+                self.live = self.served.clone();
+                self.failure = None;
+            }
+            Err(error) => {
+                let why = chain(&error);
+                tracing::error!(why, "no service is to blame for what HAProxy does not load");
+            }
+        }
+    }
+}
