@@ -111,6 +111,11 @@ impl Params {
         }
     }
 
+    /// Takes a parameter out, for a layer that reads it before the rest is read.
+    pub fn take(&mut self, name: &str) -> Option<String> {
+        self.0.remove(name).filter(|value| !value.is_empty())
+    }
+
     /// The value of a parameter. An empty value counts as none, as in Docker Flow Proxy.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {

@@ -215,6 +215,21 @@ impl Broadcast {
         }
     }
 
+    /// The same, with other deadlines: this one for all tries of a peer, and for a single one where
+    /// that was as long before.
+    #[must_use]
+    pub fn within(&self, total: Duration) -> Self {
+        let mut settings = BroadcastSettings::clone(&self.settings);
+        if settings.attempt_deadline >= settings.total_deadline {
+            settings.attempt_deadline = total;
+        }
+        settings.total_deadline = total;
+        Self {
+            settings: Arc::new(settings),
+            ..self.clone()
+        }
+    }
+
     /// Calls all these peers and waits until each has a row, at most the total
     /// deadline. A peer that hangs delays no other's row.
     ///

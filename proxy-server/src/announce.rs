@@ -9,29 +9,39 @@ mod peers;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use proxy_core::{CommitRecord, Document, InstanceId, Revision, ServiceName};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 pub(crate) use peers::{AnnouncerSettings, PeerAnnouncer, identity};
 
-use crate::engine::ReplicaRow;
+use crate::engine::Told;
 
 /// What replicas say to each other is below this path.
 pub(crate) const PEER_PATHS: &str = "/v1/docker-flow-proxy/peer/";
 /// The path of announcements, below the address of a replica.
 pub(crate) const PEER_PATH: &str = "/v1/docker-flow-proxy/peer/announce";
+/// The longest that a caller may wait for other replicas.
+pub(crate) const MOST_WAIT: Duration = Duration::from_secs(300);
 /// The header in which replicas name themselves to each other.
 pub(crate) const INSTANCE_HEADER: &str = "x-proxy-instance";
 
 /// Tells the other replicas.
 #[async_trait]
 pub(crate) trait Announce: Send + Sync + 'static {
-    /// Tells everyone and waits until each has answered or its time is over. One row per replica,
-    /// this one included; `failure` is why the change is not live here, where it is not.
-    async fn announce(&self, announcement: Announcement, failure: Option<&str>) -> Vec<ReplicaRow>;
+    /// Tells everyone and waits until each has answered or its time is over. `told` holds one row
+    /// per replica, this one included, from when the replicas are known; `failure` is why the
+    /// change is not live here, where it is not.
+    async fn announce(
+        &self,
+        announcement: Announcement,
+        failure: Option<&str>,
+        told: &watch::Sender<Told>,
+    );
 }
 
 /// Whether the replicas share one store.
@@ -55,6 +65,9 @@ pub(crate) struct Announcement {
     /// The services that a caller waits for, where the store has their documents.
     #[serde(default)]
     pub(crate) names: BTreeSet<ServiceName>,
+    /// How long the most patient caller waits, in milliseconds; none: as long as usual.
+    #[serde(default)]
+    pub(crate) wait_ms: Option<u64>,
 }
 
 /// What a replica answers to an announcement.
@@ -82,7 +95,21 @@ impl Announcement {
             records,
             repeated,
             names: BTreeSet::new(),
+            wait_ms: None,
         }
+    }
+
+    /// With how long the most patient caller waits.
+    pub(crate) fn waited_for(mut self, most: Option<Duration>) -> Self {
+        self.wait_ms = most.map(|most| u64::try_from(most.as_millis()).unwrap_or(u64::MAX));
+        self
+    }
+
+    /// How long the most patient caller waits, at most `bound`; where it does not say, `usual`.
+    pub(crate) fn wait(&self, usual: Duration, bound: Duration) -> Duration {
+        self.wait_ms
+            .map_or(usual, Duration::from_millis)
+            .min(bound.max(usual))
     }
 
     /// Only what replicas need: those that share a store the commits, those that do not the

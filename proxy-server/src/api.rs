@@ -18,6 +18,7 @@ mod remove;
 mod request;
 mod service_json;
 mod status;
+mod wait;
 
 #[cfg(test)]
 mod tests;

@@ -7,11 +7,13 @@
 //! A caller that hangs up cancels nothing: the engine owns every turn from plan to answer.
 
 mod command;
+mod finish;
 mod isolate;
 mod live;
 mod pending;
 mod snapshot;
 mod turn;
+mod wait;
 
 #[cfg(test)]
 mod tests;
@@ -29,6 +31,7 @@ pub(crate) use command::{
     Answer, ChangeError, ChangeRequest, EngineHandle, ReplicaRow, ReplicaStatus,
 };
 pub(crate) use snapshot::{Quarantined, Snapshot};
+pub(crate) use wait::{Told, Wait, WaitFor};
 
 use crate::{
     announce::Announce,

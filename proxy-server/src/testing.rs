@@ -10,11 +10,12 @@ use std::{
 
 use async_trait::async_trait;
 use proxy_core::{Change, Epoch, MemoryStore, Params, RouteTable, parse_reconfigure};
+use tokio::sync::watch;
 
 use crate::{
     announce::{Announce, Announcement},
     carrier::{Applied, ApplyError, Carrier, CarrierCondition, CheckError, Reload},
-    engine::ReplicaRow,
+    engine::Told,
 };
 
 /// Refuses tables that hold certain services, or two of them together.
@@ -131,9 +132,9 @@ pub(crate) struct Notes(pub(crate) Mutex<Vec<Announcement>>);
 
 #[async_trait]
 impl Announce for Notes {
-    async fn announce(&self, announcement: Announcement, _: Option<&str>) -> Vec<ReplicaRow> {
-        self.0.lock().unwrap().push(announcement);
-        Vec::new()
+    async fn announce(&self, news: Announcement, _: Option<&str>, told: &watch::Sender<Told>) {
+        self.0.lock().unwrap().push(news);
+        told.send_modify(|told| told.done = true);
     }
 }
 

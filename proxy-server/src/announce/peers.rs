@@ -1,18 +1,19 @@
 //! Announcements over HTTP to the replicas that discovery finds.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use proxy_core::InstanceId;
 use proxy_peers::{
     Broadcast, Call, Condition, HeaderName, HeaderValue, Method, Outcome, PeerReply, Peers, Repeat,
     Row,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
-use super::{Announce, Announcement, INSTANCE_HEADER, PEER_PATH, PeerAnswer, Sharing};
+use super::{Announce, Announcement, INSTANCE_HEADER, MOST_WAIT, PEER_PATH, PeerAnswer, Sharing};
 use crate::{
-    engine::{ReplicaRow, ReplicaStatus},
+    engine::{ReplicaRow, ReplicaStatus, Told},
     metrics::Metrics,
 };
 
@@ -46,6 +47,8 @@ pub(crate) struct AnnouncerSettings {
     /// How discovery is called in answers: the DNS name or the list.
     pub(crate) source: String,
     pub(crate) sharing: Sharing,
+    /// How long answers are waited for where nobody says.
+    pub(crate) wait_timeout: Duration,
 }
 
 // === impl PeerAnnouncer ===
@@ -113,67 +116,100 @@ impl PeerAnnouncer {
 
 #[async_trait]
 impl Announce for PeerAnnouncer {
-    async fn announce(&self, announcement: Announcement, failure: Option<&str>) -> Vec<ReplicaRow> {
-        let own = |took| self.own_row(self.settings.own_address.clone(), took, failure);
-        let Some(peers) = &self.peers else {
-            return vec![own(Duration::ZERO)];
-        };
+    async fn announce(
+        &self,
+        announcement: Announcement,
+        failure: Option<&str>,
+        told: &watch::Sender<Told>,
+    ) {
+        self.tell(announcement, failure, told).await;
+        let me = Some(self.settings.instance.as_str());
+        told.send_modify(|told| {
+            if !told.rows.iter().any(|row| row.instance.as_deref() == me) {
+                let own = self.settings.own_address.clone();
+                told.rows.push(self.own_row(own, Duration::ZERO, failure));
+            }
+            told.done = true;
+        });
+    }
+}
+
+impl PeerAnnouncer {
+    /// Tells the peers, and notes what each says as soon as it does.
+    async fn tell(
+        &self,
+        announcement: Announcement,
+        failure: Option<&str>,
+        told: &watch::Sender<Told>,
+    ) {
+        let Some(peers) = &self.peers else { return };
         let announcement = announcement.for_replicas_that(self.settings.sharing);
         let hint = announcement.is_hint();
         if hint && self.settings.sharing == Sharing::Own {
-            return vec![own(Duration::ZERO)];
+            return;
         }
         // Hints spare the peers a moment; while one is on its way to a slow peer, the store's watch
         // is as fast as the next would be.
         let slot = self.hints.try_acquire();
         if hint && slot.is_err() {
-            return vec![own(Duration::ZERO)];
+            return;
         }
+        let usual = self.settings.wait_timeout;
+        let broadcast = self.broadcast.within(announcement.wait(usual, MOST_WAIT));
         let call = match call(announcement) {
             Ok(call) => call,
-            Err(why) => {
-                tracing::error!(why, "an announcement could not be made");
-                return vec![own(Duration::ZERO)];
-            }
+            Err(why) => return tracing::error!(why, "an announcement could not be made"),
         };
         let found = peers.refresh(DISCOVERY_DEADLINE).await;
         self.metrics.peers(found.peers().len());
-        let report = self.broadcast.call(found.peers(), &call).await;
-        let mut rows: Vec<_> = report
-            .rows()
-            .iter()
-            .map(|row| self.row(row, failure))
-            .collect();
-        for row in rows
-            .iter()
-            .filter(|row| row.status != ReplicaStatus::Applied)
-        {
-            tracing::warn!(
-                peer = row.address,
-                reason = row.reason,
-                "a replica did not confirm"
-            );
-        }
-        let me = Some(self.settings.instance.as_str());
-        if !rows.iter().any(|row| row.instance.as_deref() == me) {
-            rows.push(own(Duration::ZERO));
-        }
         let unknown = match found.condition() {
             Condition::Current => None,
             Condition::Stale { reason, .. } => Some(crate::chain::chain(reason)),
             _ => Some("discovery did not answer in time".to_owned()),
         };
-        if let Some(reason) = unknown {
+        let mut rows: Vec<_> = found
+            .peers()
+            .iter()
+            .map(|p| pending(p.to_string()))
+            .collect();
+        rows.extend(unknown.map(|reason| ReplicaRow {
             // Nobody knows who is missing, and that must not look like everyone.
-            rows.push(ReplicaRow {
-                address: self.settings.source.clone(),
-                instance: None,
-                status: ReplicaStatus::Unconfirmed,
-                took: Duration::ZERO,
-                reason: Some(format!("the replicas could not be discovered: {reason}")),
+            status: ReplicaStatus::Unconfirmed,
+            reason: Some(format!("the replicas could not be discovered: {reason}")),
+            ..pending(self.settings.source.clone())
+        }));
+        told.send_modify(|told| told.rows = rows);
+        let calls = found.peers().iter().enumerate().map(|(place, peer)| {
+            let (broadcast, call, one) = (&broadcast, &call, BTreeSet::from([peer.clone()]));
+            async move { (place, broadcast.call(&one, call).await) }
+        });
+        let mut calls: FuturesUnordered<_> = calls.collect();
+        while let Some((place, report)) = calls.next().await {
+            let Some(row) = report.rows().first() else {
+                continue;
+            };
+            let row = self.row(row, failure);
+            if row.status != ReplicaStatus::Applied {
+                let (peer, reason) = (&row.address, &row.reason);
+                tracing::warn!(peer, reason, "a replica did not confirm");
+            }
+            told.send_modify(|told| {
+                if let Some(old) = told.rows.get_mut(place) {
+                    *old = row;
+                }
             });
         }
-        rows
+    }
+}
+
+/// The row of a replica that was not heard yet.
+fn pending(address: String) -> ReplicaRow {
+    ReplicaRow {
+        address,
+        instance: None,
+        status: ReplicaStatus::Pending,
+        took: Duration::ZERO,
+        reason: Some("it has not answered yet".to_owned()),
     }
 }
 

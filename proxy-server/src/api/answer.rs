@@ -8,7 +8,7 @@ use axum::{
 use proxy_core::{Conflict, ConflictOutcome, FieldErrors, ParamWarning, ParamsError, RefusalKind};
 use serde_json::{Map, Value, json};
 
-use crate::engine::{Answer, ChangeError, ReplicaRow, ReplicaStatus};
+use crate::engine::{Answer, ChangeError, ReplicaRow, ReplicaStatus, WaitFor};
 
 /// Past this many rules every answer warns: a request then spends more than a tenth of a millisecond
 /// on them.
@@ -63,7 +63,7 @@ impl Answered {
     /// Whether it tells of success, in one word for the metrics.
     pub(super) fn outcome(&self) -> &'static str {
         match self.status {
-            StatusCode::OK => "ok",
+            StatusCode::OK | StatusCode::ACCEPTED => "ok",
             StatusCode::BAD_GATEWAY => "partial",
             StatusCode::GATEWAY_TIMEOUT => "unknown",
             status if status.is_client_error() => "refused",
@@ -89,7 +89,20 @@ impl Answered {
             .iter()
             .filter(|row| row.status != ReplicaStatus::Applied)
             .collect();
+        let quorum = answer.wait == WaitFor::Quorum && answer.wait.is_met(&answer.replicas);
         let (status, message) = match (&answer.failure, missing.as_slice()) {
+            _ if answer.wait == WaitFor::Nobody => (
+                StatusCode::ACCEPTED,
+                format!("{done} in the store; this replica and the others make it live next"),
+            ),
+            (_, missing) if quorum => (
+                StatusCode::OK,
+                format!(
+                    "{done} on {} of {} replicas",
+                    answer.replicas.len() - missing.len(),
+                    answer.replicas.len()
+                ),
+            ),
             (Some(why), _) => (
                 StatusCode::BAD_GATEWAY,
                 format!(
@@ -107,6 +120,9 @@ impl Answered {
             ),
         };
         let mut said: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        if quorum && let Some(why) = &answer.failure {
+            said.push(format!("it is not live here, and tried again: {why}"));
+        }
         said.extend(answer.conflicts.iter().map(conflict));
         said.extend(answer.dead.iter().map(|dead| {
             let (service, claim, excluded) = (&dead.service, &dead.claim, &dead.excluded);

@@ -7,12 +7,13 @@ use axum::{
     extract::State,
     http::{StatusCode, Uri},
 };
-use proxy_core::{Change, Distribute, Params, ServiceName};
+use proxy_core::{Change, Params, ServiceName};
 
 use super::{
     Api,
     answer::Answered,
     export::{EXPORT_FORMAT, Export},
+    wait::wait_of,
 };
 use crate::engine::ChangeRequest;
 
@@ -23,18 +24,13 @@ pub(super) async fn import(State(api): State<Api>, uri: Uri, body: Bytes) -> Ans
 }
 
 async fn run(api: &Api, uri: &Uri, body: &Bytes) -> Answered {
-    let params = match Params::from_query(uri.query().unwrap_or_default()) {
+    let mut params = match Params::from_query(uri.query().unwrap_or_default()) {
         Ok(params) => params,
         Err(error) => return error.into(),
     };
-    let distribute = match params.get("distribute") {
-        Some("true") => Distribute::Yes,
-        None | Some("false") => Distribute::No,
-        Some(other) => {
-            let message =
-                format!("distribute: {other:?} is neither true nor false; nothing was changed");
-            return Answered::refused(StatusCode::BAD_REQUEST, message);
-        }
+    let wait = match wait_of(api, &mut params) {
+        Ok(wait) => wait,
+        Err(refused) => return refused,
     };
     let wanted = match read(body) {
         Ok(wanted) => wanted,
@@ -45,7 +41,7 @@ async fn run(api: &Api, uri: &Uri, body: &Bytes) -> Answered {
     };
     let count = wanted.len();
     let changes = wanted.into_values().collect();
-    let request = ChangeRequest::whole(changes, distribute);
+    let request = ChangeRequest::whole(changes, wait);
     let answer = api.engine.change(request).await;
     Answered::change(
         answer,

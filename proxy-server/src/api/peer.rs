@@ -9,13 +9,13 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
 };
-use proxy_core::{Change, Distribute, Revision};
+use proxy_core::{Change, Revision};
 
 use super::Api;
 use crate::{
-    announce::{Announcement, INSTANCE_HEADER, PeerAnswer, Sharing},
+    announce::{Announcement, INSTANCE_HEADER, MOST_WAIT, PeerAnswer, Sharing},
     chain::chain,
-    engine::ChangeRequest,
+    engine::{ChangeRequest, Wait},
 };
 
 /// What is left of the caller's wait for its own way back.
@@ -31,7 +31,8 @@ pub(super) async fn announce(
         // Discovery names this replica too; it has applied the change before it told anyone.
         Ok(())
     } else {
-        let wait = api.wait_timeout.saturating_sub(WAY_BACK);
+        let wait = announcement.wait(api.wait_timeout, MOST_WAIT);
+        let wait = wait.saturating_sub(WAY_BACK);
         let taken = match api.sharing {
             Sharing::Shared => tokio::time::timeout(wait, follow(&api, announcement)).await,
             Sharing::Own => tokio::time::timeout(wait, repeat(&api, announcement)).await,
@@ -103,7 +104,7 @@ async fn repeat(api: &Api, announcement: Announcement) -> Result<(), String> {
             None => Change::Remove(name),
         });
     }
-    let request = ChangeRequest::new(changes, Distribute::No);
+    let request = ChangeRequest::new(changes, Wait::here());
     let answer = api
         .engine
         .change(request)

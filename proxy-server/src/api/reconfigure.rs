@@ -11,7 +11,7 @@ use super::{
     request::{Received, asked},
     service_json::service_json,
 };
-use crate::engine::ChangeRequest;
+use crate::engine::{ChangeRequest, WaitFor};
 
 pub(super) async fn reconfigure(State(api): State<Api>, received: Received) -> Answered {
     let answered = run(&api, &received).await.unwrap_or_else(|refused| refused);
@@ -20,16 +20,14 @@ pub(super) async fn reconfigure(State(api): State<Api>, received: Received) -> A
 }
 
 async fn run(api: &Api, received: &Received) -> Result<Answered, Answered> {
-    let asked = asked(received, parse_reconfigure)?;
+    let (asked, wait) = asked(api, received, parse_reconfigure, |asked| asked.distribute)?;
     let service = asked.value.service;
     let change = Change::Put(Arc::clone(&service));
-    let request = ChangeRequest::new(vec![change], asked.value.distribute);
+    let request = ChangeRequest::new(vec![change], wait);
     let answer = api.engine.change(request).await;
     let done = format!("the service {} is configured", service.name());
     Ok(Answered::change(answer, &done, &asked.warnings)
         .with_all(service_json(&service))
-        .with(
-            "Distribute",
-            asked.value.distribute == proxy_core::Distribute::Yes,
-        ))
+        .with("Distribute", wait.who == WaitFor::Everyone)
+        .with("Wait", wait.who.word()))
 }

@@ -8,7 +8,7 @@ use super::{
     answer::Answered,
     request::{Received, asked},
 };
-use crate::engine::ChangeRequest;
+use crate::engine::{ChangeRequest, WaitFor};
 
 pub(super) async fn remove(State(api): State<Api>, received: Received) -> Answered {
     let answered = run(&api, &received).await.unwrap_or_else(|refused| refused);
@@ -17,10 +17,10 @@ pub(super) async fn remove(State(api): State<Api>, received: Received) -> Answer
 }
 
 async fn run(api: &Api, received: &Received) -> Result<Answered, Answered> {
-    let asked = asked(received, parse_remove)?;
+    let (asked, wait) = asked(api, received, parse_remove, |asked| asked.distribute)?;
     let name = asked.value.service;
     let change = Change::Remove(name.clone());
-    let request = ChangeRequest::new(vec![change], asked.value.distribute);
+    let request = ChangeRequest::new(vec![change], wait);
     let answer = api.engine.change(request).await;
     let was_there = answer.as_ref().is_ok_and(|answer| {
         answer
@@ -34,8 +34,6 @@ async fn run(api: &Api, received: &Received) -> Result<Answered, Answered> {
     };
     Ok(Answered::change(answer, &done, &asked.warnings)
         .with("ServiceName", name.as_str())
-        .with(
-            "Distribute",
-            asked.value.distribute == proxy_core::Distribute::Yes,
-        ))
+        .with("Distribute", wait.who == WaitFor::Everyone)
+        .with("Wait", wait.who.word()))
 }

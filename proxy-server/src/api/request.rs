@@ -4,17 +4,23 @@ use axum::{
     body::Bytes,
     http::{HeaderMap, Uri, header},
 };
-use proxy_core::{FieldErrors, Params, ParamsError, Parsed};
+use proxy_core::{Distribute, FieldErrors, Params, ParamsError, Parsed};
 
-use super::answer::Answered;
+use super::{Api, answer::Answered, wait::Given};
+use crate::engine::Wait;
 
-/// What a request asks, or the answer that refuses it.
+/// What a request asks and what its answer waits for, or the answer that refuses it.
 pub(super) fn asked<T>(
+    api: &Api,
     (uri, headers, body): &Received,
     parse: impl Fn(&Params) -> Result<Parsed<T>, FieldErrors>,
-) -> Result<Parsed<T>, Answered> {
-    let params = params(uri, headers, body)?;
-    Ok(parse(&params)?)
+    distribute: impl Fn(&T) -> Distribute,
+) -> Result<(Parsed<T>, Wait), Answered> {
+    let mut params = params(uri, headers, body)?;
+    let given = Given::take(&mut params);
+    let parsed = parse(&params)?;
+    let wait = given.read(api, distribute(&parsed.value))?;
+    Ok((parsed, wait))
 }
 
 /// A request as it was received.

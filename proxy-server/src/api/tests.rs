@@ -15,10 +15,12 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::{
-    announce::{Announcement, INSTANCE_HEADER, PEER_PATH},
+    announce::{Announce, Announcement, INSTANCE_HEADER, PEER_PATH},
     engine::{Engine, Parts},
     testing::{Notes, Scripted, put, store},
 };
+
+mod wait;
 
 struct Bench {
     app: Router,
@@ -33,11 +35,15 @@ impl Bench {
     }
 
     async fn with(keys: Keys, sharing: Sharing) -> Self {
+        Self::among(keys, sharing, Arc::new(Notes::default())).await
+    }
+
+    async fn among(keys: Keys, sharing: Sharing, peers: Arc<dyn Announce>) -> Self {
         let (store, carrier) = (store(), Arc::new(Scripted::default()));
         let (engine, handle) = Engine::new(Parts {
             store: Arc::clone(&store) as Arc<dyn RouteStore>,
             carrier: Arc::clone(&carrier),
-            announce: Arc::new(Notes::default()),
+            announce: peers,
             metrics: Arc::new(Metrics::new()),
             stop: CancellationToken::new(),
         });

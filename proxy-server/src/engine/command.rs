@@ -2,20 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use proxy_core::{
-    Change, CommitId, Conflict, DeadRoute, Distribute, PlannedChange, Revision, ViewSeq,
-};
+use proxy_core::{Change, CommitId, Conflict, DeadRoute, PlannedChange, Revision, ViewSeq};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::Snapshot;
+use super::{Snapshot, Wait, WaitFor};
 
 /// Changes that belong together: all of them are checked as one, and refused as one.
 #[derive(Clone, Debug)]
 pub(crate) struct ChangeRequest {
     /// The changes, in order.
     pub changes: Vec<Change>,
-    /// Whether the answer waits for every replica.
-    pub distribute: Distribute,
+    /// What the answer waits for.
+    pub wait: Wait,
     /// Whether what is not named goes.
     pub extent: Extent,
 }
@@ -46,7 +44,9 @@ pub(crate) struct Answer {
     pub failure: Option<Arc<str>>,
     /// How many rules every request walks now.
     pub rules: usize,
-    /// A row per replica; empty unless all were waited for.
+    /// What was waited for.
+    pub wait: WaitFor,
+    /// A row per replica; empty unless others were waited for.
     pub replicas: Vec<ReplicaRow>,
 }
 
@@ -72,6 +72,8 @@ pub(crate) enum ReplicaStatus {
     Applied,
     /// It has the change and could not make it live; it keeps trying.
     Failed,
+    /// It was not heard yet when the answer was given. With a shared store it converges all the same.
+    Pending,
     /// It did not confirm in time. With a shared store it converges all the same.
     Unconfirmed,
 }
@@ -153,20 +155,20 @@ pub(crate) struct EngineHandle {
 impl ChangeRequest {
     /// Changes that belong together.
     #[must_use]
-    pub(crate) fn new(changes: Vec<Change>, distribute: Distribute) -> Self {
+    pub(crate) fn new(changes: Vec<Change>, wait: Wait) -> Self {
         Self {
             changes,
-            distribute,
+            wait,
             extent: Extent::Named,
         }
     }
 
     /// A table that takes the place of the one there is.
     #[must_use]
-    pub(crate) fn whole(changes: Vec<Change>, distribute: Distribute) -> Self {
+    pub(crate) fn whole(changes: Vec<Change>, wait: Wait) -> Self {
         Self {
             changes,
-            distribute,
+            wait,
             extent: Extent::Whole,
         }
     }
@@ -181,6 +183,7 @@ impl ReplicaStatus {
         match self {
             Self::Applied => "applied",
             Self::Failed => "failed",
+            Self::Pending => "pending",
             Self::Unconfirmed => "unconfirmed",
         }
     }

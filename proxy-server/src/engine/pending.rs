@@ -75,6 +75,7 @@ impl Pending {
             commits: self.commits,
             failure: self.failure.take(),
             rules: self.rules,
+            wait: self.request.wait.who,
             replicas,
         };
         self.answer(Ok(answer));

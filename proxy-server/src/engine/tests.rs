@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
-use proxy_core::{Distribute, MemoryStore, Params, parse_reconfigure};
+use proxy_core::{MemoryStore, Params, parse_reconfigure};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -51,7 +51,7 @@ impl Replica {
 
     async fn change(&self, changes: Vec<Change>) -> Result<Answer, ChangeError> {
         self.handle
-            .change(ChangeRequest::new(changes, Distribute::No))
+            .change(ChangeRequest::new(changes, Wait::here()))
             .await
     }
 
@@ -365,7 +365,7 @@ async fn a_whole_table_takes_the_place_of_what_is_there_when_its_turn_comes() {
     let store = store();
     let replica = Replica::on(&store);
     replica.put("old").await.unwrap();
-    let request = ChangeRequest::whole(vec![put("new")], Distribute::No);
+    let request = ChangeRequest::whole(vec![put("new")], Wait::here());
     replica.handle.change(request).await.unwrap();
     replica.serves(&["new"]).await;
 }
@@ -379,7 +379,7 @@ async fn an_engine_that_stops_refuses_what_waits() {
     assert_eq!(
         replica
             .handle
-            .change(ChangeRequest::new(vec![put("b")], Distribute::No))
+            .change(ChangeRequest::new(vec![put("b")], Wait::here()))
             .await
             .unwrap_err(),
         ChangeError::ShuttingDown

@@ -5,9 +5,7 @@
 
 use std::sync::Arc;
 
-use proxy_core::{
-    Change, CommitError, CommitRecord, Distribute, Document, RouteTable, StoreCondition, plan,
-};
+use proxy_core::{Change, CommitError, CommitRecord, RouteTable, StoreCondition, plan};
 
 use super::{
     ChangeError, Engine, Held, Refused,
@@ -16,7 +14,6 @@ use super::{
     pending::{Pending, count_down},
 };
 use crate::{
-    announce::Announcement,
     carrier::{Carrier, CheckError, Reload},
     chain::chain,
 };
@@ -42,6 +39,7 @@ impl<C: Carrier> Engine<C> {
         let mut tries = 0;
         loop {
             let ready = self.round(&mut open, &mut stored, &mut records).await;
+            self.answer_early(&mut stored);
             if let Some(ready) = ready {
                 self.make_live(ready, Reload::IfDifferent).await;
             }
@@ -302,57 +300,6 @@ impl<C: Carrier> Engine<C> {
             }
         }
         Stored::All
-    }
-
-    /// Tells the peers and answers the callers; those who wait for the peers are answered by a task
-    /// of their own, so that the next turn can begin.
-    fn finish(&mut self, stored: Vec<Pending>, records: Vec<Arc<CommitRecord>>) {
-        let announcement = self.announcement(&stored, records);
-        let revision = self.view.revision;
-        let failure = self.failure.clone();
-        let stored = stored.into_iter().map(|mut pending| {
-            pending.rules = self.carrier.rules();
-            pending.failure = self.failure.clone().or_else(|| self.held_back(&pending));
-            pending
-        });
-        let (waiting, at_once): (Vec<_>, Vec<_>) =
-            stored.partition(|p| p.request.distribute == Distribute::Yes);
-        for pending in at_once {
-            pending.succeed(revision, Vec::new());
-        }
-        if announcement.is_empty() {
-            return;
-        }
-        let announce = Arc::clone(&self.announce);
-        self.tasks.spawn(async move {
-            let rows = announce.announce(announcement, failure.as_deref()).await;
-            for pending in waiting {
-                pending.succeed(revision, rows.clone());
-            }
-        });
-    }
-
-    /// Why a stored request is not served here: a service of it is quarantined.
-    fn held_back(&self, pending: &Pending) -> Option<Arc<str>> {
-        let mut names = pending.request.changes.iter().map(Change::service_name);
-        let held = names.find_map(|name| self.quarantine.get(name))?;
-        Some(format!("it is quarantined: {}", held.why).into())
-    }
-
-    fn announcement(&self, stored: &[Pending], records: Vec<Arc<CommitRecord>>) -> Announcement {
-        let waited_for = stored
-            .iter()
-            .filter(|p| p.request.distribute == Distribute::Yes);
-        let repeated = waited_for
-            .flat_map(|p| &p.request.changes)
-            .map(|change| match change {
-                Change::Put(service) => {
-                    let document = Document::from_service(Arc::clone(service)).ok();
-                    (service.name().clone(), document.map(Arc::new))
-                }
-                other => (other.service_name().clone(), None),
-            });
-        Announcement::new(self.view.revision, records, repeated.collect())
     }
 }
 

@@ -303,6 +303,7 @@ fn announcer(
         own_address: address.to_string(),
         source,
         sharing,
+        wait_timeout: *wait_timeout,
     };
     Ok(PeerAnnouncer::new(
         peers,

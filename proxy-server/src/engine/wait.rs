@@ -1,0 +1,167 @@
+//! What a caller waits for: nothing, this replica, most replicas, all of them.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::command::{ReplicaRow, ReplicaStatus};
+
+/// What is left for the last row after the calls to the peers have ended at the same deadline.
+const LAST_ROW: Duration = Duration::from_millis(250);
+
+/// What a caller waits for, and how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wait {
+    /// What it waits for.
+    pub who: WaitFor,
+    /// How long it waits for the other replicas.
+    pub most: Duration,
+}
+
+/// Who must serve a change before its caller is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum WaitFor {
+    /// Nobody: it is stored.
+    Nobody,
+    /// This replica.
+    #[default]
+    Here,
+    /// More than half of the replicas that are known.
+    Quorum,
+    /// Every replica that is known.
+    Everyone,
+}
+
+/// What the replicas have said so far to an announcement.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Told {
+    /// A row per replica that is known; those that were not heard yet are pending.
+    pub rows: Vec<ReplicaRow>,
+    /// Whether no more is coming.
+    pub done: bool,
+}
+
+// === impl Wait ===
+
+impl Wait {
+    /// Waits for this replica alone.
+    #[must_use]
+    pub(crate) fn here() -> Self {
+        Self {
+            who: WaitFor::Here,
+            most: Duration::ZERO,
+        }
+    }
+
+    /// Whether other replicas are waited for.
+    #[must_use]
+    pub(crate) fn is_for_others(self) -> bool {
+        matches!(self.who, WaitFor::Quorum | WaitFor::Everyone)
+    }
+
+    /// Waits until enough replicas said that they serve it, nobody is left who could, or the time
+    /// is over; and gives what they said.
+    pub(super) async fn rows(self, mut told: watch::Receiver<Told>) -> Vec<ReplicaRow> {
+        let enough = async {
+            let met = |told: &Told| told.done || self.who.is_met(&told.rows);
+            told.wait_for(met).await.is_ok()
+        };
+        // Too late, or nobody tells any more: what was told counts.
+        let _in_time = tokio::time::timeout(self.most + LAST_ROW, enough).await;
+        told.borrow().rows.clone()
+    }
+}
+
+// === impl WaitFor ===
+
+impl WaitFor {
+    /// The word in calls and answers.
+    #[must_use]
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Nobody => "none",
+            Self::Here => "local",
+            Self::Quorum => "quorum",
+            Self::Everyone => "all",
+        }
+    }
+
+    /// Whether these rows are enough.
+    #[must_use]
+    pub(crate) fn is_met(self, rows: &[ReplicaRow]) -> bool {
+        let serving = rows
+            .iter()
+            .filter(|row| row.status == ReplicaStatus::Applied)
+            .count();
+        match self {
+            Self::Nobody | Self::Here => true,
+            Self::Quorum => serving * 2 > rows.len(),
+            Self::Everyone => serving == rows.len() && serving > 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(serving: usize, others: usize) -> Vec<ReplicaRow> {
+        let row = |status| ReplicaRow {
+            address: String::new(),
+            instance: None,
+            status,
+            took: Duration::ZERO,
+            reason: None,
+        };
+        let applied = std::iter::repeat_n(row(ReplicaStatus::Applied), serving);
+        let pending = std::iter::repeat_n(row(ReplicaStatus::Pending), others);
+        applied.chain(pending).collect()
+    }
+
+    #[test]
+    fn more_than_half_is_a_quorum() {
+        for (serving, others, quorum, everyone) in [
+            (0, 0, false, false),
+            (1, 0, true, true),
+            (1, 1, false, false),
+            (2, 1, true, false),
+            (2, 2, false, false),
+            (3, 2, true, false),
+            (3, 0, true, true),
+        ] {
+            let rows = rows(serving, others);
+            assert_eq!(
+                (
+                    WaitFor::Quorum.is_met(&rows),
+                    WaitFor::Everyone.is_met(&rows)
+                ),
+                (quorum, everyone),
+                "{serving} of {}",
+                serving + others
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quorum_does_not_wait_for_the_last_and_a_deadline_ends_all() {
+        let told = watch::Sender::new(Told {
+            rows: rows(2, 1),
+            done: false,
+        });
+        let most = Duration::from_secs(5);
+        let before = tokio::time::Instant::now();
+        let quorum = Wait {
+            who: WaitFor::Quorum,
+            most,
+        };
+        assert_eq!(quorum.rows(told.subscribe()).await.len(), 3);
+        assert_eq!(before.elapsed(), Duration::ZERO);
+        let everyone = Wait {
+            who: WaitFor::Everyone,
+            most,
+        };
+        let rows = everyone.rows(told.subscribe()).await;
+        assert_eq!(before.elapsed(), most + LAST_ROW);
+        assert_eq!(rows[2].status, ReplicaStatus::Pending);
+    }
+}
