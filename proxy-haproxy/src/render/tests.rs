@@ -234,6 +234,49 @@ fn many_names_are_asked_for_less_often() {
 }
 
 #[test]
+fn many_names_are_spread_over_sections() {
+    let rendered = |count: usize| {
+        let services = (0..count).map(|n| {
+            // Two services to a name, on different ports.
+            let host = n / 2;
+            service(&format!(
+                "serviceName=s{n}&servicePath=/{n}&port={}&outboundHostname=h{host}",
+                8080 + n % 2
+            ))
+        });
+        text(&services.collect(), &AddressBook::new())
+    };
+    let sections = |text: &str| text.lines().filter(|l| l.starts_with("resolvers ")).count();
+    assert_eq!(sections(&rendered(10)), 1);
+    assert_eq!(sections(&rendered(NAMES_A_SECTION)), 1);
+    let many = rendered(4 * NAMES_A_SECTION);
+    assert_eq!(sections(&many), 4);
+
+    let lines = many.lines().filter(|l| l.contains("default-server"));
+    let used: Vec<_> = lines
+        .filter_map(|l| l.split(" resolvers ").nth(1)?.split(' ').next())
+        .collect();
+    assert_eq!(used.len(), 4 * NAMES_A_SECTION);
+    let mut members: BTreeMap<&str, usize> = BTreeMap::new();
+    for section in &used {
+        assert!(many.contains(&format!("\nresolvers {section}\n")));
+        *members.entry(section).or_default() += 1;
+    }
+    assert_eq!(members.len(), 4);
+    assert!(members.values().all(|count| *count < 2 * NAMES_A_SECTION));
+    // Services stand in the order of their names, so partners are found by their servers.
+    let section_of: BTreeMap<&str, &str> = many
+        .lines()
+        .filter_map(|l| l.strip_prefix("    server ")?.split(' ').nth(1))
+        .zip(used)
+        .collect();
+    for host in 0..2 * NAMES_A_SECTION {
+        let of = |port| section_of[format!("h{host}:{port}").as_str()];
+        assert_eq!(of(8080), of(8081), "one name is asked for once");
+    }
+}
+
+#[test]
 fn a_template_of_the_user_is_used() {
     let template = Template::new(
         "{% for backend in backends %}\nbackend {{ backend.name }}\n    server {{ backend.server }} {{ backend.address }}\n{% endfor %}",
