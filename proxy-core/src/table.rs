@@ -187,6 +187,26 @@ impl RouteTable {
         rivals
     }
 
+    /// Every route of the table that claims what a route claims (its port, domain and path), least rank
+    /// first.
+    pub fn claimants(&self, route: &Route<'_>) -> impl Iterator<Item = Route<'_>> {
+        self.index.claimants(route).filter_map(|claimant| {
+            let (service, destination) = self.destination(claimant)?;
+            let mut domains = destination.domains().iter();
+            let domain = match route.domain {
+                None => None,
+                wanted => Some(domains.find(|domain| Some(*domain) == wanted)?),
+            };
+            let path = destination.paths().iter().find(|p| *p == route.path)?;
+            Some(Route {
+                service,
+                destination,
+                domain,
+                path,
+            })
+        })
+    }
+
     fn destination(&self, claimant: &Claimant) -> Option<(&Service, &Destination)> {
         let service = &**self.services.get(&claimant.service)?;
         let mut destinations = service.destinations().iter();

@@ -205,9 +205,9 @@ impl<R: Reload> Applier<R> {
             }
         };
         let known = before.as_ref().and_then(|known| known.config.as_ref());
-        if let Some((name, text)) = known.and_then(|known| map_change(known, &config)) {
+        if let Some((old, new)) = known.and_then(|known| map_change(known, &config)) {
             let begun = Instant::now();
-            match self.reload.replace_map(name, text).await {
+            match self.reload.change_map(MAP_FILE, old, new).await {
                 Ok(()) => {
                     self.running = Some(Running::new(config));
                     let took = begun.elapsed();
@@ -317,15 +317,11 @@ impl Running {
     }
 }
 
-/// The name and the new text of the map, where that is all in which two configurations differ.
-fn map_change<'a>(
-    old: &RenderedConfig,
-    new: &'a RenderedConfig,
-) -> Option<(&'static str, &'a str)> {
-    old.map_text()?;
-    let text = new.map_text()?;
-    let rest = |config| RenderedConfig::files(config).filter(|(name, _)| *name != MAP_FILE);
-    rest(old).eq(rest(new)).then_some((MAP_FILE, text))
+/// The old and the new text of the map, where that is all in which two configurations differ.
+fn map_change<'a>(old: &'a RenderedConfig, new: &'a RenderedConfig) -> Option<(&'a str, &'a str)> {
+    let texts = (old.map_text()?, new.map_text()?);
+    let rest = |config| RenderedConfig::contents(config).filter(|(name, _)| *name != MAP_FILE);
+    rest(old).eq(rest(new)).then_some(texts)
 }
 
 // === impl ApplyError ===

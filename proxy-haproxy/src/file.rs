@@ -13,15 +13,16 @@
 //! ```
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, Read as _, Write as _},
-    os::unix::fs::symlink,
+    os::unix::fs::{MetadataExt as _, symlink},
     path::{Path, PathBuf},
 };
 
 use crate::{
     lock::{FolderLock, LockError},
-    rendered::{Digest, FileName, MAIN_FILE, RenderedConfig},
+    rendered::{Content, Digest, FileName, MAIN_FILE, RenderedConfig},
 };
 
 /// Generations on disk: the current one, the one to fall back to, and one more to look at.
@@ -43,6 +44,8 @@ const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
 pub struct ConfigDir {
     root: PathBuf,
     kept: usize,
+    /// The files of the current generation, where this process wrote them.
+    written: Option<Written>,
     _lock: FolderLock,
     #[cfg(test)]
     crash_at: Option<Step>,
@@ -54,6 +57,24 @@ pub struct Staged {
     folder: tempfile::TempDir,
     digest: Digest,
     config: RenderedConfig,
+    files: BTreeMap<String, Identity>,
+}
+
+/// A generation, and its files as they were written.
+#[derive(Debug)]
+struct Written {
+    generation: String,
+    config: RenderedConfig,
+    files: BTreeMap<String, Identity>,
+}
+
+/// What changes when somebody else writes a file or puts another in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    length: u64,
+    modified: (i64, i64),
 }
 
 /// The current configuration.
@@ -114,6 +135,7 @@ impl ConfigDir {
             _lock: FolderLock::take(&root)?,
             root,
             kept: DEFAULT_KEPT_GENERATIONS,
+            written: None,
             #[cfg(test)]
             crash_at: None,
         };
@@ -136,7 +158,8 @@ impl ConfigDir {
         self.root.join(CURRENT).join(MAIN_FILE)
     }
 
-    /// Writes a configuration beside the current one.
+    /// Writes a configuration beside the current one. A file that is the current one's byte for byte is
+    /// linked to it.
     ///
     /// # Errors
     /// When it cannot be written; nothing is left of it.
@@ -145,16 +168,40 @@ impl ConfigDir {
         let folder = run("creating a folder in", &generations, |path| {
             tempfile::Builder::new().prefix(STAGED).tempdir_in(path)
         })?;
-        for (name, content) in config.files() {
-            run("writing", &folder.path().join(name), |path| {
-                write_durably(path, content)
-            })?;
+        let mut files = BTreeMap::new();
+        for (name, content) in config.contents() {
+            let path = folder.path().join(name);
+            let written = match self.link(name, content, &path) {
+                Some(linked) => linked,
+                None => run("writing", &path, |path| {
+                    write_durably(path, content.text())?;
+                    Identity::of(path)
+                })?,
+            };
+            files.insert(name.to_owned(), written);
         }
         Ok(Staged {
             folder,
             digest: config.digest(),
             config: config.clone(),
+            files,
         })
+    }
+
+    /// Gives a file of the current generation another name, where it holds what is wanted and nobody
+    /// touched it since it was written.
+    fn link(&self, name: &str, content: &Content, path: &Path) -> Option<Identity> {
+        let written = self.written.as_ref()?;
+        let mut same = written.config.contents();
+        let same = same.any(|(known, old)| known == name && old == content);
+        let identity = *written.files.get(name).filter(|_| same)?;
+        let generation = self.root.join(GENERATIONS).join(&written.generation);
+        fs::hard_link(generation.join(name), path).ok()?;
+        if Identity::of(path).ok() == Some(identity) {
+            return Some(identity);
+        }
+        fs::remove_file(path).ok()?;
+        None
     }
 
     /// Makes a staged configuration the current one, durably.
@@ -162,7 +209,12 @@ impl ConfigDir {
     /// # Errors
     /// When a file operation fails; the configuration that was current still is.
     pub fn activate(&mut self, staged: Staged) -> Result<Active, ConfigDirError> {
-        let Staged { folder, digest, .. } = staged;
+        let Staged {
+            folder,
+            digest,
+            config,
+            files,
+        } = staged;
         let generations = self.root.join(GENERATIONS);
         if let Some(current) = self.current_generation() {
             let note = folder.path().join(PREVIOUS);
@@ -181,6 +233,11 @@ impl ConfigDir {
         self.crash_point(Step::Renamed)?;
 
         self.switch_to(&generation)?;
+        self.written = Some(Written {
+            generation: generation.clone(),
+            config,
+            files,
+        });
         // Old generations in the way of nothing are no reason to call this a failure.
         let _ = self.prune();
         Ok(Active { generation, digest })
@@ -194,6 +251,7 @@ impl ConfigDir {
         let no_previous = || ConfigDirError::NoPrevious(self.root.clone());
         let current = self.current_generation().ok_or_else(no_previous)?;
         let previous = self.previous_of(&current).ok_or_else(no_previous)?;
+        self.written = None;
         self.switch_to(&previous)?;
         Ok(Active {
             digest: self.read(&previous)?.digest(),
@@ -372,6 +430,20 @@ impl Staged {
     #[must_use]
     pub fn config(&self) -> &RenderedConfig {
         &self.config
+    }
+}
+
+// === impl Identity ===
+
+impl Identity {
+    fn of(path: &Path) -> io::Result<Self> {
+        let found = fs::symlink_metadata(path)?;
+        Ok(Self {
+            device: found.dev(),
+            inode: found.ino(),
+            length: found.len(),
+            modified: (found.mtime(), found.mtime_nsec()),
+        })
     }
 }
 

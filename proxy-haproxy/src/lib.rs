@@ -19,7 +19,7 @@
 //!
 //! | to | use | feature |
 //! |---|---|---|
-//! | write a configuration | [`render()`], [`RenderSettings`], [`Template`] | |
+//! | write a configuration | [`render()`], [`Renderer`], [`RenderSettings`], [`Template`] | |
 //! | remember addresses | [`AddressBook`], [`Resolution`] | |
 //! | find addresses | `NameResolver` | `names` |
 //! | keep configurations on disk | `ConfigDir` | `run` |
@@ -74,6 +74,7 @@ mod process;
 mod reload;
 mod render;
 mod rendered;
+mod renderer;
 mod routing;
 mod run_path;
 #[cfg(feature = "run")]
@@ -110,6 +111,7 @@ pub use process::{
 pub use reload::{Reload, ReloadError, Reloaded, Serving};
 pub use render::{RenderError, render};
 pub use rendered::{Digest, FileName, FileNameError, MAIN_FILE, MAP_FILE, RenderedConfig};
+pub use renderer::Renderer;
 pub use routing::form::{MAX_ACL_RULES, MIN_MAP_RULES, Routing, RoutingError, RoutingForm};
 pub use run_path::{MAX_SOCKET_PATH_BYTES, RunPath, RunPathError};
 #[cfg(feature = "run")]

@@ -262,14 +262,14 @@ impl Reload for Haproxy {
         }
     }
 
-    async fn replace_map(&self, name: &str, text: &str) -> Result<(), RuntimeError> {
+    async fn change_map(&self, name: &str, old: &str, new: &str) -> Result<(), RuntimeError> {
         let _turn = self.reloading.lock().await;
         let workers = match &*self.shared.state.borrow() {
             HaproxyState::Running { worker_pids, .. } => worker_pids.clone(),
             _ => Vec::new(),
         };
         let socket = self.shared.settings.run().worker_socket();
-        runtime::replace_map(socket.as_ref(), &workers, name, text).await
+        runtime::change_map(socket.as_ref(), &workers, name, old, new).await
     }
 }
 

@@ -15,13 +15,14 @@ pub trait Reload: Send + Sync + std::fmt::Debug {
     /// Not cancel safe: a reload that is not waited for goes on.
     async fn reload(&self) -> Result<Reloaded, ReloadError>;
 
-    /// Replaces what a map file holds in the worker that serves, at once and whole, without a reload.
-    /// Returns once every request meets the new map, or it is known that some may not. The name is the
-    /// map's as the configuration writes it; the file on disk is the caller's business.
+    /// Makes one map out of another in the worker that serves, without a reload; meanwhile every request
+    /// gets the answer of the old one or of the new one. Returns once every request meets the new
+    /// map, or it is known that some may not. The name is the map's as the configuration writes it, the
+    /// texts are what its file held and holds; the file on disk is the caller's business.
     ///
-    /// Not cancel safe: the map may be replaced or not.
-    async fn replace_map(&self, name: &str, text: &str) -> Result<(), RuntimeError> {
-        let _ = (name, text);
+    /// Not cancel safe: the map may be the old one, the new one or between them.
+    async fn change_map(&self, name: &str, old: &str, new: &str) -> Result<(), RuntimeError> {
+        let _ = (name, old, new);
         Err(RuntimeError::Unsupported)
     }
 }
@@ -106,7 +107,7 @@ impl<R: Reload + ?Sized> Reload for Arc<R> {
         (**self).reload().await
     }
 
-    async fn replace_map(&self, name: &str, text: &str) -> Result<(), RuntimeError> {
-        (**self).replace_map(name, text).await
+    async fn change_map(&self, name: &str, old: &str, new: &str) -> Result<(), RuntimeError> {
+        (**self).change_map(name, old, new).await
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     routing::{
         acl,
         form::{self, Routing, RoutingForm},
-        map::{self, MapForm},
+        map::{self, Followed, MapForm},
         rule::{Names, Place, Rule, UnknownDomain},
     },
     settings::{AccessLog, RenderSettings},
@@ -130,28 +130,56 @@ pub fn render(
     settings: &RenderSettings,
     addresses: &AddressBook,
 ) -> Result<RenderedConfig, RenderError> {
+    whole(table, settings, addresses).map(|whole| whole.config)
+}
+
+/// A rendered table, and what it takes to follow changes of it.
+pub(crate) struct Whole {
+    pub(crate) config: RenderedConfig,
+    /// In the map form.
+    pub(crate) followed: Option<Followed>,
+    /// How many backends there are.
+    pub(crate) backends: usize,
+    /// How many destinations are for certain domains only.
+    pub(crate) with_domains: usize,
+    /// The backends that could not have the name that they were meant to have.
+    pub(crate) renamed: BTreeMap<(ServiceName, u16), String>,
+}
+
+pub(crate) fn whole(
+    table: &RouteTable,
+    settings: &RenderSettings,
+    addresses: &AddressBook,
+) -> Result<Whole, RenderError> {
     if settings.binds.is_empty() {
         return Err(RenderError::NoBind);
     }
     let mut names = Names::default();
     let mut name_of = BTreeMap::new();
+    let mut renamed = BTreeMap::new();
     let mut backends = Vec::new();
-    let mut by_host = false;
+    let mut with_domains = 0;
     for service in table.iter() {
         for destination in service.destinations() {
-            let name = names.take(service.backend_name(destination));
+            let wanted = service.backend_name(destination);
+            let name = names.take(wanted.clone());
+            if name != wanted {
+                renamed.insert((service.name().clone(), destination.index()), name.clone());
+            }
             name_of.insert((service.name().as_str(), destination.index()), name.clone());
             backends.push(backend(name, service, destination, addresses));
-            by_host |= !destination.domains().is_empty();
+            with_domains += usize::from(!destination.domains().is_empty());
         }
     }
+    let backend_count = backends.len();
     let resolvers = spread(&mut backends);
     let routes = routes(table, settings, &name_of)?;
     let (rules, lookups, suffixes, map) = match routes {
         Routes::Acl(rules) => (rules, Vec::new(), BTreeSet::new(), None),
         Routes::Map(form) => {
             let keys = form.keys();
-            (form.rules, keys, form.suffixes, Some(form.text))
+            let map = (form.text, form.followed);
+            (form.rules, keys, form.suffixes, Some(map))
         }
     };
     let timeouts = &settings.timeouts;
@@ -176,7 +204,7 @@ pub fn render(
         resolve_interval: time(resolve_interval(&backends)),
         resolvers,
         binds: settings.binds.iter().map(ToString::to_string).collect(),
-        by_host,
+        by_host: with_domains > 0,
         direct: lookups.len() == 1 && rules.is_empty(),
         rules,
         lookups,
@@ -184,9 +212,16 @@ pub fn render(
         backends,
     };
     let config = RenderedConfig::new(settings.template.render(model)?);
-    Ok(match map {
-        Some(map) => config.with_map(map),
-        None => config,
+    let (config, followed) = match map {
+        Some((map, followed)) => (config.with_map(map), Some(followed)),
+        None => (config, None),
+    };
+    Ok(Whole {
+        config,
+        followed,
+        backends: backend_count,
+        with_domains,
+        renamed,
     })
 }
 

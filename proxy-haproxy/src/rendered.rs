@@ -29,14 +29,23 @@ pub struct FileName(String);
 )]
 pub struct FileNameError(String);
 
-/// Every file of one configuration. Same files, same [`Digest`]. A copy costs next to nothing.
+/// Every file of one configuration. Same files, same [`Digest`]. A copy costs next to nothing, and so
+/// does a comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RenderedConfig {
-    main: Arc<str>,
-    others: BTreeMap<FileName, Arc<str>>,
+    main: Content,
+    others: BTreeMap<FileName, Content>,
+    rules: usize,
 }
 
-/// SHA-256 over the names and contents of a configuration's files, shown in hexadecimal.
+/// What stands in a file. It is hashed once, however often it is copied into another configuration.
+#[derive(Clone)]
+pub(crate) struct Content {
+    text: Arc<str>,
+    digest: Digest,
+}
+
+/// SHA-256 over the names of a configuration's files and the SHA-256 of each, shown in hexadecimal.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
@@ -86,9 +95,16 @@ impl RenderedConfig {
         if !main.ends_with('\n') {
             main.push('\n');
         }
+        let lines = main.lines().map(str::trim_start);
+        let rules = lines.filter(|line| line.starts_with("use_backend "));
+        // The last one of the map form asks the map.
+        let rules = rules
+            .filter(|line| !line.starts_with("use_backend %["))
+            .count();
         Self {
-            main: main.into(),
+            main: Content::new(main),
             others: BTreeMap::new(),
+            rules,
         }
     }
 
@@ -103,14 +119,12 @@ impl RenderedConfig {
                 ..Self::new(content)
             };
         }
-        self.others.insert(name, content.into());
+        self.others.insert(name, Content::new(content));
         self
     }
 
-    pub(crate) fn with_map(mut self, map: String) -> Self {
-        let name = FileName(MAP_FILE.to_owned());
-        self.others.insert(name, map.into());
-        self
+    pub(crate) fn with_map(self, map: String) -> Self {
+        self.with_file(FileName(MAP_FILE.to_owned()), map)
     }
 
     /// The routes, in the form [`RoutingForm::Map`].
@@ -118,7 +132,7 @@ impl RenderedConfig {
     pub fn map_text(&self) -> Option<&str> {
         let mut others = self.others.iter();
         let map = others.find(|(name, _)| name.as_str() == MAP_FILE);
-        map.map(|(_, text)| &**text)
+        map.map(|(_, content)| &*content.text)
     }
 
     /// How many rules every request is held against one after the other: each costs every request
@@ -127,12 +141,7 @@ impl RenderedConfig {
     /// beginning of a path and the whole or the end of a domain.
     #[must_use]
     pub fn rules(&self) -> usize {
-        let lines = self.main.lines().map(str::trim_start);
-        let rules = lines.filter(|line| line.starts_with("use_backend "));
-        // The last one of the map form asks the map.
-        rules
-            .filter(|line| !line.starts_with("use_backend %["))
-            .count()
+        self.rules
     }
 
     /// The form that its routes are in.
@@ -147,28 +156,68 @@ impl RenderedConfig {
     /// What stands in `haproxy.cfg`.
     #[must_use]
     pub fn main_text(&self) -> &str {
-        &self.main
+        &self.main.text
+    }
+
+    /// The same, shared.
+    #[must_use]
+    pub fn shared_main_text(&self) -> Arc<str> {
+        Arc::clone(&self.main.text)
     }
 
     /// Every file, `haproxy.cfg` first.
     pub fn files(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.contents()
+            .map(|(name, content)| (name, &*content.text))
+    }
+
+    pub(crate) fn contents(&self) -> impl Iterator<Item = (&str, &Content)> {
         let others = self.others.iter();
-        std::iter::once((MAIN_FILE, &*self.main))
-            .chain(others.map(|(name, content)| (name.as_str(), &**content)))
+        std::iter::once((MAIN_FILE, &self.main))
+            .chain(others.map(|(name, content)| (name.as_str(), content)))
     }
 
     /// What tells this configuration from every other.
     #[must_use]
     pub fn digest(&self) -> Digest {
         let mut hash = Sha256::new();
-        for (name, content) in self.files() {
-            // Lengths first, so that no two sets of files run together to the same bytes.
-            for part in [name, content] {
-                hash.update((part.len() as u64).to_be_bytes());
-                hash.update(part.as_bytes());
-            }
+        for (name, content) in self.contents() {
+            // The length first, so that no two sets of files run together to the same bytes.
+            hash.update((name.len() as u64).to_be_bytes());
+            hash.update(name.as_bytes());
+            hash.update(content.digest.0);
         }
         Digest(hash.finalize().into())
+    }
+}
+
+// === impl Content ===
+
+impl Content {
+    fn new(text: String) -> Self {
+        Self {
+            digest: Digest(Sha256::digest(text.as_bytes()).into()),
+            text: text.into(),
+        }
+    }
+
+    #[cfg(feature = "run")]
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl PartialEq for Content {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Eq for Content {}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.text.fmt(f)
     }
 }
 

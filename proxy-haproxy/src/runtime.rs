@@ -1,8 +1,10 @@
 //! The runtime API of a worker: a map is replaced while it serves, without a reload.
 //!
-//! The entries go into a version of the map that no request sees, that version is read back and
-//! compared whole, and one command makes it the one that is served. So requests meet the old map or
-//! the new one, and a transfer that went wrong is never served.
+//! A few keys are changed where they are: one command each, in an order in which every request gets
+//! the old answer or the new one, each looked up before and afterwards. Otherwise all entries go into a
+//! version of the map that no request sees, that version is read back and compared whole, and one
+//! command makes it the one that is served. So requests meet the old map or the new one, and a
+//! transfer that went wrong is never served.
 
 use std::{collections::BTreeSet, io, path::Path, time::Duration};
 
@@ -12,9 +14,15 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+use crate::routing::map::{Edit, between, in_order};
+
 /// For all of a replacement. A hundred thousand entries take about a second (measured: 10,000 take
 /// 0.1 s); past this a reload is the shorter way.
 pub(crate) const DEFAULT_MAP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// More keys than this are sent with all others, as one new map: 10,000 keys take about as long as a
+/// hundred that are changed one by one.
+const MAX_EDITS: usize = 50;
 
 /// HAProxy drops payloads that do not fit into its buffer of 16 KiB and hangs up. One line more than
 /// this fits well.
@@ -83,7 +91,8 @@ impl RuntimeError {
     pub fn may_be_served(&self) -> bool {
         matches!(
             self,
-            Self::Io { operation, .. } | Self::Answer { operation, .. } if *operation == COMMITTING
+            Self::Io { operation, .. } | Self::Answer { operation, .. }
+                if [COMMITTING, CHANGING].contains(operation)
         )
     }
 }
@@ -93,33 +102,89 @@ const PREPARING: &str = "preparing";
 const ADDING: &str = "adding to";
 const READING: &str = "reading back";
 const COMMITTING: &str = "committing";
+const CHANGING: &str = "changing";
 
-/// Replaces the entries of a map on the worker that listens on a socket, which must be one of
-/// `workers`. `name` is the map's as the configuration writes it; `text` is what its file holds.
-pub(crate) async fn replace_map(
+/// Makes one map out of another on the worker that listens on a socket, which must be one of
+/// `workers`. `name` is the map's as the configuration writes it; the texts are what its file held
+/// and holds.
+pub(crate) async fn change_map(
     socket: &Path,
     workers: &[u32],
     name: &str,
-    text: &str,
+    old: &str,
+    new: &str,
 ) -> Result<(), RuntimeError> {
-    let fail = |operation| {
-        move |source| RuntimeError::Io {
-            operation,
-            map: name.to_owned(),
-            source,
-        }
-    };
-    let unlike = |operation, answer: &str| RuntimeError::Answer {
+    let cli = connect(socket, workers, name).await?;
+    let few = between(old, new, MAX_EDITS)
+        .and_then(|edits| in_order(&edits))
+        .filter(|edits| edits.iter().all(is_plain));
+    match few {
+        Some(edits) => edit_map(cli, name, &edits).await,
+        None => replace_map(cli, name, new).await,
+    }
+}
+
+fn fail(map: &str, operation: &'static str) -> impl FnOnce(io::Error) -> RuntimeError {
+    move |source| RuntimeError::Io {
         operation,
-        map: name.to_owned(),
+        map: map.to_owned(),
+        source,
+    }
+}
+
+fn unlike(map: &str, operation: &'static str, answer: &str) -> RuntimeError {
+    RuntimeError::Answer {
+        operation,
+        map: map.to_owned(),
         answer: answer.chars().take(200).collect(),
-    };
+    }
+}
+
+async fn connect(socket: &Path, workers: &[u32], name: &str) -> Result<Cli, RuntimeError> {
+    let fail = |operation| fail(name, operation);
     let mut cli = Cli::connect(socket).await.map_err(fail(ASKING))?;
     let info = cli.ask("show info\n").await.map_err(fail(ASKING))?;
-    let pid = field(&info, "Pid: ").ok_or_else(|| unlike(ASKING, &info))?;
+    let pid = field(&info, "Pid: ").ok_or_else(|| unlike(name, ASKING, &info))?;
     if !workers.contains(&pid) {
         return Err(RuntimeError::OtherWorker { pid });
     }
+    Ok(cli)
+}
+
+/// Whether key and values are words to HAProxy's command line as they are.
+fn is_plain(edit: &Edit<'_>) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "/|?*._-~%:".contains(c);
+    let texts = [Some(edit.key), edit.from, edit.to];
+    let mut texts = texts.into_iter().flatten();
+    texts.all(|text| !text.is_empty() && text.chars().all(fits))
+}
+
+/// Makes edits one after the other.
+async fn edit_map(mut cli: Cli, name: &str, edits: &[Edit<'_>]) -> Result<(), RuntimeError> {
+    for edit in edits {
+        cli.expect(name, edit.key, edit.from, READING).await?;
+    }
+    for Edit { key, from, to } in edits {
+        let command = match (from, to) {
+            (None, Some(to)) => format!("add map {name} {key} {to}\n"),
+            (Some(_), Some(to)) => format!("set map {name} {key} {to}\n"),
+            (_, None) => format!("del map {name} {key}\n"),
+        };
+        let answer = cli.ask(&command).await.map_err(fail(name, CHANGING))?;
+        if !answer.trim().is_empty() {
+            return Err(unlike(name, CHANGING, &answer));
+        }
+    }
+    for edit in edits {
+        cli.expect(name, edit.key, edit.to, CHANGING).await?;
+    }
+    Ok(())
+}
+
+/// Replaces all entries at once.
+async fn replace_map(mut cli: Cli, name: &str, text: &str) -> Result<(), RuntimeError> {
+    let fail = |operation| fail(name, operation);
+    let unlike = |operation, answer: &str| unlike(name, operation, answer);
     let prepared = cli.ask(&format!("prepare map {name}\n")).await;
     let prepared = prepared.map_err(fail(PREPARING))?;
     let version: u32 =
@@ -200,6 +265,28 @@ impl Cli {
         let mut this = Self { stream, until };
         this.ask("prompt\n").await?;
         Ok(this)
+    }
+
+    /// Looks a key of a map up, which must have this value, or be in no entry.
+    async fn expect(
+        &mut self,
+        map: &str,
+        key: &str,
+        value: Option<&str>,
+        operation: &'static str,
+    ) -> Result<(), RuntimeError> {
+        let question = format!("get map {map} {key}\n");
+        let answer = self.ask(&question).await.map_err(fail(map, operation))?;
+        let is_told = answer.starts_with("type=") && answer.contains(", found=");
+        let entry = format!(", key=\"{key}\", value=\"");
+        let found = answer
+            .split_once(&entry)
+            .and_then(|(_, rest)| rest.split('"').next());
+        if is_told && found == value {
+            Ok(())
+        } else {
+            Err(unlike(map, operation, &answer))
+        }
     }
 
     async fn ask(&mut self, question: &str) -> io::Result<String> {

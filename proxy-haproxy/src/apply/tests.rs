@@ -33,11 +33,11 @@ impl Reload for Scripted {
         }
     }
 
-    async fn replace_map(&self, name: &str, text: &str) -> Result<(), RuntimeError> {
+    async fn change_map(&self, name: &str, old: &str, new: &str) -> Result<(), RuntimeError> {
         if !*self.takes_maps.lock().unwrap() {
             return Err(RuntimeError::Unsupported);
         }
-        *self.map.lock().unwrap() = format!("{name}: {text}");
+        *self.map.lock().unwrap() = format!("{name}: {old}to {new}");
         Ok(())
     }
 }
@@ -141,7 +141,7 @@ async fn a_map_alone_needs_no_reload() {
     assert_eq!(applier.step_to(&mapped("a", "2\n")), ApplyStep::Runtime);
     let applied = applier.apply(&mapped("a", "2\n")).await.unwrap();
     assert!(matches!(applied, Applied::Runtime { .. }), "{applied:?}");
-    assert_eq!(*reload.map.lock().unwrap(), "routing.map: 2\n");
+    assert_eq!(*reload.map.lock().unwrap(), "routing.map: 1\nto 2\n");
     assert_eq!(applier.step_to(&mapped("a", "2\n")), ApplyStep::None);
     let map = root.path().join("current/routing.map");
     assert_eq!(std::fs::read_to_string(map).unwrap(), "2\n");

@@ -21,19 +21,34 @@ use std::{
 
 use proxy_core::{Criterion, DomainPattern, PathKind, Route, RouteTable};
 
+use self::follow::Group;
 use super::rule::{Acls, Place, Rule, UnknownDomain, place};
+
+#[cfg_attr(
+    not(feature = "run"),
+    expect(dead_code, reason = "only a running HAProxy is told edits")
+)]
+mod edits;
+mod follow;
+
+#[cfg(feature = "run")]
+pub(crate) use self::edits::{Edit, between, in_order};
+pub(crate) use self::{
+    edits::{Edits, edited},
+    follow::Followed,
+};
 
 /// A table in the map form.
 #[derive(Debug)]
 pub(crate) struct MapForm {
     /// What no map holds, least rank first.
     pub(crate) rules: Vec<Rule>,
-    /// How the map is asked, most specific first.
-    lookups: Vec<Lookup>,
     /// The numbers of labels that some lookup asks the end of the host for.
     pub(crate) suffixes: BTreeSet<usize>,
     /// The map file.
     pub(crate) text: String,
+    /// How the map is asked, and what it takes to follow changes of the table.
+    pub(crate) followed: Followed,
 }
 
 /// One question to the map.
@@ -66,11 +81,13 @@ pub(crate) fn compile(
     let mut acls = Acls::default();
     let mut rules: Vec<Rule> = Vec::new();
     let mut entries: BTreeMap<String, String> = BTreeMap::new();
+    let mut groups = Vec::new();
     // One is always there: the map must be read for HAProxy to know it.
-    let mut lookups = BTreeSet::from([Lookup {
+    let always = Lookup {
         any_port: true,
         domain: DomainLevel::Any,
-    }]);
+    };
+    let mut lookups = BTreeMap::from([(always, 1)]);
     let routes = table.routes_by_rank();
     let mut rest = routes.as_slice();
     while let Some(first) = rest.first() {
@@ -89,11 +106,12 @@ pub(crate) fn compile(
                 // Routes come by rank: the first one that claims a key has it.
                 entries
                     .entry(key)
-                    .or_insert_with(|| format!("{}|{backend}", rules.len()));
-                lookups.insert(lookup);
+                    .or_insert_with(|| value(rules.len(), backend));
+                *lookups.entry(lookup).or_insert(0) += 1;
             }
             None => {
                 let guard = rules.len();
+                groups.extend(Group::new(table, first, guard));
                 for mut rule in acls.rules(group, backend)? {
                     rule.guard = Some(guard);
                     rules.push(rule);
@@ -107,11 +125,16 @@ pub(crate) fn compile(
         let _ = writeln!(text, "{key} {value}");
     }
     Ok(MapForm {
-        rules,
-        suffixes: lookups.iter().filter_map(Lookup::labels).collect(),
-        lookups: lookups.into_iter().collect(),
+        suffixes: lookups.keys().filter_map(Lookup::labels).collect(),
         text,
+        followed: Followed::new(lookups, groups, rules.len()),
+        rules,
     })
+}
+
+/// What the map says of a route: how many rules rank before it, and where it leads.
+fn value(rules_before: usize, backend: &str) -> String {
+    format!("{rules_before}|{backend}")
 }
 
 /// The key and the lookup of a route that the map holds.
@@ -158,9 +181,10 @@ impl MapForm {
     /// The sample expressions of the keys that the map is asked for. Where it is asked once, the path
     /// is not kept in a variable first.
     pub(crate) fn keys(&self) -> Vec<String> {
-        match self.lookups.as_slice() {
+        let lookups: Vec<_> = self.followed.lookups().map(ToString::to_string).collect();
+        match lookups.as_slice() {
             [_] => vec!["path,concat(?)".to_owned()],
-            several => several.iter().map(ToString::to_string).collect(),
+            _ => lookups,
         }
     }
 }

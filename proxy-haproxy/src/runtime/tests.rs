@@ -99,7 +99,11 @@ async fn replaced(fault: Fault, workers: &[u32]) -> Result<(), RuntimeError> {
     let socket = folder.path().join("s");
     let worker = worker(UnixListener::bind(&socket).unwrap(), fault);
     let text = "*||/a 0|a-be1\n*||/b 0|b-be1\n";
-    let outcome = replace_map(&socket, workers, "routing.map", text).await;
+    let outcome = async {
+        let cli = connect(&socket, workers, "routing.map").await?;
+        replace_map(cli, "routing.map", text).await
+    };
+    let outcome = outcome.await;
     worker.await.unwrap().unwrap();
     outcome
 }
@@ -136,4 +140,113 @@ async fn an_error_names_the_map() {
     let error = replaced(Fault::HangsUp, &[7]).await.unwrap_err();
     assert!(!error.may_be_served());
     assert!(error.to_string().contains("routing.map"), "{error}");
+}
+
+/// What a worker does wrong when it is told of single keys.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum KeyFault {
+    None,
+    HoldsAnotherMap,
+    Refuses,
+    ForgetsWhatItIsTold,
+    HangsUpAtAChange,
+}
+
+/// A worker that holds `/a` and `/b`, for one conversation; gives what it was told to change.
+fn keyed_worker(listener: UnixListener, fault: KeyFault) -> JoinHandle<Vec<String>> {
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = tokio::io::BufReader::new(stream);
+        let first = if fault == KeyFault::HoldsAnotherMap {
+            "0|z"
+        } else {
+            "0|a"
+        };
+        let mut map = std::collections::BTreeMap::from(
+            [("/a", first), ("/b", "0|b")].map(|(k, v)| (k.to_owned(), v.to_owned())),
+        );
+        let mut told = Vec::new();
+        let mut line = String::new();
+        while stream.read_line(&mut line).await.unwrap() > 0 {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let answer = match words.as_slice() {
+                ["prompt"] => String::new(),
+                ["show", "info"] => "Name: HAProxy\nPid: 7\n".to_owned(),
+                ["get", "map", "routing.map", key] => match map.get(*key) {
+                    Some(value) => format!(
+                        "type=beg, case=sensitive, found=yes, idx=tree, key=\"{key}\", value=\"{value}\", type=\"str\"\n"
+                    ),
+                    None => "type=beg, case=sensitive, found=no\n".to_owned(),
+                },
+                [_, "map", ..] if fault == KeyFault::HangsUpAtAChange => return told,
+                [_, "map", ..] if fault == KeyFault::Refuses => "Out of memory.\n".to_owned(),
+                [
+                    verb @ ("add" | "set" | "del"),
+                    "map",
+                    "routing.map",
+                    key,
+                    value @ ..,
+                ] => {
+                    told.push(format!("{verb} {key}"));
+                    if fault != KeyFault::ForgetsWhatItIsTold {
+                        match value {
+                            [value] => map.insert((*key).to_owned(), (*value).to_owned()),
+                            _ => map.remove(*key),
+                        };
+                    }
+                    String::new()
+                }
+                _ => "Unknown command\n".to_owned(),
+            };
+            stream
+                .write_all(format!("{answer}\n> ").as_bytes())
+                .await
+                .unwrap();
+            line.clear();
+        }
+        told
+    })
+}
+
+async fn changed(fault: KeyFault, new: &str) -> (Result<(), RuntimeError>, Vec<String>) {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("s");
+    let worker = keyed_worker(UnixListener::bind(&socket).unwrap(), fault);
+    let old = "/a 0|a\n/b 0|b\n";
+    let outcome = change_map(&socket, &[7], "routing.map", old, new).await;
+    (outcome, worker.await.unwrap())
+}
+
+#[tokio::test]
+async fn a_few_keys_are_changed_where_they_are() {
+    let (outcome, told) = changed(KeyFault::None, "/a 1|x\n/c 0|c\n/c/d 0|c\n").await;
+    outcome.unwrap();
+    assert_eq!(told, ["add /c/d", "add /c", "set /a", "del /b"]);
+}
+
+#[tokio::test]
+async fn keys_that_cannot_be_told_one_by_one_are_replaced_all_at_once() {
+    // Two that lead elsewhere; a character that the command line would take for its own.
+    for new in ["/a 0|b\n/b 0|a\n", "/a 0|a\n/b 0|b\n/c;d 0|a\n"] {
+        let (outcome, told) = changed(KeyFault::None, new).await;
+        let error = outcome.unwrap_err();
+        assert!(error.to_string().starts_with(PREPARING), "{error}");
+        assert!(told.is_empty(), "{told:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_keys_is_looked_up_before_and_afterwards() {
+    for (fault, may_be_served) in [
+        (KeyFault::HoldsAnotherMap, false),
+        (KeyFault::Refuses, true),
+        (KeyFault::ForgetsWhatItIsTold, true),
+        (KeyFault::HangsUpAtAChange, true),
+    ] {
+        for new in ["/a 0|new\n/b 0|b\n", "/b 0|b\n"] {
+            let (outcome, _) = changed(fault, new).await;
+            let error = outcome.unwrap_err();
+            assert_eq!(error.may_be_served(), may_be_served, "{fault:?}: {error}");
+        }
+    }
 }

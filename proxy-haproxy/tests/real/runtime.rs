@@ -141,6 +141,12 @@ async fn ten_thousand_routes_and_every_character_of_a_path_arrive() {
         assert_eq!(bench.get(path).await.body, "a", "{path}");
     }
     assert_eq!(bench.get("/s19/p00499/").await.status, 404);
+    // Single keys of a map that was replaced: gone, back, and gone again.
+    for (count, status) in [(498, 404), (499, 200), (498, 404)] {
+        let applied = applier.apply(&mapped(&bench, &paths(count))).await.unwrap();
+        assert!(matches!(applied, Applied::Runtime { .. }), "{applied:?}");
+        assert_eq!(bench.get("/s19/p00498/").await.status, status);
+    }
     haproxy.shutdown(Duration::from_secs(5)).await;
 }
 

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use proxy_core::{Host, RouteTable};
 use proxy_haproxy::{
     AddressBook, Applier, ApplyStep, ConfigDir, Haproxy, HaproxyState, ProcessSettings,
-    RenderSettings, RenderedConfig, RoutingForm, Staged, Start, Validate, ValidateError, Validator,
-    probe_bind, render,
+    RenderSettings, RenderedConfig, Renderer, RoutingForm, Staged, Start, Validate, ValidateError,
+    Validator, probe_bind,
 };
 use tokio::{sync::Mutex, time::Instant};
 
@@ -42,6 +42,8 @@ pub(crate) struct HaproxyCarrier {
     settings: CarrierSettings,
     validator: Validator,
     names: Arc<NameFollower>,
+    /// Only the engine's turn renders, so nothing ever waits for it.
+    renderer: StdMutex<Renderer>,
     stage: Mutex<Stage>,
     /// What is live, for readers that must not wait for an apply.
     shown: StdMutex<Shown>,
@@ -99,6 +101,7 @@ impl HaproxyCarrier {
         let dir = ConfigDir::open(&settings.configs_path)?;
         Ok(Self {
             validator: Validator::new(&settings.binary),
+            renderer: StdMutex::new(Renderer::new(settings.render.clone())),
             settings,
             names,
             stage: Mutex::new(Stage::Before(Some(dir))),
@@ -127,8 +130,9 @@ impl HaproxyCarrier {
 
     fn render(&self, table: &RouteTable, book: &AddressBook) -> Result<RenderedConfig, CheckError> {
         let form = self.shown().form;
-        let settings = self.settings.render.clone().with_form_in_use(form);
-        render(table, &settings, book).map_err(|error| CheckError::Rejected {
+        let mut renderer = self.renderer.lock().unwrap_or_else(PoisonError::into_inner);
+        let rendered = renderer.render(table, form, book);
+        rendered.map_err(|error| CheckError::Rejected {
             words: chain(&error),
         })
     }
@@ -263,7 +267,7 @@ impl Carrier for HaproxyCarrier {
         if self.shown().ending {
             return Err(ApplyError::new("this replica shuts down"));
         }
-        let text: Arc<str> = candidate.config.main_text().into();
+        let text = candidate.config.shared_main_text();
         let hosts = candidate.hosts.clone();
         let digest = candidate.config.digest().to_string();
         let (form, rules) = (candidate.config.form(), candidate.config.rules());

@@ -1,0 +1,172 @@
+//! Rendering one table after another: what did not change is not rendered again.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use proxy_core::{Change, RouteTable, Service, ServiceName};
+
+use crate::{
+    address_book::AddressBook,
+    render::{RenderError, Whole, whole},
+    rendered::RenderedConfig,
+    routing::{
+        form::{RoutingForm, form},
+        map::{Followed, edited},
+    },
+    settings::RenderSettings,
+};
+
+/// More changes than this are rendered as a whole: it is no slower.
+const MAX_FOLLOWED: usize = 200;
+
+/// Renders one table after another, and gives the same bytes as [`render`](crate::render()) does for
+/// each.
+///
+/// Where services only gained or lost paths or domains, and the routes are one map
+/// ([`RoutingForm::Map`]), the time grows with the change and not with the table; HAProxy's own text is
+/// then what it was.
+#[derive(Debug)]
+pub struct Renderer {
+    settings: RenderSettings,
+    last: Option<Last>,
+}
+
+/// What was rendered last, in the map form.
+#[derive(Debug)]
+struct Last {
+    table: RouteTable,
+    addresses: AddressBook,
+    config: RenderedConfig,
+    followed: Followed,
+    backends: usize,
+    with_domains: usize,
+    renamed: BTreeMap<(ServiceName, u16), String>,
+}
+
+// === impl Renderer ===
+
+impl Renderer {
+    /// Renders with these settings.
+    #[must_use]
+    pub fn new(settings: RenderSettings) -> Self {
+        Self {
+            settings,
+            last: None,
+        }
+    }
+
+    /// What it renders with.
+    #[must_use]
+    pub fn settings(&self) -> &RenderSettings {
+        &self.settings
+    }
+
+    /// Renders a table. `form_in_use` is the form that is served now, as in
+    /// [`RenderSettings::with_form_in_use`].
+    ///
+    /// # Errors
+    /// As [`render`](crate::render()). The next table is then rendered as a whole.
+    pub fn render(
+        &mut self,
+        table: &RouteTable,
+        form_in_use: Option<RoutingForm>,
+        addresses: &AddressBook,
+    ) -> Result<RenderedConfig, RenderError> {
+        self.settings.form_in_use = form_in_use;
+        let last = self.last.take();
+        if let Some(next) = last.and_then(|last| last.followed_to(table, &self.settings, addresses))
+        {
+            let config = next.config.clone();
+            self.last = Some(next);
+            return Ok(config);
+        }
+        let whole = whole(table, &self.settings, addresses)?;
+        let config = whole.config.clone();
+        self.last = Last::new(whole, table, addresses);
+        Ok(config)
+    }
+}
+
+// === impl Last ===
+
+impl Last {
+    /// None without a map.
+    fn new(whole: Whole, table: &RouteTable, addresses: &AddressBook) -> Option<Self> {
+        Some(Self {
+            followed: whole.followed?,
+            table: table.clone(),
+            addresses: addresses.clone(),
+            config: whole.config,
+            backends: whole.backends,
+            with_domains: whole.with_domains,
+            renamed: whole.renamed,
+        })
+    }
+
+    /// The configuration of another table, where it is another in its map alone.
+    fn followed_to(
+        mut self,
+        table: &RouteTable,
+        settings: &RenderSettings,
+        addresses: &AddressBook,
+    ) -> Option<Self> {
+        // The number of rules decides too, but only where that of backends does not.
+        let form = form(settings.routing, self.backends, settings.form_in_use);
+        if form != RoutingForm::Map || self.addresses != *addresses {
+            return None;
+        }
+        let changes = table.changes_since(&self.table);
+        if changes.len() > MAX_FOLLOWED {
+            return None;
+        }
+        let mut changed: Vec<(&Service, &Service)> = Vec::new();
+        let mut with_domains = self.with_domains;
+        for change in &changes {
+            let Change::Put(new) = change else {
+                return None;
+            };
+            let old = self.table.get(new.name())?;
+            if !same_backends(old, new) {
+                return None;
+            }
+            with_domains =
+                (with_domains + count_with_domains(new)).checked_sub(count_with_domains(old))?;
+            changed.push((old, new));
+        }
+        if (with_domains > 0) != (self.with_domains > 0) {
+            return None;
+        }
+        let renamed = &self.renamed;
+        let edits = self.followed.follow(&changed, table, |route| {
+            let place = (route.service.name().clone(), route.destination.index());
+            let name = renamed.get(&place).cloned();
+            name.unwrap_or_else(|| route.service.backend_name(route.destination))
+        })?;
+        if !edits.is_empty() {
+            let map = edited(self.config.map_text()?, &edits);
+            self.config = self.config.with_map(map);
+        }
+        self.with_domains = with_domains;
+        self.table = table.clone();
+        Some(self)
+    }
+}
+
+/// Whether the backends of two versions of a service are rendered alike.
+fn same_backends(old: &Arc<Service>, new: &Arc<Service>) -> bool {
+    let (before, after) = (old.destinations(), new.destinations());
+    before.len() == after.len()
+        && before.iter().zip(after).all(|(before, after)| {
+            before.index() == after.index()
+                && before.port() == after.port()
+                && old.host_of(before) == new.host_of(after)
+                && old.backend_name(before) == new.backend_name(after)
+        })
+}
+
+fn count_with_domains(service: &Service) -> usize {
+    let destinations = service.destinations().iter();
+    destinations.filter(|d| !d.domains().is_empty()).count()
+}
+
+#[cfg(test)]
+mod tests;
