@@ -200,6 +200,10 @@ impl RouteStore for ConsulStore {
         self.shared.commit(base, changes).await
     }
 
+    async fn confirm(&self, base: &StoreView) -> Result<(), CommitError> {
+        self.shared.confirm(base).await
+    }
+
     async fn offer(&self, record: CommitRecord) -> Result<ViewSeq, OfferError> {
         self.shared.offer(record).await
     }

@@ -108,6 +108,14 @@ impl RouteStore for MemoryStore {
         Ok(committed)
     }
 
+    async fn confirm(&self, base: &StoreView) -> Result<(), CommitError> {
+        let view = self.view();
+        match view.revision == base.revision {
+            true => Ok(()),
+            false => Err(CommitError::LostRace { view }),
+        }
+    }
+
     async fn offer(&self, _record: CommitRecord) -> Result<ViewSeq, OfferError> {
         // Whoever shares this store sees what it holds; a hint adds nothing.
         Ok(self.view().seq)

@@ -41,6 +41,13 @@ pub trait RouteStore: Send + Sync + fmt::Debug {
     /// When it cannot be settled now. The store goes on by itself; nothing is lost.
     async fn offer(&self, record: CommitRecord) -> Result<ViewSeq, OfferError>;
 
+    /// Makes sure that `base` is what the store holds now, for a caller that asks for what is there
+    /// already: an older view may show what another replica has changed since.
+    ///
+    /// # Errors
+    /// [`CommitError::LostRace`] with the newer view, or that no store could be asked.
+    async fn confirm(&self, base: &StoreView) -> Result<(), CommitError>;
+
     /// What became of a commit whose answer was lost.
     async fn outcome(&self, id: CommitId) -> Outcome;
 

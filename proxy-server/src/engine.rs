@@ -16,6 +16,8 @@ mod turn;
 mod wait;
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -71,6 +73,8 @@ pub(crate) struct Engine<C: Carrier> {
     served: RouteTable,
     /// The last table that was live.
     live: RouteTable,
+    /// Whether it was made live in this run.
+    proven: bool,
     quarantine: BTreeMap<ServiceName, Held>,
     failure: Option<Failure>,
     retry: Retry,
@@ -102,6 +106,9 @@ struct Retry {
 
 /// What an engine is made of.
 pub(crate) struct Parts<C: Carrier> {
+    /// What was served when an earlier run ended: where the search for what HAProxy does not take
+    /// begins, and what is served of a service whose stored version it does not take.
+    pub(crate) served: RouteTable,
     pub(crate) store: Arc<dyn RouteStore>,
     pub(crate) carrier: Arc<C>,
     pub(crate) announce: Arc<dyn Announce>,
@@ -128,8 +135,9 @@ impl<C: Carrier> Engine<C> {
             tasks: TaskTracker::new(),
             stop: parts.stop,
             view,
-            served: RouteTable::new(),
-            live: RouteTable::new(),
+            live: parts.served.clone(),
+            proven: false,
+            served: parts.served,
             quarantine: BTreeMap::new(),
             failure: None,
             retry: Retry::idle(),

@@ -16,6 +16,7 @@ pub mod flags;
 mod keeper;
 pub mod logging;
 mod metrics;
+mod older;
 mod server;
 mod settings;
 mod store;

@@ -117,6 +117,24 @@ impl Shared {
         }
     }
 
+    /// Reads the head, to know that nothing was committed on top of `base`.
+    pub(super) async fn confirm(&self, base: &StoreView) -> Result<(), CommitError> {
+        match timeout_at(self.deadline(), self.catch_up(None)).await {
+            Ok(Ok(Caught::Up)) => {}
+            Ok(Ok(_)) => {
+                let why = "the store is empty or is being filled again".to_owned();
+                return Err(unavailable(Trouble::NotWhole(why)));
+            }
+            Ok(Err(why)) => return Err(unavailable(why)),
+            Err(_) => return Err(unavailable(self.out_of_time())),
+        }
+        let view = self.view();
+        match view.revision == base.revision {
+            true => Ok(()),
+            false => Err(CommitError::LostRace { view }),
+        }
+    }
+
     /// The chain with the index of its head, read from the store where it is not known. What a
     /// moment mends (a leader that is being chosen, a filling) is waited for, half the time at most;
     /// the other half is the commit's.

@@ -41,6 +41,7 @@ impl Bench {
     async fn among(keys: Keys, sharing: Sharing, peers: Arc<dyn Announce>) -> Self {
         let (store, carrier) = (store(), Arc::new(Scripted::default()));
         let (engine, handle) = Engine::new(Parts {
+            served: proxy_core::RouteTable::new(),
             store: Arc::clone(&store) as Arc<dyn RouteStore>,
             carrier: Arc::clone(&carrier),
             announce: peers,

@@ -1,5 +1,7 @@
 //! Finding which of several changes HAProxy will not take.
 
+use std::sync::{Mutex, PoisonError};
+
 use async_trait::async_trait;
 use proxy_core::{Change, RouteTable};
 
@@ -41,7 +43,11 @@ pub(super) struct Checking<'a, C>(pub(super) &'a C);
 
 /// Judges by loading, for what passes the check and is refused all the same. What it takes is live;
 /// after a refusal the last that it took still is.
-pub(super) struct Loading<'a, C>(pub(super) &'a C);
+pub(super) struct Loading<'a, C> {
+    carrier: &'a C,
+    /// The last table that it took.
+    live: Mutex<Option<RouteTable>>,
+}
 
 /// Takes as many groups as go together, in order of arrival.
 ///
@@ -120,11 +126,29 @@ impl<C: Carrier> Judge for Checking<'_, C> {
 
 // === impl Loading ===
 
-impl<C: Carrier> Loading<'_, C> {
+impl<'a, C: Carrier> Loading<'a, C> {
+    pub(super) fn on(carrier: &'a C) -> Self {
+        Self {
+            carrier,
+            live: Mutex::default(),
+        }
+    }
+
+    /// The table that is live, if one was loaded here.
+    pub(super) fn live(self) -> Option<RouteTable> {
+        self.live
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn load(&self, table: &RouteTable, force: Reload) -> Result<(), CheckError> {
-        let candidate = self.0.check(table).await?;
-        match self.0.apply(candidate, force).await {
-            Ok(_) => Ok(()),
+        let candidate = self.carrier.check(table).await?;
+        match self.carrier.apply(candidate, force).await {
+            Ok(_) => {
+                let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+                *live = Some(table.clone());
+                Ok(())
+            }
             Err(ApplyError::Refused { words }) => Err(CheckError::Rejected { words }),
             Err(ApplyError::Unable { why }) => Err(CheckError::Unable { why }),
         }

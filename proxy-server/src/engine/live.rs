@@ -8,7 +8,7 @@ use super::{
     isolate::{Loading, isolate},
 };
 use crate::{
-    carrier::{Applied, ApplyError, Carrier, Reload},
+    carrier::{Applied, ApplyError, Carrier, CarrierCondition, Reload},
     chain::chain,
 };
 
@@ -61,7 +61,7 @@ impl<C: Carrier> Engine<C> {
         match self.carrier.apply(ready.candidate, force).await {
             Ok(applied) => {
                 self.failure = None;
-                self.live = self.served.clone();
+                (self.live, self.proven) = (self.served.clone(), true);
                 self.metrics
                     .applied(applied, self.reason, started.elapsed());
                 if applied != Applied::Unchanged {
@@ -86,13 +86,23 @@ impl<C: Carrier> Engine<C> {
     /// Makes as much live as HAProxy loads, and quarantines what it would not. What is live stays so
     /// where it does not load either: then no service is to blame.
     async fn lose_culprits(&mut self, words: String) {
-        let changes = self.served.changes_since(&self.live);
+        let mut base = self.live.clone();
+        let mut changes = self.served.changes_since(&base);
         if changes.is_empty() {
-            return;
+            if self.carrier.condition() == CarrierCondition::Running {
+                return;
+            }
+            // Nothing runs, and what was good in an earlier run is not: each service is judged anew.
+            base = RouteTable::new();
+            changes = self.served.changes_since(&base);
         }
         let groups: Vec<&[Change]> = changes.iter().map(std::slice::from_ref).collect();
-        let loading = Loading(&*self.carrier);
-        match isolate(&loading, &self.live, &groups, Some(words)).await {
+        let loading = Loading::on(&*self.carrier);
+        let isolated = isolate(&loading, &base, &groups, Some(words)).await;
+        if let Some(live) = loading.live() {
+            (self.live, self.proven) = (live, true);
+        }
+        match isolated {
             Ok(isolated) => {
                 for (index, words) in isolated.culprits {
                     if let Some(change) = changes.get(index) {
@@ -100,7 +110,6 @@ impl<C: Carrier> Engine<C> {
                     }
                 }
                 self.served = isolated.table;
-                self.live = self.served.clone();
                 self.failure = None;
             }
             Err(error) => {

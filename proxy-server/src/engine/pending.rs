@@ -13,9 +13,11 @@ use super::{
 pub(super) struct Pending {
     pub(super) request: ChangeRequest,
     reply: Reply,
-    /// How many of its changes are stored.
-    pub(super) done: usize,
+    /// Those of its changes that are not stored.
+    rest: Vec<Change>,
     pub(super) commits: usize,
+    /// Whether the view shows it as stored already.
+    pub(super) unchanged: bool,
     pub(super) planned: Vec<PlannedChange>,
     pub(super) conflicts: Vec<Conflict>,
     pub(super) dead: Vec<DeadRoute>,
@@ -29,10 +31,11 @@ pub(super) struct Pending {
 impl Pending {
     pub(super) fn new(request: ChangeRequest, reply: Reply) -> Self {
         Self {
+            rest: request.changes.clone(),
             request,
             reply,
-            done: 0,
             commits: 0,
+            unchanged: false,
             planned: Vec::new(),
             conflicts: Vec::new(),
             dead: Vec::new(),
@@ -43,7 +46,7 @@ impl Pending {
 
     /// Adds what a request for the whole table leaves out: the removals, as they are now.
     pub(super) fn complete(&mut self, view: &StoreView) {
-        if self.request.extent == Extent::Whole && self.done == 0 {
+        if self.request.extent == Extent::Whole && self.commits == 0 {
             let wanted: BTreeSet<_> = self.request.changes.iter().filter_map(put_name).collect();
             let there = view.stored.documents().map(|document| document.name());
             let gone = there.filter(|name| !wanted.contains(name)).cloned();
@@ -53,12 +56,13 @@ impl Pending {
                 .retain(|change| put_name(change).is_some());
             // Removals first: what they free (an ACL name) may be used by what comes.
             self.request.changes.splice(0..0, removals);
+            self.rest.clone_from(&self.request.changes);
         }
     }
 
     /// The changes that are not stored yet.
     pub(super) fn rest(&self) -> &[Change] {
-        self.request.changes.get(self.done..).unwrap_or_default()
+        &self.rest
     }
 
     pub(super) fn answer(self, answer: Result<Answer, ChangeError>) {
@@ -89,15 +93,31 @@ fn put_name(change: &Change) -> Option<&ServiceName> {
     }
 }
 
-/// Notes that the first `taken` changes of the open requests are stored, and moves those that are
-/// stored whole.
-pub(super) fn count_down(open: &mut Vec<Pending>, stored: &mut Vec<Pending>, mut taken: usize) {
+/// The changes of some requests, less those that a later one replaces: a version that is replaced
+/// before it is stored was judged by nobody, and never is anywhere.
+pub(super) fn last_of_each(open: &[Pending]) -> Vec<Change> {
+    let all: Vec<&Change> = open.iter().flat_map(Pending::rest).collect();
+    let mut seen = BTreeSet::new();
+    let mut last: Vec<Change> = all
+        .into_iter()
+        .rev()
+        .filter(|change| seen.insert(change.service_name()))
+        .cloned()
+        .collect();
+    last.reverse();
+    last
+}
+
+/// Notes that these changes are stored, and moves the requests that are stored whole.
+pub(super) fn count_down(open: &mut Vec<Pending>, stored: &mut Vec<Pending>, taken: &[Change]) {
+    let names: BTreeSet<&ServiceName> = taken.iter().map(Change::service_name).collect();
     for mut pending in std::mem::take(open) {
-        let part = pending.rest().len().min(taken);
-        taken -= part;
-        pending.done += part;
-        pending.commits += usize::from(part > 0);
-        if pending.rest().is_empty() {
+        let before = pending.rest.len();
+        pending
+            .rest
+            .retain(|change| !names.contains(change.service_name()));
+        pending.commits += usize::from(pending.rest.len() < before);
+        if pending.rest.is_empty() {
             stored.push(pending);
         } else {
             open.push(pending);

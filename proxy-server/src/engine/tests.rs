@@ -28,6 +28,7 @@ impl Replica {
         let (carrier, notes) = (Arc::new(carrier), Arc::new(Notes::default()));
         let stop = CancellationToken::new();
         let parts = Parts {
+            served: RouteTable::new(),
             store: Arc::clone(store) as Arc<dyn RouteStore>,
             carrier: Arc::clone(&carrier),
             announce: Arc::clone(&notes) as Arc<dyn Announce>,

@@ -11,7 +11,7 @@ use super::{
     ChangeError, Engine, Held, Refused,
     isolate::{Checking, Isolated, isolate},
     live::Ready,
-    pending::{Pending, count_down},
+    pending::{Pending, count_down, last_of_each},
 };
 use crate::{
     carrier::{Carrier, CheckError, Reload},
@@ -28,6 +28,9 @@ enum Stored {
     LostRace,
     Failed,
 }
+
+/// The view is not the newest: plan again.
+struct LostRace;
 
 // === impl Engine ===
 
@@ -85,7 +88,10 @@ impl<C: Carrier> Engine<C> {
             refuse_all(open, |_| ChangeError::Starting { why: why.clone() });
             return None;
         }
-        self.plan_round(open, stored);
+        self.plan_round(open);
+        if let Err(LostRace) = self.confirm_unchanged(open, stored).await {
+            return None;
+        }
         let incoming = self.incoming();
         if open.is_empty() && incoming.is_empty() {
             return None;
@@ -132,33 +138,29 @@ impl<C: Carrier> Engine<C> {
         }
     }
 
-    /// Whether HAProxy was never asked to run.
+    /// Whether nothing was made live in this run: what HAProxy runs may be older than all that is
+    /// known here.
     fn first_time(&self) -> bool {
-        self.not_loaded().is_none()
-            && self.failure.is_none()
-            && self.carrier.condition() == crate::carrier::CarrierCondition::NotStarted
+        self.not_loaded().is_none() && self.failure.is_none() && !self.proven
     }
 
     /// Plans each request on top of those before it. What cannot be planned is answered; what
-    /// changes nothing is done already, but only if it changes nothing in what is stored: a request
-    /// that repeats one before it shares that one's fate.
-    fn plan_round(&self, open: &mut Vec<Pending>, stored: &mut Vec<Pending>) {
+    /// changes nothing is marked, but only if it changes nothing in what is stored: a request that
+    /// repeats one before it shares that one's fate.
+    fn plan_round(&self, open: &mut Vec<Pending>) {
         let before = self.view.stored.table();
         let mut table = before.clone();
         for mut pending in std::mem::take(open) {
             pending.complete(&self.view);
             match plan(&table, pending.rest()) {
                 Ok(plan) => {
-                    if pending.done == 0 {
+                    if pending.commits == 0 {
                         pending.planned = plan.changes;
                     }
                     (pending.conflicts, pending.dead) = (plan.conflicts, plan.dead);
                     table = plan.after;
-                    if self.is_stored(pending.rest()) {
-                        stored.push(pending);
-                    } else {
-                        open.push(pending);
-                    }
+                    pending.unchanged = self.is_stored(pending.rest());
+                    open.push(pending);
                 }
                 Err(error) => {
                     let commits = pending.commits;
@@ -166,6 +168,34 @@ impl<C: Carrier> Engine<C> {
                 }
             }
         }
+    }
+
+    /// Moves the requests that change nothing to those that are stored, once the store says that the
+    /// view which shows that is its newest: another replica may have changed it since.
+    async fn confirm_unchanged(
+        &mut self,
+        open: &mut Vec<Pending>,
+        stored: &mut Vec<Pending>,
+    ) -> Result<(), LostRace> {
+        if !open.iter().any(|pending| pending.unchanged) {
+            return Ok(());
+        }
+        let confirmed = self.store.confirm(&self.view).await;
+        if let Err(CommitError::LostRace { view }) = confirmed {
+            self.metrics.lost_race();
+            self.view = view;
+            return Err(LostRace);
+        }
+        for pending in open.extract_if(.., |pending| pending.unchanged) {
+            match &confirmed {
+                Ok(()) => stored.push(pending),
+                Err(error) => {
+                    let refusal = store_refusal(error, pending.commits);
+                    pending.answer(Err(refusal));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether the store holds these changes already, and shows it: a document that it lost or that
@@ -269,13 +299,14 @@ impl<C: Carrier> Engine<C> {
         stored: &mut Vec<Pending>,
         records: &mut Vec<Arc<CommitRecord>>,
     ) -> Stored {
-        let changes: Vec<Change> = open.iter().flat_map(|p| p.rest().iter().cloned()).collect();
+        let changes = last_of_each(open);
         let mut rest = changes.as_slice();
         while !rest.is_empty() {
             match self.store.commit(&self.view, rest).await {
                 Ok(committed) => {
                     let taken = committed.taken.clamp(1, rest.len());
-                    rest = rest.get(taken..).unwrap_or_default();
+                    let (done, left) = rest.split_at(taken);
+                    rest = left;
                     self.view = committed.view;
                     let table = self.view.stored.table();
                     self.quarantine.retain(|name, held| match &held.change {
@@ -283,7 +314,7 @@ impl<C: Carrier> Engine<C> {
                         _ => table.get(name).is_none(),
                     });
                     records.push(committed.record);
-                    count_down(open, stored, taken);
+                    count_down(open, stored, done);
                 }
                 Err(CommitError::LostRace { view }) => {
                     self.metrics.lost_race();

@@ -24,6 +24,7 @@ use crate::{
     engine::{Engine, Parts},
     keeper::Keeper,
     metrics::Metrics,
+    older::OlderVersions,
     settings::{
         self, ApiSettings, Discovery, EntryTls, HaproxySettings, OnEmpty, PeerSettings, Settings,
         StoreSettings,
@@ -77,7 +78,9 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         &metrics,
         address,
     )?;
+    let older = OlderVersions::read(state);
     let (engine, handle) = Engine::new(Parts {
+        served: older.served(kept.store.view().stored.table()),
         store: Arc::clone(&kept.store),
         carrier: Arc::clone(&carrier),
         announce: Arc::new(announcer) as Arc<dyn Announce>,
@@ -87,6 +90,9 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
     let engine = tokio::spawn(engine.run());
 
     let mut followers = vec![tokio::spawn(names.follow(stops.followers.clone()))];
+    followers.push(tokio::spawn(
+        older.run(handle.snapshots(), stops.followers.clone()),
+    ));
     let superseded_file = match kept.keeper {
         Some(keeper) => {
             let file = keeper.superseded();

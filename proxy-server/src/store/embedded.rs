@@ -185,6 +185,14 @@ impl RouteStore for EmbeddedStore {
         Ok(Committed::new(next, changes.len(), record))
     }
 
+    async fn confirm(&self, base: &StoreView) -> Result<(), CommitError> {
+        let view = self.view();
+        match view.revision == base.revision {
+            true => Ok(()),
+            false => Err(CommitError::LostRace { view }),
+        }
+    }
+
     async fn offer(&self, _record: CommitRecord) -> Result<ViewSeq, OfferError> {
         Err(OfferError::new(
             "this replica keeps a store of its own; set CONSUL_ADDRESS on every replica to share one",
