@@ -72,8 +72,9 @@ impl RouteTable {
         let mut runners_up: Vec<_> = winner
             .into_iter()
             .flat_map(|winner| {
+                let order = self.order();
                 let lost = move |route: Route<'_>| Lost {
-                    by: winner.rank().criterion(&route.rank()),
+                    by: winner.rank(order).criterion(&route.rank(order)),
                 };
                 matching
                     .by_ref()
@@ -120,11 +121,14 @@ fn missed(route: &Route<'_>, request: &RequestHead) -> Option<Missed> {
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.by {
+            Criterion::Class => {
+                "by aclName: a service with a path below /.well-known comes first, one with / last"
+            }
             Criterion::EntryPort => "the winner is bound to the entry port",
             Criterion::Domain => "the winner's domain is more specific",
             Criterion::Path => "the winner's path is more specific",
             Criterion::Conditions => "the winner has more conditions",
-            Criterion::AclName => "equal, and the winner's aclName comes first",
+            Criterion::AclName => "the winner's aclName comes first",
             Criterion::Index => "equal, and the winner's destination comes first",
         })
     }
@@ -153,6 +157,26 @@ mod tests {
             parse_reconfigure(&params).unwrap().value.service
         };
         queries.iter().map(service).collect()
+    }
+
+    #[test]
+    fn in_the_order_by_acl_name_names_are_why() {
+        let table = table(&[
+            "serviceName=root&aclName=a&servicePath=/&port=80",
+            "serviceName=long&aclName=m&servicePath=/api/v1&port=80",
+            "serviceName=short&aclName=b&servicePath=/api&port=80",
+            "serviceName=known&aclName=z&servicePath=/,/.Well-Known/x&port=80",
+        ]);
+        let table = table.in_order(crate::RouteOrder::AclName);
+        let told = table.explain(&RequestHead::new(None, b"/api/v1/x"));
+        assert_eq!(told.winner.unwrap().service.name().as_str(), "known");
+        let lost: Vec<_> = told
+            .runners_up
+            .iter()
+            .map(|(r, why)| (r.service.name().as_str(), why.by))
+            .collect();
+        let class = Criterion::Class;
+        assert_eq!(lost, [("short", class), ("long", class), ("root", class)]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::{
     host::Port,
     name::{AclName, ServiceName},
     path::{PathKind, PathPattern},
-    route::{RequestHead, Route},
+    route::{RequestHead, Route, RouteOrder},
     service::{Destination, Service},
 };
 
@@ -157,7 +157,10 @@ impl RouteIndex {
         levels.sort_by_key(|(length, _)| *length);
         levels.chunk_by(|(a, _), (b, _)| a == b).find_map(|equals| {
             let winners = equals.iter().filter_map(|(_, level)| level.resolve(seek));
-            winners.min_by(|a, b| a.rank().cmp(&b.rank()))
+            winners.min_by(|a, b| {
+                a.rank(RouteOrder::Specific)
+                    .cmp(&b.rank(RouteOrder::Specific))
+            })
         })
     }
 
@@ -280,7 +283,9 @@ impl Level {
             }
             if pattern.matches(path)
                 && let Some(found) = seek.first(claimants, pattern.kind(), pattern.text())
-                && best.is_none_or(|best| found.rank() < best.rank())
+                && best.is_none_or(|best| {
+                    found.rank(RouteOrder::Specific) < best.rank(RouteOrder::Specific)
+                })
             {
                 best = Some(found);
             }

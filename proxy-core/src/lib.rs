@@ -68,7 +68,7 @@ pub use plan::{
 };
 pub use reconfigure::{Distribute, Reconfigure, Remove, parse_reconfigure, parse_remove};
 pub use revision::{CommitId, CommitRecord, Epoch, IdError, RecordedChange, Revision};
-pub use route::{Criterion, Rank, RequestHead, Route};
+pub use route::{Criterion, Rank, RequestHead, Route, RouteOrder, RouteOrderError};
 pub use service::{
     Destination, DestinationSpec, MAX_DESTINATIONS, MAX_PATTERNS, MAX_REGEXES, MAX_ROUTES, Service,
     ServiceError,

@@ -15,6 +15,9 @@ use crate::{
     service::{Destination, Service},
 };
 
+/// Where a machine answers for itself (RFC 8615).
+const WELL_KNOWN: &str = "/.well-known";
+
 /// One pair of domain and path that leads to a destination.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -29,9 +32,30 @@ pub struct Route<'a> {
     pub path: &'a PathPattern,
 }
 
-/// Where a route stands among all routes: the least that matches wins.
+/// What decides between routes that match the same request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum RouteOrder {
+    /// The most specific route wins, whatever it is called.
+    #[default]
+    Specific,
+    /// Docker Flow Proxy's: services with a path that begins with `/.well-known` come first and those
+    /// with the path `/` last; otherwise the ACL name decides, in the order of its bytes. How specific
+    /// a route is does not matter.
+    AclName,
+}
+
+/// Why a word is no [`RouteOrder`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is none of specific, acl-name")]
+pub struct RouteOrderError;
+
+/// Where a route stands among all routes in some order: the least that matches wins. Ranks of different
+/// orders are not to be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank<'a> {
+    /// In the order by ACL name, what decides before all else.
+    by_name: Option<(Class, &'a AclName, &'a ServiceName, u16)>,
     port: PortRank,
     domain: DomainRank,
     path: PathRank,
@@ -47,6 +71,8 @@ pub struct Rank<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Criterion {
+    /// In the order by ACL name: services with `/.well-known` first, with `/` last.
+    Class,
     /// One is bound to the entry port.
     EntryPort,
     /// Exact domain before wildcard (longer suffix first) before none.
@@ -59,6 +85,27 @@ pub enum Criterion {
     AclName,
     /// The index of the destination, then the name of the service.
     Index,
+}
+
+/// Where a service stands in the order by ACL name, whatever its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Class {
+    well_known: WellKnown,
+    root: Root,
+}
+
+/// A service that answers for the machine before all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum WellKnown {
+    Has,
+    HasNot,
+}
+
+/// A service that takes what no other wants after them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Root {
+    HasNot,
+    Has,
 }
 
 /// Bound to an entry port before any port.
@@ -119,8 +166,14 @@ impl<'a> Route<'a> {
 
     /// Where it stands among all routes.
     #[must_use]
-    pub fn rank(&self) -> Rank<'a> {
+    pub fn rank(&self, order: RouteOrder) -> Rank<'a> {
+        let (acl_name, service) = (self.service.acl_name(), self.service.name());
+        let index = self.destination.index();
         Rank {
+            by_name: match order {
+                RouteOrder::Specific => None,
+                RouteOrder::AclName => Some((Class::of(self.service), acl_name, service, index)),
+            },
             port: match self.destination.entry_port() {
                 Some(_) => PortRank::Bound,
                 None => PortRank::Any,
@@ -128,9 +181,9 @@ impl<'a> Route<'a> {
             domain: DomainRank::of(self.domain),
             path: PathRank::of(self.path),
             conditions: Reverse(self.destination.condition_count()),
-            acl_name: self.service.acl_name(),
-            index: self.destination.index(),
-            service: self.service.name(),
+            acl_name,
+            index,
+            service,
             tie: (self.domain, self.path),
         }
     }
@@ -157,6 +210,13 @@ impl Rank<'_> {
     /// The first criterion by which this rank differs from another.
     #[must_use]
     pub fn criterion(&self, other: &Self) -> Criterion {
+        if let (Some(mine), Some(theirs)) = (self.by_name, other.by_name) {
+            return match (mine.0 == theirs.0, mine.1 == theirs.1) {
+                (false, _) => Criterion::Class,
+                (true, false) => Criterion::AclName,
+                (true, true) => Criterion::Index,
+            };
+        }
         if self.port != other.port {
             Criterion::EntryPort
         } else if self.domain != other.domain {
@@ -169,6 +229,42 @@ impl Rank<'_> {
             Criterion::AclName
         } else {
             Criterion::Index
+        }
+    }
+}
+
+// === impl RouteOrder ===
+
+impl std::str::FromStr for RouteOrder {
+    type Err = RouteOrderError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "specific" => Ok(Self::Specific),
+            "acl-name" => Ok(Self::AclName),
+            _ => Err(RouteOrderError),
+        }
+    }
+}
+
+// === impl Class ===
+
+impl Class {
+    fn of(service: &Service) -> Self {
+        let paths = || service.destinations().iter().flat_map(Destination::paths);
+        let is_well_known = |path: &PathPattern| {
+            let start = path.text().get(..WELL_KNOWN.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(WELL_KNOWN))
+        };
+        Self {
+            well_known: match paths().any(is_well_known) {
+                true => WellKnown::Has,
+                false => WellKnown::HasNot,
+            },
+            root: match paths().any(|path| path.text() == "/") {
+                true => Root::Has,
+                false => Root::HasNot,
+            },
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     name::{AclName, ServiceName},
     path::PathPattern,
     plan::{Conflict, ConflictOutcome},
-    route::{RequestHead, Route},
+    route::{RequestHead, Route, RouteOrder},
     service::{Destination, Service},
 };
 
@@ -22,6 +22,7 @@ pub struct RouteTable {
     services: OrdMap<ServiceName, Arc<Service>>,
     index: RouteIndex,
     acl_names: OrdMap<AclName, OrdSet<ServiceName>>,
+    order: RouteOrder,
 }
 
 /// What a route claims: requests for this domain and this path, come in on this port.
@@ -65,6 +66,22 @@ impl RouteTable {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same services, whose routes are in this order. The order is a replica's own: it is no part of
+    /// what a store keeps, and tables that differ in it alone are equal.
+    #[must_use]
+    pub fn in_order(&self, order: RouteOrder) -> Self {
+        Self {
+            order,
+            ..self.clone()
+        }
+    }
+
+    /// What decides between routes that match the same request.
+    #[must_use]
+    pub fn order(&self) -> RouteOrder {
+        self.order
     }
 
     /// A service by name.
@@ -129,13 +146,22 @@ impl RouteTable {
 
     /// Where a request goes: the matching route of least rank, or nowhere.
     ///
-    /// This is the definition of routing that every rendered configuration is held to. It does not
-    /// look at every route: its cost grows with the request's own domains and prefixes.
+    /// This is the definition of routing that every rendered configuration is held to. Where the most
+    /// specific route wins it does not look at every route: its cost grows with the request's own domains
+    /// and prefixes. In the order by ACL name it does, as the rules of that order do.
     #[must_use]
     pub fn resolve(&self, request: &RequestHead) -> Option<RouteMatch<'_>> {
-        let route = self
-            .index
-            .resolve(request, |claimant| self.destination(claimant))?;
+        let route = match self.order {
+            RouteOrder::Specific => self
+                .index
+                .resolve(request, |claimant| self.destination(claimant))?,
+            order => {
+                let routes = self.iter().flat_map(|service| Route::of(service));
+                routes
+                    .filter(|route| route.matches(request))
+                    .min_by_key(|route| route.rank(order))?
+            }
+        };
         Some(RouteMatch {
             service: route.service,
             destination: route.destination,
@@ -147,7 +173,7 @@ impl RouteTable {
     #[must_use]
     pub fn routes_by_rank(&self) -> Vec<Route<'_>> {
         let mut routes: Vec<_> = self.iter().flat_map(|service| Route::of(service)).collect();
-        routes.sort_by(|a, b| a.rank().cmp(&b.rank()));
+        routes.sort_by(|a, b| a.rank(self.order).cmp(&b.rank(self.order)));
         routes
     }
 
@@ -157,24 +183,20 @@ impl RouteTable {
     pub fn rivals(&self, service: &Service, most: usize) -> Vec<Conflict> {
         let mut rivals = Vec::new();
         for route in Route::of(service) {
-            let mine = Claimant::of(&route);
-            for theirs in self.index.claimants(&route) {
+            for theirs in self.claimants(&route) {
                 if rivals.len() == most {
                     return rivals;
                 }
-                if theirs.service == *service.name() {
+                if theirs.service.name() == service.name() {
                     continue;
                 }
-                let first_is_mine = mine < *theirs;
-                let first = match first_is_mine {
-                    true => Some(route.destination),
-                    false => self.destination(theirs).map(|(_, destination)| destination),
-                };
+                let first_is_mine = route.rank(self.order) < theirs.rank(self.order);
+                let first = if first_is_mine { &route } else { &theirs };
                 // Whoever comes first and takes every request leaves none to the other.
-                let takes_all = first.is_some_and(|first| !first.is_conditional());
+                let takes_all = !first.destination.is_conditional();
                 rivals.push(Conflict {
                     service: service.name().clone(),
-                    other: theirs.service.clone(),
+                    other: theirs.service.name().clone(),
                     claim: Claim::of(&route),
                     outcome: match (takes_all, first_is_mine) {
                         (false, _) => ConflictOutcome::Shared,

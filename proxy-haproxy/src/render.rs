@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use proxy_core::{Destination, Host, RouteTable, Service, ServiceName};
+use proxy_core::{Destination, Host, RouteOrder, RouteTable, Service, ServiceName};
 use serde::Serialize;
 
 use crate::{
@@ -61,6 +61,11 @@ pub enum RenderError {
         "the template does not write the map form (it never reads `lookups`); set the routing to auto or acl, or extend the template"
     )]
     TemplateWithoutMap,
+    /// The map form is asked for in an order that it cannot hold.
+    #[error(
+        "the map form cannot hold the order of routes by ACL name; set the routing to auto or acl, or the order to specific"
+    )]
+    MapInAclNameOrder,
 }
 
 /// What templates see. Every name here is a name that a user's own template may use.
@@ -154,6 +159,7 @@ pub(crate) fn whole(
     if settings.binds.is_empty() {
         return Err(RenderError::NoBind);
     }
+    let table = &table.in_order(settings.order);
     let mut names = Names::default();
     let mut name_of = BTreeMap::new();
     let mut renamed = BTreeMap::new();
@@ -240,6 +246,10 @@ fn routes(
     let form = |rules| form::form(settings.routing, rules, settings.form_in_use);
     let writes_map = settings.template.reads("lookups");
     match settings.routing {
+        Routing::Map if settings.order != RouteOrder::Specific => {
+            Err(RenderError::MapInAclNameOrder)
+        }
+        _ if settings.order != RouteOrder::Specific => acl().map(Routes::Acl),
         Routing::Map if !writes_map => Err(RenderError::TemplateWithoutMap),
         _ if !writes_map => acl().map(Routes::Acl),
         // Each destination is one rule at least: these need not be compiled to be counted.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use proxy_core::Port;
+use proxy_core::{Port, RouteOrder};
 
 use crate::{
     routing::form::{Routing, RoutingForm},
@@ -47,6 +47,7 @@ pub struct RenderSettings {
     pub(crate) fd_hard_limit: u32,
     pub(crate) template: Template,
     pub(crate) routing: Routing,
+    pub(crate) order: RouteOrder,
     pub(crate) form_in_use: Option<RoutingForm>,
 }
 
@@ -140,6 +141,7 @@ impl RenderSettings {
             fd_hard_limit: DEFAULT_FD_HARD_LIMIT,
             template: Template::default(),
             routing: Routing::default(),
+            order: RouteOrder::default(),
             form_in_use: None,
         }
     }
@@ -209,6 +211,19 @@ impl RenderSettings {
     #[must_use]
     pub fn with_routing(self, routing: Routing) -> Self {
         Self { routing, ..self }
+    }
+
+    /// What decides between routes that match the same request, whatever order the table is in. Only the
+    /// readable form can hold the order by ACL name.
+    #[must_use]
+    pub fn with_order(self, order: RouteOrder) -> Self {
+        Self { order, ..self }
+    }
+
+    /// What decides between routes that match the same request.
+    #[must_use]
+    pub fn order(&self) -> RouteOrder {
+        self.order
     }
 
     /// The form that is served now, so that [`Routing::Auto`] stays with it at the border.

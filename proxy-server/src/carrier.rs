@@ -7,7 +7,7 @@ mod haproxy;
 mod names;
 
 use async_trait::async_trait;
-use proxy_core::RouteTable;
+use proxy_core::{RouteOrder, RouteTable};
 
 pub(crate) use haproxy::{CarrierSettings, HaproxyCarrier};
 pub(crate) use names::NameFollower;
@@ -37,6 +37,11 @@ pub(crate) trait Carrier: Send + Sync + 'static {
 
     /// What tells the live configuration from others, as hexadecimal digits.
     fn digest(&self) -> Option<String>;
+
+    /// What decides between routes that match the same request.
+    fn route_order(&self) -> RouteOrder {
+        RouteOrder::default()
+    }
 
     /// How many rules of the live configuration every request walks.
     fn rules(&self) -> usize;

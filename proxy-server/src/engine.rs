@@ -251,7 +251,7 @@ impl<C: Carrier> Engine<C> {
     fn publish(&self) {
         let snapshot = Snapshot {
             view: Arc::clone(&self.view),
-            served: self.served.clone(),
+            served: self.served.in_order(self.carrier.route_order()),
             quarantined: self
                 .quarantine
                 .iter()

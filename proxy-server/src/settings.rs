@@ -10,7 +10,7 @@ mod source;
 
 use std::{fmt, net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
 
-use proxy_core::{InstanceId, Port};
+use proxy_core::{InstanceId, Port, RouteOrder};
 use proxy_haproxy::Routing;
 use proxy_peers::StaticDiscover;
 use secrecy::SecretString;
@@ -134,6 +134,8 @@ pub struct HaproxySettings {
     pub timeouts: HaproxyTimeouts,
     /// How routes are compiled into HAProxy's rules.
     pub routing: Routing,
+    /// What decides between routes that match the same request.
+    pub route_order: RouteOrder,
 }
 
 /// A port that frontends bind.

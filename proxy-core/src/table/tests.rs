@@ -52,6 +52,64 @@ fn the_most_specific_route_wins() {
 }
 
 #[test]
+fn the_order_by_acl_name_is_docker_flow_proxys() {
+    let named = |name: &str, acl: &str, paths: &[&str]| {
+        let service = service(name, &[], paths);
+        let specs = service.destinations().iter().map(|d| {
+            let mut spec = DestinationSpec::new(d.port());
+            spec.paths = d.paths().to_vec();
+            spec
+        });
+        let acl = Some(acl.parse().unwrap());
+        Arc::new(Service::new(name.parse().unwrap(), acl, None, specs.collect()).unwrap())
+    };
+    let table: RouteTable = [
+        // A path that is exactly / is last, whatever else the service has and is called.
+        named("root", "a", &["/", "/api/long"]),
+        named("long", "m", &["/api/long"]),
+        named("short", "b", &["/api"]),
+        named("upper", "B", &["/api"]),
+        named("known", "z", &["/.WELL-known/acme", "/api"]),
+        named("both", "y", &["/.well-known", "/"]),
+    ]
+    .into_iter()
+    .collect();
+    let order = |path: &str| {
+        let table = table.in_order(RouteOrder::AclName);
+        let told = table.explain(&RequestHead::new(None, path.as_bytes()));
+        let runners_up = told.runners_up.iter().map(|(route, _)| *route);
+        let routes = told.winner.into_iter().chain(runners_up);
+        let mut names: Vec<_> = routes.map(|r| r.service.name().to_string()).collect();
+        names.dedup();
+        assert_eq!(winner(&table, None, path), names.first().cloned());
+        names
+    };
+    assert_eq!(
+        order("/api/long"),
+        ["known", "both", "upper", "short", "long", "root"]
+    );
+    assert_eq!(order("/other"), ["both", "root"]);
+    // Equal claims: the warning is about who comes first in this order.
+    let outcome = |order| {
+        table
+            .in_order(order)
+            .rivals(&named("x", "c", &["/api"]), 10)[0]
+            .outcome
+    };
+    assert_eq!(outcome(RouteOrder::Specific), ConflictOutcome::Hidden);
+    let late = table.in_order(RouteOrder::AclName);
+    let early = named("x", "0", &["/api"]);
+    let outcomes = late
+        .rivals(&early, 10)
+        .into_iter()
+        .map(|rival| (rival.other, rival.outcome));
+    for (other, outcome) in outcomes {
+        let hidden = other.as_str() == "known";
+        assert_eq!(outcome == ConflictOutcome::Hidden, hidden, "{other}");
+    }
+}
+
+#[test]
 fn equals_are_told_apart_by_acl_name_then_service() {
     let table: RouteTable = [service("b", &[], &["/x"]), service("a", &[], &["/x"])]
         .into_iter()
@@ -170,16 +228,17 @@ proptest! {
     ) {
         let table: RouteTable = services.into_iter().map(Arc::new).collect();
         let table = table.with(&Change::Remove(removed.parse().unwrap()));
-        for request in requests {
-            let by_rule = table.routes_by_rank().into_iter().find(|r| r.matches(&request));
-            let found = table.resolve(&request);
+        let tables = [RouteOrder::Specific, RouteOrder::AclName].map(|order| table.in_order(order));
+        for (table, request) in tables.iter().flat_map(|t| requests.iter().map(move |r| (t, r))) {
+            let by_rule = table.routes_by_rank().into_iter().find(|r| r.matches(request));
+            let found = table.resolve(request);
             prop_assert_eq!(
                 by_rule.map(|r| (r.service.name().clone(), r.destination.index())),
                 found.map(|r| (r.service.name().clone(), r.destination.index())),
                 "{:?} in {:?}", request, table
             );
             if let Some(found) = found {
-                prop_assert!(found.route.matches(&request), "{:?}", found.route);
+                prop_assert!(found.route.matches(request), "{:?}", found.route);
             }
         }
     }

@@ -277,6 +277,29 @@ fn many_names_are_spread_over_sections() {
 }
 
 #[test]
+fn the_order_by_acl_name_is_never_a_map() {
+    let queries: Vec<String> = (0..20)
+        .map(|n| format!("serviceName=s{n:02}&servicePath=/a,/{n}&port=80"))
+        .collect();
+    let table: RouteTable = queries.iter().map(|query| service(query)).collect();
+    let by_name = |routing| {
+        let settings = settings().with_order(RouteOrder::AclName);
+        render(&table, &settings.with_routing(routing), &AddressBook::new())
+    };
+    for routing in [Routing::Auto, Routing::Acl] {
+        let config = by_name(routing).unwrap();
+        assert_eq!(config.form(), RoutingForm::Acl);
+        // One rule a service, in order, though their paths are nested in each other's.
+        assert_eq!(config.rules(), 20);
+        let rules = config.main_text().lines();
+        let rules = rules.filter(|line| line.contains("use_backend"));
+        assert!(rules.is_sorted());
+    }
+    let map = by_name(Routing::Map);
+    assert!(matches!(map, Err(RenderError::MapInAclNameOrder)));
+}
+
+#[test]
 fn a_template_of_the_user_is_used() {
     let template = Template::new(
         "{% for backend in backends %}\nbackend {{ backend.name }}\n    server {{ backend.server }} {{ backend.address }}\n{% endfor %}",

@@ -53,11 +53,11 @@ fn change() -> impl Strategy<Value = Change> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     /// Whatever came before, a table is rendered as if it were the first.
     #[test]
-    fn what_is_followed_is_what_is_rendered(changes in prop::collection::vec(change(), 1..30)) {
+    fn what_is_followed_is_what_is_rendered(changes in prop::collection::vec(change(), 1..20)) {
         let mut renderer = Renderer::new(settings());
         let mut table = RouteTable::new();
         let book = AddressBook::new();

@@ -19,7 +19,7 @@ use std::{
     fmt::{self, Write as _},
 };
 
-use proxy_core::{Criterion, DomainPattern, PathKind, Route, RouteTable};
+use proxy_core::{Criterion, DomainPattern, PathKind, Route, RouteOrder, RouteTable};
 
 use self::follow::Group;
 use super::rule::{Acls, Place, Rule, UnknownDomain, place};
@@ -174,7 +174,10 @@ fn plain(route: &Route<'_>) -> Option<(String, Lookup)> {
 /// Whether two routes are of one destination and no other route can ever rank between them. They
 /// then need one rule, whatever else there is.
 fn is_tied(a: &Route<'_>, b: &Route<'_>) -> bool {
-    place(a) == place(b) && a.rank().criterion(&b.rank()) == Criterion::Index
+    place(a) == place(b)
+        && a.rank(RouteOrder::Specific)
+            .criterion(&b.rank(RouteOrder::Specific))
+            == Criterion::Index
 }
 
 impl MapForm {

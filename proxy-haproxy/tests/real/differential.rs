@@ -9,7 +9,7 @@ use proptest::{
     collection::vec,
     test_runner::{Config, TestCaseError, TestError, TestRunner},
 };
-use proxy_core::Port;
+use proxy_core::{Port, RouteOrder};
 use proxy_haproxy::{
     AddressBook, Applier, Bind, BindAddress, Haproxy, MAIN_FILE, RenderSettings, RenderedConfig,
     Routing, render,
@@ -28,6 +28,7 @@ const REQUESTS: usize = 100;
 /// A HAProxy that is given one table after the other in one form.
 struct Rig {
     routing: Routing,
+    order: RouteOrder,
     bench: Bench,
     more_ports: Vec<ReservedPort>,
     haproxy: Arc<Haproxy>,
@@ -40,11 +41,12 @@ type Answer = Option<String>;
 // === impl Rig ===
 
 impl Rig {
-    async fn new(routing: Routing) -> Self {
+    async fn new(routing: Routing, order: RouteOrder) -> Self {
         let bench = Bench::new();
         let (haproxy, applier) = bench.serve::<&str>(&[]).await;
         Self {
             routing,
+            order,
             bench,
             more_ports: (1..PORTS).map(|_| ReservedPort::new().unwrap()).collect(),
             haproxy,
@@ -62,7 +64,7 @@ impl Rig {
         let binds = self.ports().into_iter();
         let binds = binds.map(|port| Bind::plain(BindAddress::Ip(ip), port));
         let settings = self.bench.render_settings().with_binds(binds.collect());
-        settings.with_routing(self.routing)
+        settings.with_routing(self.routing).with_order(self.order)
     }
 
     /// What the definition and HAProxy answer with this table; also what HAProxy was given.
@@ -72,7 +74,7 @@ impl Rig {
         requests: &[RequestSketch],
     ) -> (Vec<Answer>, Vec<Answer>, String) {
         let ports = self.ports();
-        let table = &sketch.table(&ports);
+        let table = &sketch.table(&ports).in_order(self.order);
         let defined = requests.iter().map(|request| {
             let found = table.resolve(&request.head(&ports))?;
             Some(found.service.backend_name(found.destination))
@@ -116,21 +118,41 @@ pub(crate) fn answering(config: &RenderedConfig) -> RenderedConfig {
     config.clone().with_file(MAIN_FILE.parse().unwrap(), text)
 }
 
+/// Each form in each order that it can hold.
+struct Rigs {
+    acl: Rig,
+    map: Rig,
+    by_name: Rig,
+}
+
 async fn agree(
-    rigs: &mut (Rig, Rig),
+    rigs: &mut Rigs,
     table: &TableSketch,
     requests: &[RequestSketch],
 ) -> Result<(), TestCaseError> {
-    let (acl, map) = tokio::join!(rigs.0.ask(table, requests), rigs.1.ask(table, requests));
+    let (acl, map, by_name) = tokio::join!(
+        rigs.acl.ask(table, requests),
+        rigs.map.ask(table, requests),
+        rigs.by_name.ask(table, requests)
+    );
     for (at, request) in requests.iter().enumerate() {
         let (wanted, acl_found, map_found) = (&acl.0[at], &acl.1[at], &map.1[at]);
         if wanted != &map.0[at] || wanted != acl_found || wanted != map_found {
-            let ports = (rigs.0.ports(), rigs.1.ports());
+            let ports = (rigs.acl.ports(), rigs.map.ports());
             return Err(TestCaseError::fail(format!(
                 "ports {ports:?}\n{request:?}\n\
                  definition {wanted:?}\nacl        {acl_found:?}\nmap        {map_found:?}\n\
                  acl: {}\nmap: {}",
                 acl.2, map.2
+            )));
+        }
+        let (wanted, found) = (&by_name.0[at], &by_name.1[at]);
+        if wanted != found {
+            let ports = rigs.by_name.ports();
+            return Err(TestCaseError::fail(format!(
+                "by ACL name, ports {ports:?}\n{request:?}\n\
+                 definition {wanted:?}\nacl        {found:?}\n{}",
+                by_name.2
             )));
         }
     }
@@ -142,8 +164,11 @@ fn haproxy_routes_as_the_table_resolves() {
     let tables = std::env::var("DIFFERENTIAL_TABLES").ok();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let rigs = runtime.block_on(async {
-        let acl = Rig::new(Routing::Acl).await;
-        (acl, Rig::new(Routing::Map).await)
+        Rigs {
+            acl: Rig::new(Routing::Acl, RouteOrder::Specific).await,
+            map: Rig::new(Routing::Map, RouteOrder::Specific).await,
+            by_name: Rig::new(Routing::Auto, RouteOrder::AclName).await,
+        }
     });
     let rigs = RefCell::new(rigs);
     let mut runner = TestRunner::new(Config {
@@ -156,8 +181,8 @@ fn haproxy_routes_as_the_table_resolves() {
         &(a_table(), vec(a_request(), REQUESTS)),
         |(table, requests)| runtime.block_on(agree(&mut rigs.borrow_mut(), &table, &requests)),
     );
-    let (acl, map) = rigs.into_inner();
-    for rig in [acl, map] {
+    let Rigs { acl, map, by_name } = rigs.into_inner();
+    for rig in [acl, map, by_name] {
         runtime.block_on(rig.haproxy.shutdown(Duration::from_secs(5)));
     }
     match outcome {

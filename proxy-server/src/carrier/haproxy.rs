@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use proxy_core::{Host, RouteTable};
+use proxy_core::{Host, RouteOrder, RouteTable};
 use proxy_haproxy::{
     AddressBook, Applier, ApplyStep, ConfigDir, Haproxy, HaproxyState, ProcessSettings,
     RenderSettings, RenderedConfig, Renderer, RoutingForm, Staged, Start, Validate, ValidateError,
@@ -315,6 +315,10 @@ impl Carrier for HaproxyCarrier {
 
     fn digest(&self) -> Option<String> {
         self.shown().digest.clone()
+    }
+
+    fn route_order(&self) -> RouteOrder {
+        self.settings.render.order()
     }
 
     fn rules(&self) -> usize {

@@ -149,7 +149,7 @@ impl<C: Carrier> Engine<C> {
     /// repeats one before it shares that one's fate.
     fn plan_round(&self, open: &mut Vec<Pending>) {
         let before = self.view.stored.table();
-        let mut table = before.clone();
+        let mut table = before.in_order(self.carrier.route_order());
         for mut pending in std::mem::take(open) {
             pending.complete(&self.view);
             match plan(&table, pending.rest()) {

@@ -239,6 +239,7 @@ fn carrier_settings(
         .with_nameservers(resolver.nameservers().to_vec())
         .with_timeouts(haproxy)
         .with_routing(settings.routing)
+        .with_order(settings.route_order)
         .with_access_log(match settings.access_log {
             settings::AccessLog::Off => AccessLog::Off,
             settings::AccessLog::Stdout => AccessLog::Stdout,

@@ -125,6 +125,11 @@ pub const DEFINITIONS: &[Definition] = &[
         "auto",
         "how routes are rendered: `acl`, readable, and every request walks them; `map`, the same cost with 10 services and with 10,000; `auto`: readable while that costs next to nothing",
     ),
+    plain(
+        "ROUTE_ORDER",
+        "specific",
+        "which of several matching routes takes a request: `specific`, the most specific; `acl-name`, Docker Flow Proxy's order (`/.well-known` first, `/` last, else by `aclName`), in the form `acl` only",
+    ),
     plain("BIND_ADDRESS", "*", "the address HAProxy binds"),
     plain("HAPROXY_BIN", "haproxy", "the HAProxy program"),
     plain(

@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, net::IpAddr, path::PathBuf, time::Duration};
 
-use proxy_core::{AclName, Port};
+use proxy_core::{AclName, Port, RouteOrder};
 use proxy_haproxy::Routing;
 use secrecy::SecretString;
 
@@ -162,6 +162,17 @@ impl Reader<'_> {
         });
         let timeouts = self.timeouts();
         let routing = self.parse("ROUTING", str::parse::<Routing>);
+        let route_order = self.parse("ROUTE_ORDER", |text| {
+            let order = text
+                .parse::<RouteOrder>()
+                .map_err(|error| error.to_string())?;
+            match (order, routing) {
+                (RouteOrder::AclName, Some(Routing::Map)) => Err(
+                    "a map cannot hold the order acl-name; set ROUTING to auto or acl".to_owned(),
+                ),
+                _ => Ok(order),
+            }
+        });
         Some(HaproxySettings {
             binary: self.path("HAPROXY_BIN"),
             configs_path: self.path("CONFIGS_PATH"),
@@ -174,6 +185,7 @@ impl Reader<'_> {
             access_log: access_log?,
             timeouts: timeouts?,
             routing: routing?,
+            route_order: route_order?,
         })
     }
 

@@ -90,6 +90,21 @@ fn a_secret_file_ends_where_its_line_ends() {
 }
 
 #[test]
+fn a_map_holds_no_order_by_acl_name() {
+    let by_name = |routing| {
+        let source = MapSource::new([("ROUTE_ORDER", "acl-name"), ("ROUTING", routing)]);
+        Settings::read(&source).map(|settings| settings.haproxy.route_order)
+    };
+    for routing in ["auto", "acl"] {
+        assert_eq!(by_name(routing).unwrap(), proxy_core::RouteOrder::AclName);
+    }
+    let refused = by_name("map").unwrap_err();
+    assert_eq!(refused.errors[0].name, "ROUTE_ORDER");
+    let unknown = Settings::read(&MapSource::new([("ROUTE_ORDER", "name")])).unwrap_err();
+    assert!(unknown.to_string().contains("acl-name"), "{unknown}");
+}
+
+#[test]
 fn an_instance_is_told_apart_from_its_past() {
     assert_ne!(instance_id([1; 4]), instance_id([2; 4]));
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use proxy_core::{Route, RouteTable, Service};
+use proxy_core::{Route, RouteOrder, RouteTable, Service};
 
 use super::{Edits, Lookup, plain, value};
 
@@ -83,8 +83,12 @@ impl Followed {
     }
 
     fn rules_before(&self, route: &Route<'_>) -> usize {
-        let rank = route.rank();
-        let ranks_before = |group: &Group| group.route().is_some_and(|first| first.rank() < rank);
+        let rank = route.rank(RouteOrder::Specific);
+        let ranks_before = |group: &Group| {
+            group
+                .route()
+                .is_some_and(|first| first.rank(RouteOrder::Specific) < rank)
+        };
         let next = self.groups.partition_point(ranks_before);
         self.groups
             .get(next)
@@ -97,8 +101,9 @@ impl Followed {
 impl Group {
     pub(super) fn new(table: &RouteTable, first: &Route<'_>, before: usize) -> Option<Self> {
         let service = Arc::clone(table.get(first.service.name())?);
-        let rank = first.rank();
-        let route = Route::of(&service).position(|route| route.rank() == rank)?;
+        let rank = first.rank(RouteOrder::Specific);
+        let route =
+            Route::of(&service).position(|route| route.rank(RouteOrder::Specific) == rank)?;
         Some(Self {
             service,
             route,

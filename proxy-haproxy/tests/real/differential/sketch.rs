@@ -18,7 +18,8 @@ use testkit::haproxy::Request;
 pub(super) const PORTS: usize = 3;
 
 /// Few words, so that patterns meet each other and the requests; some are hard to quote.
-const WORDS: [&str; 12] = [
+const WORDS: [&str; 13] = [
+    ".well-known",
     "a",
     "b",
     "ab",
