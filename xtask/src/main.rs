@@ -11,6 +11,7 @@ use crate::up::{Shape, Stay};
 use crate::workspace::Workspace;
 
 mod bench;
+mod chaos;
 mod suite;
 mod tidy;
 mod tools;
@@ -47,6 +48,8 @@ enum Task {
     },
     /// Measure what it costs, each beside the same thing done without us.
     Bench(bench::Options),
+    /// Break real replicas, HAProxy and Consul in every way, and hold them to what is promised.
+    Chaos(chaos::Options),
     /// Check the rules of the house.
     Tidy,
     /// Find HAProxy and a real Consul, or install them, and say where they are.
@@ -86,6 +89,7 @@ async fn run(task: Task) -> Result<ExitCode> {
             return suite::test(&workspace, extent).await;
         }
         Task::Bench(options) => bench::bench(&workspace, &options).await?,
+        Task::Chaos(options) => return chaos::chaos(&workspace, &options).await,
         Task::Tidy => {
             tidy::tidy(&workspace)?;
             println!("tidy");

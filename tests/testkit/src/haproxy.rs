@@ -154,6 +154,40 @@ pub fn masters_of(folder: &Path) -> Vec<u32> {
         .collect()
 }
 
+/// Those that serve as a master with its workers: started with `-W` (a check of a configuration is
+/// not), and by no other of them.
+#[must_use]
+pub fn serving_masters_of(folder: &Path) -> Vec<u32> {
+    let with_workers = |pid: &u32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|word| word == b"-W")
+    };
+    masters_of(folder)
+        .into_iter()
+        .filter(with_workers)
+        .collect()
+}
+
+/// The newest process that a process started, of those of a folder: of a master, the worker that
+/// takes new connections.
+#[must_use]
+pub fn newest_child_of(folder: &Path, parent: u32) -> Option<u32> {
+    let all = processes_of(folder).into_iter();
+    let children = all.filter(|process| process.parent == parent);
+    children.map(|process| process.pid).max_by_key(|pid| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // The time of its start is the 20th field after the name.
+        let fields = stat.rsplit_once(')').map(|(_, rest)| rest.to_owned());
+        let started = fields.and_then(|rest| rest.split_whitespace().nth(19)?.parse::<u64>().ok());
+        (started, *pid)
+    })
+}
+
+/// Sends a signal. Gives false when there is no such process any more.
+pub fn send_signal(pid: u32, signal: Signal) -> bool {
+    i32::try_from(pid).is_ok_and(|pid| kill(Pid::from_raw(pid), signal).is_ok())
+}
+
 /// Ends all of them at once.
 pub fn end_processes_of(folder: &Path) {
     for process in processes_of(folder) {

@@ -7,6 +7,8 @@ pub mod dns;
 #[cfg(feature = "haproxy")]
 pub mod haproxy;
 #[cfg(feature = "haproxy")]
+pub mod link;
+#[cfg(feature = "haproxy")]
 pub mod load;
 #[cfg(feature = "topology")]
 pub mod topology;

@@ -5,7 +5,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -20,6 +20,9 @@ use crate::haproxy::{HttpAnswer, Request, header, read_answer};
 
 /// A request that takes longer has failed.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Failed requests that a load remembers one by one; all are counted.
+pub const MAX_KEPT: usize = 20_000;
 
 /// Whether a connection carries one request or many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +69,19 @@ pub struct LoadReport {
     pub answered: u64,
     /// Requests that were not, by reason.
     pub failures: BTreeMap<String, u64>,
+    /// The first of them, and when: [`MAX_KEPT`] at most.
+    pub failed: Vec<FailedRequest>,
+}
+
+/// A request that was not answered as expected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedRequest {
+    /// When it was sent.
+    pub begun: Instant,
+    /// When it had failed.
+    pub ended: Instant,
+    /// Why.
+    pub reason: String,
 }
 
 impl Load {
@@ -151,6 +167,7 @@ impl Client {
                 _ = ticks.tick() => {}
                 _ = stop.wait_for(|stop| *stop) => return,
             }
+            let begun = Instant::now();
             let outcome = timeout(REQUEST_DEADLINE, self.ask()).await;
             let failure = match outcome {
                 Ok(Ok(answer)) if answer.status == 200 && answer.body == self.plan.expect => None,
@@ -163,7 +180,18 @@ impl Client {
             }
             let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
             match failure {
-                Some(reason) => *counts.failures.entry(reason).or_default() += 1,
+                Some(reason) => {
+                    *counts.failures.entry(reason.clone()).or_default() += 1;
+                    if counts.failed.len() < MAX_KEPT {
+                        let ended = Instant::now();
+                        let failed = FailedRequest {
+                            begun,
+                            ended,
+                            reason,
+                        };
+                        counts.failed.push(failed);
+                    }
+                }
                 None => {
                     counts.answered += 1;
                     self.total.send_modify(|total| *total += 1);
