@@ -76,6 +76,8 @@ pub struct LoadReport {
 /// A request that was not answered as expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedRequest {
+    /// When its connection was asked for: what ended that may be long past.
+    pub connected: Instant,
     /// When it was sent.
     pub begun: Instant,
     /// When it had failed.
@@ -100,6 +102,7 @@ impl Load {
                 counts: Arc::clone(&counts),
                 total: total.clone(),
                 open: None,
+                connected: Instant::now(),
             };
             // Spread over the pause, so that the rate is steady and not a burst per tick.
             let offset = pause * index / count;
@@ -155,6 +158,7 @@ struct Client {
     counts: Arc<Mutex<LoadReport>>,
     total: watch::Sender<u64>,
     open: Option<TcpStream>,
+    connected: Instant,
 }
 
 impl Client {
@@ -185,6 +189,7 @@ impl Client {
                     if counts.failed.len() < MAX_KEPT {
                         let ended = Instant::now();
                         let failed = FailedRequest {
+                            connected: self.connected,
                             begun,
                             ended,
                             reason,
@@ -204,7 +209,10 @@ impl Client {
         let keep = self.plan.connections == Connections::KeptAlive;
         let mut stream = match self.open.take() {
             Some(stream) => stream,
-            None => TcpStream::connect(self.plan.address).await?,
+            None => {
+                self.connected = Instant::now();
+                TcpStream::connect(self.plan.address).await?
+            }
         };
         let request = Request::get(self.plan.path.as_str())
             .with_header("Host", self.plan.host.as_str())

@@ -1,5 +1,6 @@
 //! Steady requests through every replica, and which of them may fail: those through a HAProxy that
-//! was itself killed or frozen, from then until it serves again.
+//! was itself killed or frozen, from then until it serves again. A kept connection that ended with
+//! it fails its next request, however late that is.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -162,7 +163,7 @@ impl Traffic {
                     !excuses.iter().any(|excuse| {
                         excuse.replica == stream.replica
                             && failed.ended >= excuse.from
-                            && excuse.to.is_some_and(|to| failed.begun <= to)
+                            && excuse.to.is_some_and(|to| failed.connected <= to)
                     })
                 })
                 .collect();

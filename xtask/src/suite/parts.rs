@@ -126,6 +126,9 @@ pub(super) fn full(workspace: &Workspace) -> Result<Vec<Part>> {
             limit: LIMIT,
             work: Work::Up(vec![Shape::new(1, 0), Shape::new(3, 3)]),
         },
+        // Rounds that fit three minutes, the start and the end. A seed that it finds wanting is
+        // printed, and repeats it.
+        part("chaos", 210, vec![line("xtask chaos --minutes 3")]),
     ])
 }
 
@@ -205,10 +208,10 @@ mod tests {
     }
 
     #[test]
-    fn all_of_it_fits_half_an_hour() {
+    fn all_of_it_fits_thirty_five_minutes() {
         let parts = full(&Workspace::find().unwrap()).unwrap();
         let whole: Duration = parts.iter().map(|part| part.budget).sum();
-        assert!(whole <= Duration::from_secs(30 * 60), "{whole:?}");
+        assert!(whole <= Duration::from_secs(35 * 60), "{whole:?}");
     }
 
     #[test]
