@@ -2,12 +2,12 @@
 //! was itself killed or frozen, from then until it serves again. A kept connection that ended with
 //! it fails its next request, however late that is.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use testkit::haproxy::get;
+use testkit::haproxy::{get, processes_of};
 use testkit::load::{Connections, Load, LoadPlan};
+use testkit::topology::Replica;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -118,16 +118,32 @@ impl Traffic {
         Open(excuses.len() - 1)
     }
 
-    /// What was broken is whole, or will be by itself: the excuse ends when the replica serves again.
-    /// With `counted` that time is told at the end.
-    pub(super) fn until_served(&mut self, open: Open, address: SocketAddr, counted: Counted) {
+    /// What was broken is whole, or will be by itself: the excuse ends when the replica serves again,
+    /// and not with these processes, which were killed and may answer for a moment more. With
+    /// `counted` that time is told at the end.
+    pub(super) fn until_served(
+        &mut self,
+        open: Open,
+        replica: &Replica,
+        killed: Vec<u32>,
+        counted: Counted,
+    ) {
         if let (Some(excuse), Counted::Yes) = (self.excuses().get_mut(open.0), counted) {
             excuse.counted = Some(Instant::now());
         }
         let excuses = Arc::clone(&self.excuses);
+        let (address, home) = (replica.http(), replica.home().to_owned());
         self.probes.spawn(async move {
             let end = Instant::now() + AGAIN_DEADLINE;
+            let linger = || {
+                let mut all = processes_of(&home).into_iter();
+                all.any(|process| killed.contains(&process.pid))
+            };
             while Instant::now() < end {
+                if linger() {
+                    sleep(PROBE).await;
+                    continue;
+                }
                 let answer = timeout(PROBE_DEADLINE, get(address, "localhost", "/steady")).await;
                 if matches!(answer, Ok(Ok(answer)) if answer.status == 200) {
                     let mut excuses = excuses.lock().unwrap_or_else(PoisonError::into_inner);
