@@ -293,17 +293,16 @@ fn report(history: &History, havoc: &Havoc, findings: &Findings, sum: &Sum) {
         with(Outcome::Lost),
     );
     println!("one table everywhere after: {:.2?}", findings.converged);
+    let again: Vec<_> = sum.again.iter().map(|(took, _)| took).collect();
     println!(
-        "requests: {} answered, {} failed; HAProxy served again after a kill in: {:.0?}",
-        sum.answered, sum.excused, sum.again
+        "requests: {} answered, {} failed, with an excuse or an objection",
+        sum.answered, sum.failed
     );
-    let late = sum
-        .again
-        .iter()
-        .filter(|took| **took > AGAIN_PROMISE)
-        .count();
-    if late > 0 {
-        println!("of these later than {AGAIN_PROMISE:?}: {late}");
+    println!("HAProxy served again after a kill in: {again:.0?}");
+    for (took, why) in &sum.again {
+        if *took > AGAIN_PROMISE {
+            println!("later than {AGAIN_PROMISE:?}: {took:.1?} after: {why}");
+        }
     }
     let faults = havoc.counts.iter().map(|(kind, (done, skipped))| {
         let value = kind.to_possible_value();

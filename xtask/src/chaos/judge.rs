@@ -51,9 +51,20 @@ pub(super) fn judge_sights(calls: &[Call], sights: &[Sight]) -> Vec<String> {
 }
 
 /// Judges answers by themselves: what is valid is not refused as invalid, and the other way round.
+/// What is invalid may be overtaken by another call for the service before it is looked at.
 pub(super) fn judge_answers(calls: &[Call]) -> Vec<String> {
+    let overtaken = |call: &Call| {
+        calls.iter().any(|other| {
+            other.id != call.id
+                && other.service == call.service
+                && other.replica == call.replica
+                && other.wish != Wish::Invalid
+                && other.begun <= call.ended
+                && call.begun <= other.ended
+        })
+    };
     let wrong = calls.iter().filter(|call| match (call.wish, call.outcome) {
-        (Wish::Invalid, Outcome::Live | Outcome::Stored) => true,
+        (Wish::Invalid, Outcome::Live | Outcome::Stored) => !overtaken(call),
         (Wish::Put | Wish::Remove, Outcome::Refused) => call.said.starts_with('4'),
         _ => false,
     });

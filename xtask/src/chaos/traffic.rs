@@ -64,9 +64,9 @@ pub(super) struct Open(usize);
 #[derive(Debug, Default)]
 pub(super) struct Sum {
     pub(super) answered: u64,
-    pub(super) excused: u64,
-    /// How long each HAProxy that was killed took to serve again.
-    pub(super) again: Vec<Duration>,
+    pub(super) failed: u64,
+    /// How long each HAProxy that was killed took to serve again, and what killed it.
+    pub(super) again: Vec<(Duration, String)>,
 }
 
 // === impl Traffic ===
@@ -204,10 +204,12 @@ impl Traffic {
         for stream in self.loads {
             let report = stream.load.stop().await;
             sum.answered += report.answered;
-            sum.excused += report.failed();
+            sum.failed += report.failed();
         }
         let excuses = self.excuses.lock().unwrap_or_else(PoisonError::into_inner);
-        let again = excuses.iter().filter_map(|e| Some(e.to? - e.counted?));
+        let again = excuses
+            .iter()
+            .filter_map(|excuse| Some((excuse.to? - excuse.counted?, excuse.why.clone())));
         sum.again = again.collect();
         sum.again.sort_unstable();
         sum

@@ -141,5 +141,9 @@ fn answers_of_the_wrong_kind_are_noticed() {
     let mut unavailable = call(2, Put, 0, 1, Refused);
     unavailable.said = "503: no store".to_owned();
     let accepted = call(3, Invalid, 0, 1, Live);
-    assert_eq!(judge_answers(&[refused, unavailable, accepted]).len(), 2);
+    let calls = [refused, unavailable, accepted.clone()];
+    assert_eq!(judge_answers(&calls[..2]).len(), 1);
+    assert_eq!(judge_answers(std::slice::from_ref(&accepted)).len(), 1);
+    let overtaking = call(4, Put, 1, 2, Live);
+    assert_eq!(judge_answers(&[accepted, overtaking]), [] as [String; 0]);
 }
