@@ -235,14 +235,12 @@ impl Havoc {
         };
         let excuse = traffic.excuse(replica, &fault.to_string());
         if matches!(fault, Fault::MasterKill(_) | Fault::WorkerKill(_)) {
-            // A worker takes the whole of it along, and a master does.
-            let killed = processes_of(home).iter().map(|it| it.pid).collect();
             send_signal(pid, Signal::SIGKILL);
             let counted = match self.server_is_broken(replica) {
                 true => Counted::No,
                 false => Counted::Yes,
             };
-            traffic.until_served(excuse, running, killed, counted);
+            traffic.until_served(excuse, running, counted);
             return Ok(Some(Mend::Nothing));
         }
         send_signal(pid, Signal::SIGSTOP);
@@ -263,7 +261,7 @@ impl Havoc {
             Mend::StartReplica(replica, excuse) => {
                 stage.start(*replica)?;
                 let running = stage.replica(*replica)?;
-                traffic.until_served(*excuse, running, Vec::new(), Counted::No);
+                traffic.until_served(*excuse, running, Counted::No);
             }
             Mend::ThawHaproxy(replica, pid, excuse) => {
                 let running = stage.replica(*replica)?;
@@ -272,7 +270,7 @@ impl Havoc {
                 if all.any(|process| process.pid == *pid) {
                     send_signal(*pid, Signal::SIGCONT);
                 }
-                traffic.until_served(*excuse, running, Vec::new(), Counted::No);
+                traffic.until_served(*excuse, running, Counted::No);
             }
             Mend::StoreLinks(replica, servers) => {
                 for server in servers {

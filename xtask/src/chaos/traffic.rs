@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use testkit::haproxy::{get, processes_of};
+use testkit::haproxy::get;
 use testkit::load::{Connections, Load, LoadPlan};
 use testkit::topology::Replica;
 use tokio::task::JoinSet;
@@ -18,6 +18,8 @@ const RATE: u32 = 30;
 const CLIENTS: u32 = 4;
 /// The pause between two tries of a HAProxy that was broken.
 const PROBE: Duration = Duration::from_millis(10);
+/// It serves again when every try succeeds for so long.
+const STEADY: Duration = Duration::from_millis(250);
 /// How long one try may take.
 const PROBE_DEADLINE: Duration = Duration::from_millis(500);
 /// How long a HAProxy may take to serve again, at the very most.
@@ -52,8 +54,8 @@ struct Excuse {
     from: Instant,
     /// When it served again.
     to: Option<Instant>,
-    /// From when the time to serve again counts, where the server was there to see to it.
-    counted: Option<Instant>,
+    /// How long that took, where the server was there to see to it.
+    again: Option<Duration>,
 }
 
 /// An excuse that goes on.
@@ -113,42 +115,34 @@ impl Traffic {
             why: why.to_owned(),
             from: Instant::now(),
             to: None,
-            counted: None,
+            again: None,
         });
         Open(excuses.len() - 1)
     }
 
-    /// What was broken is whole, or will be by itself: the excuse ends when the replica serves again,
-    /// and not with these processes, which were killed and may answer for a moment more. With
-    /// `counted` that time is told at the end.
-    pub(super) fn until_served(
-        &mut self,
-        open: Open,
-        replica: &Replica,
-        killed: Vec<u32>,
-        counted: Counted,
-    ) {
-        if let (Some(excuse), Counted::Yes) = (self.excuses().get_mut(open.0), counted) {
-            excuse.counted = Some(Instant::now());
-        }
+    /// What was broken is whole, or will be by itself: the excuse ends when the replica serves again.
+    /// With `counted` that time is told at the end.
+    pub(super) fn until_served(&mut self, open: Open, replica: &Replica, counted: Counted) {
+        let begun = Instant::now();
         let excuses = Arc::clone(&self.excuses);
-        let (address, home) = (replica.http(), replica.home().to_owned());
+        let address = replica.http();
         self.probes.spawn(async move {
-            let end = Instant::now() + AGAIN_DEADLINE;
-            let linger = || {
-                let mut all = processes_of(&home).into_iter();
-                all.any(|process| killed.contains(&process.pid))
-            };
-            while Instant::now() < end {
-                if linger() {
+            let mut steady: Option<Instant> = None;
+            while begun.elapsed() < AGAIN_DEADLINE {
+                let asked = Instant::now();
+                let answer = timeout(PROBE_DEADLINE, get(address, "localhost", "/steady")).await;
+                if !matches!(answer, Ok(Ok(answer)) if answer.status == 200) {
+                    steady = None;
                     sleep(PROBE).await;
                     continue;
                 }
-                let answer = timeout(PROBE_DEADLINE, get(address, "localhost", "/steady")).await;
-                if matches!(answer, Ok(Ok(answer)) if answer.status == 200) {
+                // Others of the processes that end may answer once more.
+                let since = *steady.get_or_insert(asked);
+                if since.elapsed() > STEADY {
                     let mut excuses = excuses.lock().unwrap_or_else(PoisonError::into_inner);
                     if let Some(excuse) = excuses.get_mut(open.0) {
                         excuse.to = Some(Instant::now());
+                        excuse.again = (counted == Counted::Yes).then(|| since - begun);
                     }
                     return;
                 }
@@ -209,7 +203,7 @@ impl Traffic {
         let excuses = self.excuses.lock().unwrap_or_else(PoisonError::into_inner);
         let again = excuses
             .iter()
-            .filter_map(|excuse| Some((excuse.to? - excuse.counted?, excuse.why.clone())));
+            .filter_map(|excuse| Some((excuse.again?, excuse.why.clone())));
         sum.again = again.collect();
         sum.again.sort_unstable();
         sum
