@@ -12,6 +12,7 @@ use crate::workspace::Workspace;
 
 mod bench;
 mod chaos;
+mod scale;
 mod suite;
 mod tidy;
 mod tools;
@@ -50,6 +51,18 @@ enum Task {
     Bench(bench::Options),
     /// Break real replicas, HAProxy and Consul in every way, and hold them to what is promised.
     Chaos(chaos::Options),
+    /// Measure how far one Consul and one announcement reach.
+    Scale(scale::Options),
+    /// Stand in for HAProxy in `scale`.
+    #[command(hide = true)]
+    HaproxyStub {
+        /// Whom to tell which configuration is to be loaded.
+        #[arg(long)]
+        tell: std::net::SocketAddr,
+        /// HAProxy's own arguments.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
     /// Check the rules of the house.
     Tidy,
     /// Find HAProxy and a real Consul, or install them, and say where they are.
@@ -90,6 +103,8 @@ async fn run(task: Task) -> Result<ExitCode> {
         }
         Task::Bench(options) => bench::bench(&workspace, &options).await?,
         Task::Chaos(options) => return chaos::chaos(&workspace, &options).await,
+        Task::Scale(options) => scale::scale(&workspace, &options).await?,
+        Task::HaproxyStub { tell, arguments } => scale::stub(tell, &arguments).await?,
         Task::Tidy => {
             tidy::tidy(&workspace)?;
             println!("tidy");

@@ -15,7 +15,7 @@ const ALLOWED: [(&str, &[&str]); 9] = [
     ),
     ("proxy-cli", &[]),
     ("testkit", &[]),
-    ("xtask", &["testkit"]),
+    ("xtask", &["testkit", "proxy-peers"]),
     ("system-tests", &["testkit"]),
 ];
 
