@@ -24,6 +24,13 @@ pub(crate) enum AddressError {
 }
 
 impl ApiAddress {
+    /// The URL of one path at the root, where probes are.
+    pub(crate) fn root(&self, name: &str) -> Url {
+        let mut url = self.0.clone();
+        url.set_path(&format!("{}{name}", self.0.path()));
+        url
+    }
+
     /// The URL of one endpoint.
     pub(crate) fn endpoint(&self, name: &str, params: &[(String, String)]) -> Url {
         let mut url = self.0.clone();

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use secrecy::SecretString;
 
@@ -82,6 +82,10 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Ask whether the proxy is alive.
     Ping,
+    /// Say whether the process is alive and its engine turns (exit code 0 or 1, for health checks).
+    Health,
+    /// Say whether the replica serves its table (exit code 0 or 1, for health checks).
+    Ready,
     /// Write all services out as one file.
     Export {
         /// Where to; standard output if absent.
@@ -92,9 +96,8 @@ pub(crate) enum Command {
     Import {
         /// The file; `-` is standard input.
         file: PathBuf,
-        /// Wait until every replica has it.
-        #[arg(long)]
-        distribute: bool,
+        #[command(flatten)]
+        wait: Waiting,
     },
     /// Show the state of the replica: revision, store, HAProxy, services in trouble.
     Status {
@@ -111,15 +114,84 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// What a change waits for.
+    pub(crate) fn waiting(&self) -> Option<&Waiting> {
+        match self {
+            Self::Reconfigure(service) => Some(&service.wait),
+            Self::Remove(remove) => Some(&remove.wait),
+            Self::Import { wait, .. } => Some(wait),
+            _ => None,
+        }
+    }
+}
+
 /// Which service to remove.
 #[derive(Debug, Args)]
 pub(crate) struct Remove {
     /// The service's name.
     #[arg(value_name = "SERVICE")]
     pub(crate) service_name: String,
-    /// Wait until every replica has removed it.
-    #[arg(long)]
+    #[command(flatten)]
+    pub(crate) wait: Waiting,
+}
+
+/// What the answer to a change waits for.
+#[derive(Debug, Args)]
+pub(crate) struct Waiting {
+    /// Wait until every replica serves it: --wait=all.
+    #[arg(long, conflicts_with = "wait")]
     pub(crate) distribute: bool,
+    /// Wait until it is stored, live on the replica that is asked (the default), live on more than
+    /// half of the replicas, or on all.
+    #[arg(long, value_enum, value_name = "FOR")]
+    pub(crate) wait: Option<WaitFor>,
+    /// How long to wait for the other replicas, in whole seconds; the proxy's WAIT_TIMEOUT if absent.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..=300))]
+    pub(crate) wait_timeout: Option<u16>,
+}
+
+/// What is waited for, by the words of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WaitFor {
+    /// It is stored.
+    None,
+    /// The replica that is asked serves it.
+    Local,
+    /// More than half of the replicas serve it.
+    Quorum,
+    /// Every replica serves it.
+    All,
+}
+
+impl Waiting {
+    /// The parameters of the API.
+    pub(crate) fn params(&self) -> Vec<(String, String)> {
+        let wait = self.wait.map(|wait| match wait {
+            WaitFor::None => "none",
+            WaitFor::Local => "local",
+            WaitFor::Quorum => "quorum",
+            WaitFor::All => "all",
+        });
+        let pairs = [
+            ("distribute", self.distribute.then(|| "true".to_owned())),
+            ("wait", wait.map(str::to_owned)),
+            (
+                "timeout",
+                self.wait_timeout.map(|seconds| seconds.to_string()),
+            ),
+        ];
+        let given = pairs.into_iter();
+        given
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+            .collect()
+    }
+
+    /// How long the proxy may take to answer, where that is said.
+    pub(crate) fn most(&self) -> Option<Duration> {
+        self.wait_timeout
+            .map(|seconds| Duration::from_secs(seconds.into()))
+    }
 }
 
 /// Which request to explain.

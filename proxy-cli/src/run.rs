@@ -2,19 +2,23 @@
 
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::CommandFactory;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::args::{Cli, Command, Global};
+use crate::args::{Cli, Command, Global, Waiting};
 use crate::client::{Client, Question, Reply};
 use crate::show;
 use crate::verdict::{Intent, Verdict};
 
 /// The longest file that is imported; what is longer is none of ours.
 const MAX_IMPORT_BYTES: u64 = 256 * 1024 * 1024;
+
+/// What the proxy's answer takes beyond the wait for its replicas.
+const WAY_BACK: Duration = Duration::from_secs(5);
 
 /// How an answer is shown to a human reader.
 #[derive(Debug, Clone, Copy)]
@@ -53,9 +57,14 @@ pub(crate) async fn run(cli: Cli) -> Result<Verdict> {
         }
     };
     let (intent, view) = (plan.intent, plan.view);
+    // The proxy says who did not confirm; it is heard out.
+    let deadline = match cli.command.waiting().and_then(Waiting::most) {
+        Some(most) => cli.global.timeout.max(most + WAY_BACK),
+        None => cli.global.timeout,
+    };
     let client = Client::new(
         cli.global.address.to_string(),
-        cli.global.timeout,
+        deadline,
         cli.global.token.clone(),
     )
     .context("the HTTP client cannot be set up")?;
@@ -111,7 +120,7 @@ fn plan(global: &Global, command: &Command) -> Result<Plan> {
         }
         Command::Remove(remove) => {
             let mut params = vec![pair("serviceName", &remove.service_name)];
-            params.extend(remove.distribute.then(|| pair("distribute", "true")));
+            params.extend(remove.wait.params());
             change(ask(Method::DELETE, "remove", &params))
         }
         Command::Config if global.json => read("config", &[pair("type", "json")], View::Document),
@@ -123,23 +132,34 @@ fn plan(global: &Global, command: &Command) -> Result<Plan> {
             read("explain", &params, View::Explanation)
         }
         Command::Ping => read("ping", &[], View::Message),
+        Command::Health => probe(global, "healthz"),
+        Command::Ready => probe(global, "readyz"),
         Command::Status { id } => {
             let id = id.as_ref().map(|id| pair("id", id));
             read("status", id.as_slice(), View::Fields)
         }
         Command::Export { .. } => read("export", &[], View::Document),
-        Command::Import { file, distribute } => {
-            let params: Vec<_> = distribute
-                .then(|| pair("distribute", "true"))
-                .into_iter()
-                .collect();
-            let mut question = ask(Method::PUT, "import", &params);
+        Command::Import { file, wait } => {
+            let mut question = ask(Method::PUT, "import", &wait.params());
             question.body = Some(read_file(file)?);
             change(question)
         }
         Command::Reload => change(ask(Method::POST, "reload", &[])),
         Command::Completions { .. } => anyhow::bail!("completions ask nobody"),
     })
+}
+
+/// A health check, which lies beside the API and has no exit codes but 0 and 1.
+fn probe(global: &Global, name: &str) -> Plan {
+    Plan {
+        question: Question {
+            method: Method::GET,
+            url: global.address.root(name),
+            body: None,
+        },
+        intent: Intent::Probe,
+        view: View::Message,
+    }
 }
 
 fn show_reply(

@@ -23,6 +23,8 @@ pub(crate) enum Verdict {
 pub(crate) enum Intent {
     Read,
     Change,
+    /// A health check, which is only good or bad.
+    Probe,
 }
 
 impl Verdict {
@@ -38,6 +40,7 @@ impl Verdict {
             status if status.is_success() && !nok => Self::Done,
             _ if stored => Self::NotEverywhere,
             StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => match intent {
+                Intent::Probe => Self::Refused,
                 Intent::Read => Self::NotReached,
                 Intent::Change => Self::Unknown,
             },
@@ -47,10 +50,10 @@ impl Verdict {
 
     /// Of an answer that did not come.
     pub(crate) fn of_silence(error: &NoReply, intent: Intent) -> Self {
-        if intent == Intent::Change && error.may_be_heard() {
-            Self::Unknown
-        } else {
-            Self::NotReached
+        match intent {
+            Intent::Probe => Self::Refused,
+            Intent::Change if error.may_be_heard() => Self::Unknown,
+            _ => Self::NotReached,
         }
     }
 
@@ -90,7 +93,7 @@ mod tests {
 
     #[test]
     fn each_answer_has_its_verdict() {
-        use Intent::{Change, Read};
+        use Intent::{Change, Probe, Read};
         let ok = || Some(json!({"Status": "OK"}));
         let nok = || Some(json!({"Status": "NOK"}));
         let stored = || Some(json!({"Status": "NOK", "Stored": true}));
@@ -109,6 +112,8 @@ mod tests {
             (502, None, Change, Verdict::Unknown),
             (504, nok(), Change, Verdict::Unknown),
             (504, None, Read, Verdict::NotReached),
+            (503, nok(), Probe, Verdict::Refused),
+            (504, None, Probe, Verdict::Refused),
         ] {
             assert_eq!(
                 verdict(status, answer.clone(), intent),

@@ -376,6 +376,48 @@ async fn status_and_ping_are_short() {
 }
 
 #[tokio::test]
+async fn a_probe_is_good_or_bad_and_nothing_else() {
+    let server = MockServer::start().await;
+    for (name, status) in [("healthz", 200), ("readyz", 503)] {
+        Mock::given(method("GET"))
+            .and(path(format!("/{name}")))
+            .respond_with(
+                ResponseTemplate::new(status).set_body_json(json!({"Message": "so it is"})),
+            )
+            .mount(&server)
+            .await;
+    }
+    let health = run(&server.uri(), &["health"]).await;
+    assert_eq!((code(&health), out(&health)), (0, "so it is\n".to_owned()));
+    let ready = run(&server.uri(), &["ready"]).await;
+    assert_eq!(code(&ready), 1);
+    assert!(err(&ready).contains("so it is"), "{}", err(&ready));
+    assert_eq!(code(&run("http://127.0.0.1:1", &["ready"]).await), 1);
+}
+
+#[tokio::test]
+async fn a_change_that_waits_longer_is_waited_for_longer() {
+    let server = MockServer::start().await;
+    let late = ResponseTemplate::new(200)
+        .set_body_json(json!({"Status": "OK"}))
+        .set_delay(Duration::from_millis(500));
+    Mock::given(query_param("wait", "quorum"))
+        .and(query_param("timeout", "1"))
+        .respond_with(late)
+        .mount(&server)
+        .await;
+    let arguments = ["--timeout=100ms", "remove", "a", "--wait=quorum"];
+    let output = run(
+        &server.uri(),
+        &[&arguments[..], &["--wait-timeout=1"]].concat(),
+    )
+    .await;
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    let both = ["remove", "a", "--wait=all", "--distribute"];
+    assert_eq!(code(&run(&server.uri(), &both).await), 2);
+}
+
+#[tokio::test]
 async fn something_that_is_no_proxy_is_shown_as_such() {
     let server = MockServer::start().await;
     let page = ResponseTemplate::new(404).set_body_string("<html>\u{1b}[2Jnot here</html>");

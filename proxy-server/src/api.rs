@@ -8,6 +8,7 @@ mod auth;
 mod config;
 mod explain;
 mod export;
+mod health;
 mod import;
 mod metrics;
 mod peer;
@@ -134,6 +135,8 @@ pub(crate) fn router(api: Api) -> Router {
         .nest("/v1/docker-flow-proxy", proxy.clone())
         .nest("/v1/proxy", proxy)
         .route(crate::announce::PEER_PATH, announce)
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::metrics))
         .route("/v1/test", any(ping::test))
         .route("/v2/test", any(ping::test))

@@ -11,6 +11,7 @@ mod finish;
 mod isolate;
 mod live;
 mod pending;
+mod pulse;
 mod snapshot;
 mod turn;
 mod wait;
@@ -42,6 +43,7 @@ use crate::{
 };
 use command::Command;
 use pending::Pending;
+use pulse::Pulse;
 use snapshot::Failure;
 
 /// How many commands may wait for the engine. One more is refused at once: a caller that is told
@@ -80,6 +82,15 @@ pub(crate) struct Engine<C: Carrier> {
     retry: Retry,
     /// Why the turn that runs may make a configuration live.
     reason: Reason,
+    pulse: Pulse,
+}
+
+/// What the engine does next.
+enum Work {
+    Command(Command),
+    Store,
+    Names,
+    Retry,
 }
 
 /// A change that the store holds and that is not served.
@@ -142,8 +153,10 @@ impl<C: Carrier> Engine<C> {
             failure: None,
             retry: Retry::idle(),
             reason: Reason::Store,
+            pulse: Pulse::default(),
         };
-        (engine, EngineHandle::new(sender, receiver))
+        let handle = EngineHandle::new(sender, receiver, engine.pulse.clone());
+        (engine, handle)
     }
 
     /// Runs until the token is cancelled; then ends the turn it is in, refuses what waits, and
@@ -154,17 +167,25 @@ impl<C: Carrier> Engine<C> {
             let (store, carrier) = (Arc::clone(&self.store), Arc::clone(&self.carrier));
             let (seen, retry_at) = (self.view.seq, self.retry.at);
             // Each branch only waits; the work is done outside, where nothing is dropped half-way.
-            tokio::select! {
+            let work = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 command = self.commands.recv() => match command {
-                    Some(command) => self.take(command).await,
+                    Some(command) => Work::Command(command),
                     None => break,
                 },
-                _ = store.changed(seen) => self.turn_because(Reason::Store, Vec::new()).await,
-                () = carrier.moved() => self.render_moved(Reason::Names).await,
-                () = until(retry_at) => self.try_again().await,
+                _ = store.changed(seen) => Work::Store,
+                () = carrier.moved() => Work::Names,
+                () = until(retry_at) => Work::Retry,
+            };
+            self.pulse.begin();
+            match work {
+                Work::Command(command) => self.take(command).await,
+                Work::Store => self.turn_because(Reason::Store, Vec::new()).await,
+                Work::Names => self.render_moved(Reason::Names).await,
+                Work::Retry => self.try_again().await,
             }
+            self.pulse.end();
         }
         self.commands.close();
         while let Some(command) = self.commands.recv().await {

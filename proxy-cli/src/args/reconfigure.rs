@@ -2,6 +2,8 @@
 
 use clap::{ArgAction, Args, ValueEnum};
 
+use super::Waiting;
+
 /// The parameters of a service. What is not a flag here goes through `--param`.
 #[derive(Debug, Args)]
 pub(crate) struct Reconfigure {
@@ -54,9 +56,8 @@ pub(crate) struct Reconfigure {
     )]
     pub(crate) outbound_hostname: Option<String>,
 
-    /// Wait until every replica serves it.
-    #[arg(long)]
-    pub(crate) distribute: bool,
+    #[command(flatten)]
+    pub(crate) wait: Waiting,
 
     /// Any other parameter, by the name that the API knows; repeatable.
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parse_param, action = ArgAction::Append)]
@@ -123,12 +124,12 @@ impl Reconfigure {
             ("aclName", self.acl_name.clone()),
             ("serviceColor", self.service_color.clone()),
             ("outboundHostname", self.outbound_hostname.clone()),
-            ("distribute", self.distribute.then(|| "true".to_owned())),
         ];
         let mut params: Vec<(String, String)> = typed
             .into_iter()
             .filter_map(|(name, value)| Some((name.to_owned(), value?)))
             .collect();
+        params.extend(self.wait.params());
         for (name, value) in &self.params {
             if params.iter().any(|(known, _)| known == name) {
                 return Err(GivenTwice(name.clone()));
@@ -177,7 +178,8 @@ mod tests {
             "--acl-name=first",
             "--service-color=blue",
             "--outbound-hostname=10.0.0.1",
-            "--distribute",
+            "--wait=quorum",
+            "--wait-timeout=30",
             "--param=reqMode=http",
             "--param=x=a=b",
         ])
@@ -197,7 +199,8 @@ mod tests {
                 "aclName=first",
                 "serviceColor=blue",
                 "outboundHostname=10.0.0.1",
-                "distribute=true",
+                "wait=quorum",
+                "timeout=30",
                 "reqMode=http",
                 "x=a=b",
             ]

@@ -22,7 +22,9 @@ use super::{Api, MAX_TABLE_BODY, answer::Answered};
 use crate::announce::PEER_PATHS;
 
 /// Routes that health checks call without a token.
-const OPEN: [&str; 4] = [
+const OPEN: [&str; 6] = [
+    "/healthz",
+    "/readyz",
     "/v1/docker-flow-proxy/ping",
     "/v1/proxy/ping",
     "/v1/test",

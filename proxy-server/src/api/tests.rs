@@ -20,13 +20,16 @@ use crate::{
     testing::{Notes, Scripted, put, store},
 };
 
+mod health;
 mod wait;
 
 struct Bench {
     app: Router,
     carrier: Arc<Scripted>,
     store: Arc<proxy_core::MemoryStore>,
-    _engine: JoinHandle<()>,
+    engine: EngineHandle,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
 }
 
 impl Bench {
@@ -40,19 +43,20 @@ impl Bench {
 
     async fn among(keys: Keys, sharing: Sharing, peers: Arc<dyn Announce>) -> Self {
         let (store, carrier) = (store(), Arc::new(Scripted::default()));
+        let stop = CancellationToken::new();
         let (engine, handle) = Engine::new(Parts {
             served: proxy_core::RouteTable::new(),
             store: Arc::clone(&store) as Arc<dyn RouteStore>,
             carrier: Arc::clone(&carrier),
             announce: peers,
             metrics: Arc::new(Metrics::new()),
-            stop: CancellationToken::new(),
+            stop: stop.clone(),
         });
         let mut snapshots = handle.snapshots();
-        let engine = tokio::spawn(engine.run());
+        let task = tokio::spawn(engine.run());
         snapshots.wait_for(|s| s.is_loaded()).await.unwrap();
         let api = Api {
-            engine: handle,
+            engine: handle.clone(),
             store: Arc::clone(&store) as Arc<dyn RouteStore>,
             carrier: Arc::clone(&carrier) as Arc<dyn Carried>,
             metrics: Arc::new(Metrics::new()),
@@ -66,7 +70,9 @@ impl Bench {
             app: router(api),
             carrier,
             store,
-            _engine: engine,
+            engine: handle,
+            stop,
+            task,
         }
     }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use proxy_core::{Change, CommitId, Conflict, DeadRoute, PlannedChange, Revision, ViewSeq};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Snapshot, Wait, WaitFor};
+use super::{Snapshot, Wait, WaitFor, pulse::Pulse};
 
 /// Changes that belong together: all of them are checked as one, and refused as one.
 #[derive(Clone, Debug)]
@@ -148,6 +148,7 @@ pub(super) type Reply = oneshot::Sender<Result<Answer, ChangeError>>;
 pub(crate) struct EngineHandle {
     commands: mpsc::Sender<Command>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
+    pulse: Pulse,
 }
 
 // === impl ChangeRequest ===
@@ -207,10 +208,12 @@ impl EngineHandle {
     pub(super) fn new(
         commands: mpsc::Sender<Command>,
         snapshots: watch::Receiver<Arc<Snapshot>>,
+        pulse: Pulse,
     ) -> Self {
         Self {
             commands,
             snapshots,
+            pulse,
         }
     }
 
@@ -235,6 +238,18 @@ impl EngineHandle {
         sent.map_err(|error| refusal(error).to_string())?;
         let gone = Err(ChangeError::ShuttingDown.to_string());
         answer.await.unwrap_or(gone)
+    }
+
+    /// Why the engine does not turn, where it does not.
+    pub(crate) fn hangs(&self) -> Option<String> {
+        if self.commands.is_closed() {
+            return Some("the engine has ended".to_owned());
+        }
+        let took = self.pulse.hangs()?;
+        Some(format!(
+            "the engine is at one turn for {} s",
+            took.as_secs()
+        ))
     }
 
     /// The state of this replica now.

@@ -1,0 +1,85 @@
+//! `/healthz` and `/readyz`: for whoever restarts a replica, and for whoever sends it traffic.
+//!
+//! Both answer without a token, so they name neither services nor addresses: `status` does.
+
+use axum::{
+    extract::State,
+    http::{HeaderName, HeaderValue, StatusCode},
+    response::{IntoResponse, Response},
+};
+use proxy_core::StoreCondition;
+
+use super::{Api, answer::Answered};
+use crate::carrier::CarrierCondition;
+
+/// Carries what is wrong with a replica that is ready all the same, once per thing.
+const WARNING_HEADER: HeaderName = HeaderName::from_static("x-proxy-warning");
+
+/// The process is alive and its engine turns.
+pub(super) async fn healthz(State(api): State<Api>) -> Answered {
+    match api.engine.hangs() {
+        None => Answered::ok("the process is alive and its engine turns"),
+        Some(why) => Answered::refused(StatusCode::SERVICE_UNAVAILABLE, why),
+    }
+}
+
+/// A table is loaded and HAProxy runs it. One that is old, or lacks what was quarantined, is better
+/// than none.
+pub(super) async fn readyz(State(api): State<Api>) -> Response {
+    let why_not = match api.carrier.condition() {
+        _ if !api.engine.snapshot().is_loaded() => {
+            "the table was not read from the store yet, and none is held from an earlier run"
+        }
+        CarrierCondition::Running => return ready(&api),
+        CarrierCondition::NotStarted | CarrierCondition::Starting => "HAProxy does not run yet",
+        CarrierCondition::Down(_) => "HAProxy is down; it is started again",
+    };
+    Answered::refused(StatusCode::SERVICE_UNAVAILABLE, why_not).into_response()
+}
+
+fn ready(api: &Api) -> Response {
+    let warnings = warnings(api);
+    let message = match warnings.as_slice() {
+        [] => "HAProxy runs the table".to_owned(),
+        some => format!("HAProxy runs a table, but {}; see status", some.join("; ")),
+    };
+    let headers: Vec<_> = warnings
+        .iter()
+        .filter_map(|text| HeaderValue::from_str(text).ok())
+        .collect();
+    let mut response = Answered::ok(message)
+        .with("Warnings", warnings)
+        .into_response();
+    for header in headers {
+        response.headers_mut().append(WARNING_HEADER, header);
+    }
+    response
+}
+
+/// What is wrong and no reason to send the traffic elsewhere.
+fn warnings(api: &Api) -> Vec<String> {
+    let snapshot = api.engine.snapshot();
+    let mut warnings = Vec::new();
+    match snapshot.view.condition {
+        StoreCondition::Live => {}
+        StoreCondition::Wiped { .. } => warnings
+            .push("the store is empty, and the table that was served before is kept".to_owned()),
+        _ => warnings
+            .push("the store is not followed, and the last known table is served".to_owned()),
+    }
+    if snapshot.failure.is_some() {
+        warnings
+            .push("what is stored is not live, and the last good configuration runs".to_owned());
+    }
+    for (count, what) in [
+        (snapshot.quarantined.len(), "quarantined"),
+        (snapshot.view.degraded().len(), "degraded"),
+    ] {
+        match count {
+            0 => {}
+            1 => warnings.push(format!("1 service is {what}")),
+            n => warnings.push(format!("{n} services are {what}")),
+        }
+    }
+    warnings
+}
