@@ -24,7 +24,8 @@ Exit codes:
   2  wrong usage, or a file that cannot be read or written
   3  the proxy was not reached, or gave no answer in time to a question
   4  stored, but in part or not confirmed by every replica (HTTP 502)
-  5  the outcome is unknown (HTTP 504, or no answer to a change that was sent)";
+  5  the outcome is unknown (HTTP 504, or no answer to a change that was sent)
+  6  replicas drifted: at one commit they hold different tables";
 
 /// Changes and questions for a running proxy, over its HTTP API.
 #[derive(Debug, Parser)]
@@ -104,6 +105,9 @@ pub(crate) enum Command {
         /// Also what became of the change with this id, where its answer was lost.
         #[arg(long, value_name = "ID")]
         id: Option<String>,
+        /// Also where every other replica stands, and who lags or drifted (exit code 6 on drift).
+        #[arg(long)]
+        peers: bool,
     },
     /// Make HAProxy load its config again.
     Reload,

@@ -27,8 +27,8 @@ enum View {
     Change,
     /// The message alone.
     Message,
-    /// Every field.
-    Fields,
+    /// Every field, and the replicas as a table.
+    Status,
     /// Who gets a request, and who does not.
     Explanation,
     /// As it came: it is a document.
@@ -134,9 +134,11 @@ fn plan(global: &Global, command: &Command) -> Result<Plan> {
         Command::Ping => read("ping", &[], View::Message),
         Command::Health => probe(global, "healthz"),
         Command::Ready => probe(global, "readyz"),
-        Command::Status { id } => {
+        Command::Status { id, peers } => {
             let id = id.as_ref().map(|id| pair("id", id));
-            read("status", id.as_slice(), View::Fields)
+            let peers = peers.then(|| pair("peers", "true"));
+            let params: Vec<_> = id.into_iter().chain(peers).collect();
+            read("status", &params, View::Status)
         }
         Command::Export { .. } => read("export", &[], View::Document),
         Command::Import { file, wait } => {
@@ -169,7 +171,7 @@ fn show_reply(
     answer: Option<&Value>,
     verdict: Verdict,
 ) -> Result<()> {
-    let done = verdict == Verdict::Done;
+    let done = matches!(verdict, Verdict::Done | Verdict::Drifted);
     if let (View::Document, true) = (view, done) {
         let end = if reply.body.ends_with('\n') { "" } else { "\n" };
         return print(&format!("{}{end}", reply.body));
@@ -193,7 +195,7 @@ fn show_reply(
         return print(&pretty(answer));
     }
     let text = match (view, done) {
-        (View::Fields, true) => show::fields(answer),
+        (View::Status, true) => show::status(answer),
         (View::Explanation, true) => show::explanation(answer),
         (View::Message, true) => format!("{}\n", show::message(answer, "OK")),
         _ => show::change(answer, done),

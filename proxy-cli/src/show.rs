@@ -22,6 +22,42 @@ const REPLICA_COLUMNS: [(&str, &str); 5] = [
     ("Reason", "REASON"),
 ];
 
+/// Columns of the table of where replicas stand: the way to the value, and the heading.
+const STANDING_COLUMNS: [(&str, &str); 9] = [
+    ("/Address", "REPLICA"),
+    ("/Instance", "INSTANCE"),
+    ("/Place", "PLACE"),
+    ("/Behind", "BEHIND"),
+    ("/Revision/Number", "REVISION"),
+    ("/TableDigest", "TABLE"),
+    ("/Store", "STORE"),
+    ("/Haproxy", "HAPROXY"),
+    ("/Reason", "REASON"),
+];
+
+/// Where a replica stands, and every other one where that was asked.
+pub(crate) fn status(answer: &Value) -> String {
+    let peers = list(answer, "Peers");
+    if peers.is_empty() {
+        return fields(answer);
+    }
+    let mut rest = answer.clone();
+    if let Value::Object(fields) = &mut rest {
+        fields.remove("Peers");
+    }
+    format!("{}\n{}", fields(&rest), pointed(&STANDING_COLUMNS, peers))
+}
+
+/// Rows of objects, each column by the way to its value.
+fn pointed(columns: &[(&str, &str)], rows: &[Value]) -> String {
+    let heading = columns.iter().map(|(_, heading)| (*heading).to_owned());
+    let rows = rows.iter().map(|row| {
+        let value = |(way, _): &(&str, &str)| row.pointer(way).map(cell).unwrap_or_default();
+        columns.iter().map(value).collect()
+    });
+    table(std::iter::once(heading.collect()).chain(rows).collect())
+}
+
 /// The answer to a change: what happened, what to know, and who has it.
 pub(crate) fn change(answer: &Value, done: bool) -> String {
     let mut out = String::new();
@@ -351,6 +387,26 @@ mod tests {
             "Names       a, b\nStatus      OK\nStore.Kind  consul\nStore.Ok    true\n\n\
              Peers\nADDRESS  MS\np:1\np:2      3\n"
         );
+    }
+
+    #[test]
+    fn the_status_has_a_row_per_replica() {
+        let answer = json!({
+            "Status": "OK", "Drift": true,
+            "Peers": [
+                {"Address": "p:1", "Instance": "a", "Place": "drifted", "Behind": null,
+                 "Revision": {"Number": 7}, "TableDigest": "ab", "Store": "live", "Haproxy": "running", "Version": "1"},
+                {"Address": "p:2", "Place": "unreachable", "Reason": "no connection"},
+            ],
+        });
+        assert_eq!(
+            status(&answer),
+            "Drift   true\nStatus  OK\n\n\
+             REPLICA  INSTANCE  PLACE        BEHIND  REVISION  TABLE  STORE  HAPROXY  REASON\n\
+             p:1      a         drifted              7         ab     live   running\n\
+             p:2                unreachable                                           no connection\n"
+        );
+        assert_eq!(status(&json!({"Status": "OK"})), "Status  OK\n");
     }
 
     #[test]

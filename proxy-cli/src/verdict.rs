@@ -16,6 +16,7 @@ pub(crate) enum Verdict {
     NotReached,
     NotEverywhere,
     Unknown,
+    Drifted,
 }
 
 /// Whether a question would change something.
@@ -36,7 +37,9 @@ impl Verdict {
         let stored = answer
             .and_then(|answer| answer.get("Stored"))
             .is_some_and(|stored| stored == &Value::Bool(true));
+        let drift = answer.and_then(|answer| answer.get("Drift")) == Some(&Value::Bool(true));
         match reply.status {
+            status if status.is_success() && !nok && drift => Self::Drifted,
             status if status.is_success() && !nok => Self::Done,
             _ if stored => Self::NotEverywhere,
             StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => match intent {
@@ -65,6 +68,7 @@ impl Verdict {
             Self::NotReached => 3,
             Self::NotEverywhere => 4,
             Self::Unknown => 5,
+            Self::Drifted => 6,
         }
     }
 }
@@ -101,6 +105,8 @@ mod tests {
             (200, ok(), Change, Verdict::Done),
             (200, None, Read, Verdict::Done),
             (200, nok(), Change, Verdict::Refused),
+            (200, Some(json!({"Drift": true})), Read, Verdict::Drifted),
+            (200, Some(json!({"Drift": false})), Read, Verdict::Done),
             (302, None, Read, Verdict::Refused),
             (400, nok(), Change, Verdict::Refused),
             (409, nok(), Change, Verdict::Refused),

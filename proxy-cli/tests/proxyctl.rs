@@ -376,6 +376,18 @@ async fn status_and_ping_are_short() {
 }
 
 #[tokio::test]
+async fn drift_is_shown_and_is_no_success() {
+    let answer =
+        json!({"Status": "OK", "Drift": true, "Peers": [{"Address": "p:1", "Place": "drifted"}]});
+    let server = answering(200, answer).await;
+    let output = run(&server.uri(), &["status", "--peers"]).await;
+    assert_eq!(code(&output), 6, "{}", err(&output));
+    assert!(out(&output).contains("drifted"), "{}", out(&output));
+    let asked = server.received_requests().await.unwrap();
+    assert_eq!(asked[0].url.query(), Some("peers=true"));
+}
+
+#[tokio::test]
 async fn a_probe_is_good_or_bad_and_nothing_else() {
     let server = MockServer::start().await;
     for (name, status) in [("healthz", 200), ("readyz", 503)] {

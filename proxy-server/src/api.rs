@@ -5,6 +5,7 @@
 
 mod answer;
 mod auth;
+mod blame;
 mod config;
 mod explain;
 mod export;
@@ -18,7 +19,9 @@ mod reload;
 mod remove;
 mod request;
 mod service_json;
+mod standing;
 mod status;
+mod text;
 mod wait;
 
 #[cfg(test)]
@@ -42,8 +45,10 @@ use tower_http::{catch_panic::CatchPanicLayer, timeout::RequestBodyTimeoutLayer}
 use crate::{
     announce::Sharing,
     carrier::{Carrier, CarrierCondition},
+    contacts::Contacts,
     engine::EngineHandle,
     metrics::Metrics,
+    standing::{STANDING_PATH, Station, Survey},
 };
 
 pub(crate) use export::Export;
@@ -74,6 +79,9 @@ pub(crate) struct Api {
     pub(crate) sharing: Sharing,
     pub(crate) wait_timeout: Duration,
     pub(crate) keys: Arc<Keys>,
+    pub(crate) station: Arc<Station>,
+    pub(crate) survey: Arc<dyn Survey>,
+    pub(crate) contacts: Arc<Contacts>,
     /// The file that holds a table which gave way to the store's, if there is one.
     pub(crate) superseded_file: tokio::sync::watch::Receiver<Option<String>>,
 }
@@ -135,6 +143,7 @@ pub(crate) fn router(api: Api) -> Router {
         .nest("/v1/docker-flow-proxy", proxy.clone())
         .nest("/v1/proxy", proxy)
         .route(crate::announce::PEER_PATH, announce)
+        .route(STANDING_PATH, get(standing::standing))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::metrics))

@@ -11,6 +11,9 @@ mod announce;
 mod api;
 mod carrier;
 mod chain;
+mod contacts;
+mod digest;
+mod drift;
 mod engine;
 pub mod flags;
 mod keeper;
@@ -19,6 +22,7 @@ mod metrics;
 mod older;
 mod server;
 mod settings;
+mod standing;
 mod store;
 #[cfg(test)]
 mod testing;

@@ -13,6 +13,7 @@ use prometheus_client::{
 
 use crate::{
     carrier::{Applied, Reason},
+    drift::Against,
     engine::Snapshot,
 };
 
@@ -40,6 +41,12 @@ pub(crate) struct Metrics {
     store_live: Gauge,
     live: Gauge,
     haproxy_up: Gauge,
+    drift: Family<DriftLabels, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DriftLabels {
+    against: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -96,6 +103,7 @@ impl Metrics {
             store_live: Gauge::default(),
             live: Gauge::default(),
             haproxy_up: Gauge::default(),
+            drift: Family::default(),
             registry: Registry::default(),
         };
         let m = &metrics;
@@ -167,6 +175,11 @@ impl Metrics {
             "1 while the last configuration that was made from the stored table is loaded; see haproxy_up as well",
             m.live.clone(),
         );
+        registry.register(
+            "drift",
+            "Checks that found another table at the same commit, by whose it was",
+            m.drift.clone(),
+        );
         registry.register("haproxy_up", "1 while HAProxy runs", m.haproxy_up.clone());
         Self {
             registry,
@@ -235,6 +248,11 @@ impl Metrics {
             outcome,
         };
         self.store_requests.get_or_create(&labels).inc();
+    }
+
+    pub(crate) fn drift(&self, against: Against) {
+        let against = against.word();
+        self.drift.get_or_create(&DriftLabels { against }).inc();
     }
 
     pub(crate) fn peer_call(&self, outcome: &'static str) {

@@ -82,6 +82,8 @@ pub struct PeerSettings {
     pub secret: Option<SecretString>,
     /// How long an answer waits for replicas.
     pub wait_timeout: Duration,
+    /// How often replicas compare their tables; none: never.
+    pub drift_check: Option<Duration>,
 }
 
 /// How peers are found.

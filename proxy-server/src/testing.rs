@@ -16,6 +16,7 @@ use crate::{
     announce::{Announce, Announcement},
     carrier::{Applied, ApplyError, Carrier, CarrierCondition, CheckError, Reload},
     engine::Told,
+    standing::{Survey, Surveyed},
 };
 
 /// Refuses tables that hold certain services, or two of them together.
@@ -135,6 +136,17 @@ impl Announce for Notes {
     async fn announce(&self, news: Announcement, _: Option<&str>, told: &watch::Sender<Told>) {
         self.0.lock().unwrap().push(news);
         told.send_modify(|told| told.done = true);
+    }
+}
+
+/// Peers that say what a test wrote down.
+#[derive(Debug, Default)]
+pub(crate) struct Peers(pub(crate) Mutex<Vec<Surveyed>>);
+
+#[async_trait]
+impl Survey for Peers {
+    async fn ask(&self) -> Vec<Surveyed> {
+        self.0.lock().unwrap().clone()
     }
 }
 

@@ -60,6 +60,11 @@ impl Answered {
         self
     }
 
+    /// The object, for those who write it as text.
+    pub(super) fn fields(&self) -> &Map<String, Value> {
+        &self.fields
+    }
+
     /// Whether it tells of success, in one word for the metrics.
     pub(super) fn outcome(&self) -> &'static str {
         match self.status {

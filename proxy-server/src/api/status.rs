@@ -1,8 +1,12 @@
-//! `status`: where this replica stands, and what became of a commit whose answer was lost.
+//! `status`: where this replica stands, what became of a commit whose answer was lost, and with
+//! `peers=true` where every other replica stands.
+
+mod peers;
 
 use axum::{
     extract::State,
     http::{StatusCode, Uri},
+    response::{IntoResponse, Response},
 };
 use proxy_core::{CommitId, Outcome, Params, StoreCondition};
 use serde_json::{Map, Value, json};
@@ -10,34 +14,55 @@ use serde_json::{Map, Value, json};
 use super::{
     Api,
     answer::{Answered, revision},
+    blame,
+    text::{Form, cell, plain},
 };
-use crate::carrier::CarrierCondition;
+use crate::{carrier::CarrierCondition, standing::store_word};
 
-pub(super) async fn status(State(api): State<Api>, uri: Uri) -> Answered {
-    let params = match Params::from_query(uri.query().unwrap_or_default()) {
-        Ok(params) => params,
-        Err(error) => return error.into(),
+pub(super) async fn status(State(api): State<Api>, uri: Uri) -> Response {
+    match answer(&api, uri.query().unwrap_or_default()).await {
+        Ok((answered, Form::Json)) => answered.into_response(),
+        Ok((answered, Form::Text)) => {
+            let fields = answered.fields();
+            plain(StatusCode::OK, lines(fields) + &peers::text(fields))
+        }
+        Err(refused) => refused.into_response(),
+    }
+}
+
+async fn answer(api: &Api, query: &str) -> Result<(Answered, Form), Answered> {
+    let params = Params::from_query(query)?;
+    let form = Form::of(&params)?;
+    let with_peers = match params.get("peers") {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(other) => {
+            let message = format!("peers: {other:?} is neither true nor false");
+            return Err(Answered::refused(StatusCode::BAD_REQUEST, message));
+        }
     };
-    let answered = describe(&api);
+    let mut answered = describe(api);
     match params.get("id").map(str::parse::<CommitId>) {
-        None => answered,
-        Some(Ok(id)) => answered.with("Outcome", outcome(api.store.outcome(id).await)),
+        None => {}
+        Some(Ok(id)) => answered = answered.with("Outcome", outcome(api.store.outcome(id).await)),
         Some(Err(problem)) => {
             let message = format!("id: {problem}; it is the Id of an answer with status 504");
-            Answered::refused(StatusCode::BAD_REQUEST, message)
+            return Err(Answered::refused(StatusCode::BAD_REQUEST, message));
         }
     }
+    if with_peers {
+        answered = peers::add(api, answered).await;
+    }
+    Ok((answered, form))
 }
 
 fn describe(api: &Api) -> Answered {
     let snapshot = api.engine.snapshot();
     let view = &snapshot.view;
-    let (store, why) = match &view.condition {
-        StoreCondition::Starting => ("starting", None),
-        StoreCondition::Live => ("live", None),
-        StoreCondition::Stale { why } => ("stale", Some(why.clone())),
-        StoreCondition::Wiped { why } => ("wiped", Some(why.clone())),
-        _ => ("unknown", None),
+    let store = store_word(&view.condition);
+    let why = match &view.condition {
+        StoreCondition::Stale { why } | StoreCondition::Wiped { why } => Some(why.clone()),
+        _ => None,
     };
     let haproxy = api.carrier.condition();
     let haproxy_why = match &haproxy {
@@ -53,7 +78,13 @@ fn describe(api: &Api) -> Answered {
         .quarantined
         .iter()
         .map(|(name, held)| {
-            let held = json!({ "Why": held.why, "ServesOlder": held.serves_older });
+            let stored = view.stored.table().get(name);
+            let parameter = stored.and_then(|service| blame::parameter(service, &held.why));
+            let held = json!({
+                "Why": held.why,
+                "Parameter": parameter,
+                "ServesOlder": held.serves_older,
+            });
             (name.to_string(), held)
         })
         .collect();
@@ -70,7 +101,11 @@ fn describe(api: &Api) -> Answered {
         .with("Version", env!("CARGO_PKG_VERSION"))
         .with("Revision", revision(snapshot.revision()))
         .with("Services", snapshot.served.len())
-        .with("Store", json!({ "Condition": store, "Why": why }))
+        .with("TableDigest", api.station.now().table_digest)
+        .with(
+            "Store",
+            json!({ "Condition": store, "Why": why, "Servers": servers(api) }),
+        )
         .with("Stale", store != "live")
         .with(
             "Haproxy",
@@ -81,6 +116,36 @@ fn describe(api: &Api) -> Answered {
         .with("Degraded", degraded)
         .with("Quarantined", quarantined)
         .with("Superseded", superseded(api))
+}
+
+/// How each server of the store answered last.
+fn servers(api: &Api) -> Vec<Value> {
+    let server = |contact: crate::contacts::Contact| {
+        json!({
+            "Address": contact.address,
+            "Last": contact.last.map(|(outcome, _)| outcome),
+            "SecondsAgo": contact.last.map(|(_, ago)| ago.as_secs()),
+        })
+    };
+    api.contacts.list().into_iter().map(server).collect()
+}
+
+/// A line per field that has a value, and one per member of an object.
+fn lines(fields: &Map<String, Value>) -> String {
+    let mut text = String::new();
+    for (name, value) in fields {
+        match value {
+            Value::Null => {}
+            Value::Object(members) => {
+                for (member, value) in members.iter().filter(|(_, value)| !value.is_null()) {
+                    text.push_str(&format!("{name}.{member}: {}\n", cell(value)));
+                }
+            }
+            _ if name == "Peers" => {}
+            value => text.push_str(&format!("{name}: {}\n", cell(value))),
+        }
+    }
+    text
 }
 
 /// The table that was served before the store turned out to hold another history.

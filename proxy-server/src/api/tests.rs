@@ -17,16 +17,19 @@ use super::*;
 use crate::{
     announce::{Announce, Announcement, INSTANCE_HEADER, PEER_PATH},
     engine::{Engine, Parts},
-    testing::{Notes, Scripted, put, store},
+    testing::{Notes, Peers, Scripted, put, store},
 };
 
 mod health;
+mod status;
 mod wait;
 
 struct Bench {
     app: Router,
     carrier: Arc<Scripted>,
     store: Arc<proxy_core::MemoryStore>,
+    peers: Arc<Peers>,
+    station: Arc<Station>,
     engine: EngineHandle,
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -41,21 +44,30 @@ impl Bench {
         Self::among(keys, sharing, Arc::new(Notes::default())).await
     }
 
-    async fn among(keys: Keys, sharing: Sharing, peers: Arc<dyn Announce>) -> Self {
+    async fn among(keys: Keys, sharing: Sharing, announce: Arc<dyn Announce>) -> Self {
         let (store, carrier) = (store(), Arc::new(Scripted::default()));
         let stop = CancellationToken::new();
         let (engine, handle) = Engine::new(Parts {
             served: proxy_core::RouteTable::new(),
             store: Arc::clone(&store) as Arc<dyn RouteStore>,
             carrier: Arc::clone(&carrier),
-            announce: peers,
+            announce,
             metrics: Arc::new(Metrics::new()),
             stop: stop.clone(),
         });
         let mut snapshots = handle.snapshots();
         let task = tokio::spawn(engine.run());
         snapshots.wait_for(|s| s.is_loaded()).await.unwrap();
+        let peers = Arc::new(Peers::default());
+        let station = Arc::new(Station::new(
+            "me-1".parse().unwrap(),
+            handle.clone(),
+            Arc::clone(&carrier) as Arc<dyn Carried>,
+        ));
         let api = Api {
+            station: Arc::clone(&station),
+            survey: Arc::clone(&peers) as Arc<dyn Survey>,
+            contacts: Arc::new(Contacts::new(vec!["http://consul:8500".into()])),
             engine: handle.clone(),
             store: Arc::clone(&store) as Arc<dyn RouteStore>,
             carrier: Arc::clone(&carrier) as Arc<dyn Carried>,
@@ -70,6 +82,8 @@ impl Bench {
             app: router(api),
             carrier,
             store,
+            peers,
+            station,
             engine: handle,
             stop,
             task,

@@ -21,6 +21,8 @@ use crate::{
     announce::{Announce, AnnouncerSettings, PeerAnnouncer, Sharing, identity},
     api::{Api, Keys, router},
     carrier::{CarrierSettings, HaproxyCarrier, NameFollower},
+    contacts::Contacts,
+    drift::DriftCheck,
     engine::{Engine, Parts},
     keeper::Keeper,
     metrics::Metrics,
@@ -29,6 +31,7 @@ use crate::{
         self, ApiSettings, Discovery, EntryTls, HaproxySettings, OnEmpty, PeerSettings, Settings,
         StoreSettings,
     },
+    standing::{PeerSurvey, Station, Survey},
     store::EmbeddedStore,
 };
 
@@ -41,6 +44,7 @@ struct Kept {
     consul: Option<Arc<ConsulStore>>,
     keeper: Option<Keeper>,
     sharing: Sharing,
+    contacts: Arc<Contacts>,
 }
 
 pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
@@ -70,14 +74,17 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
     let kept = kept(&settings.store, state, &instance, &metrics)?;
 
     let peers = peers(&settings, &resolver)?;
-    let announcer = announcer(
-        &settings,
-        &instance,
-        peers.clone(),
-        kept.sharing,
-        &metrics,
-        address,
-    )?;
+    let broadcast = broadcast(&settings, &instance)?;
+    let source = source(&settings.peers.discovery);
+    let survey = PeerSurvey::new(peers.clone(), &broadcast, source.clone());
+    let announcer = AnnouncerSettings {
+        instance: instance.clone(),
+        own_address: address.to_string(),
+        source,
+        sharing: kept.sharing,
+        wait_timeout: settings.peers.wait_timeout,
+    };
+    let announcer = PeerAnnouncer::new(peers.clone(), broadcast, announcer, Arc::clone(&metrics));
     let older = OlderVersions::read(state);
     let (engine, handle) = Engine::new(Parts {
         served: older.served(kept.store.view().stored.table()),
@@ -104,9 +111,23 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
     };
 
     warn_if_open(&settings.api);
+    let station = Station::new(instance.clone(), handle.clone(), Arc::clone(&carrier) as _);
+    let (station, survey) = (Arc::new(station), Arc::new(survey) as Arc<dyn Survey>);
+    if let Some(interval) = settings.peers.drift_check {
+        let check = DriftCheck {
+            station: Arc::clone(&station),
+            survey: Arc::clone(&survey),
+            store: Arc::clone(&kept.store),
+            metrics: Arc::clone(&metrics),
+        };
+        followers.push(tokio::spawn(check.run(interval, stops.followers.clone())));
+    }
     let app = router(Api {
         engine: handle,
         store: kept.store,
+        station,
+        survey,
+        contacts: kept.contacts,
         carrier: Arc::clone(&carrier) as _,
         metrics,
         instance: instance.clone(),
@@ -160,11 +181,17 @@ fn kept(
             consul: None,
             keeper: None,
             sharing: Sharing::Own,
+            contacts: Arc::default(),
         });
     };
+    let contacts = addresses.iter().map(ToString::to_string).collect();
+    let contacts = Arc::new(Contacts::new(contacts));
     let mut builder = ConsulSettings::builder(addresses.clone())
         .instance_name(&settings.instance_name)?
-        .observer(Arc::new(Counted(Arc::clone(metrics))));
+        .observer(Arc::new(Counted {
+            metrics: Arc::clone(metrics),
+            contacts: Arc::clone(&contacts),
+        }));
     if let Some(token) = &settings.token {
         builder = builder.token(token.clone());
     }
@@ -200,6 +227,7 @@ fn kept(
         consul: Some(consul),
         keeper: Some(keeper),
         sharing: Sharing::Shared,
+        contacts,
     })
 }
 
@@ -275,18 +303,11 @@ fn peers(settings: &Settings, resolver: &NameResolver) -> anyhow::Result<Option<
     ))))
 }
 
-fn announcer(
-    settings: &Settings,
-    instance: &InstanceId,
-    peers: Option<Arc<Peers>>,
-    sharing: Sharing,
-    metrics: &Arc<Metrics>,
-    address: SocketAddr,
-) -> anyhow::Result<PeerAnnouncer> {
+fn broadcast(settings: &Settings, instance: &InstanceId) -> anyhow::Result<Broadcast> {
     let PeerSettings {
-        discovery,
         secret,
         wait_timeout,
+        ..
     } = &settings.peers;
     let mut broadcast = BroadcastSettings::default()
         .total_deadline(*wait_timeout)
@@ -299,25 +320,16 @@ fn announcer(
         (None, Some(token)) => broadcast.bearer(token.clone()),
         (None, None) => broadcast,
     };
-    let source = match discovery {
+    Ok(Broadcast::over_http(broadcast)?)
+}
+
+/// How discovery is called in answers: the DNS name or the list.
+fn source(discovery: &Discovery) -> String {
+    match discovery {
         Discovery::Dns(name) => name.clone(),
         Discovery::List(_, text) => text.clone(),
         Discovery::None => String::new(),
-    };
-    let broadcast = Broadcast::over_http(broadcast)?;
-    let settings = AnnouncerSettings {
-        instance: instance.clone(),
-        own_address: address.to_string(),
-        source,
-        sharing,
-        wait_timeout: *wait_timeout,
-    };
-    Ok(PeerAnnouncer::new(
-        peers,
-        broadcast,
-        settings,
-        Arc::clone(metrics),
-    ))
+    }
 }
 
 fn warn_if_open(api: &ApiSettings) {
@@ -326,9 +338,12 @@ fn warn_if_open(api: &ApiSettings) {
     }
 }
 
-/// Counts requests to the store.
+/// Counts requests to the store, and notes how its servers answer.
 #[derive(Debug)]
-struct Counted(Arc<Metrics>);
+struct Counted {
+    metrics: Arc<Metrics>,
+    contacts: Arc<Contacts>,
+}
 
 impl Observer for Counted {
     fn request(
@@ -339,7 +354,8 @@ impl Observer for Counted {
         took: Duration,
     ) {
         let address = address.to_string();
-        self.0
+        self.contacts.note(&address, outcome.as_str());
+        self.metrics
             .store_request(&address, operation.as_str(), outcome.as_str(), took);
     }
 }

@@ -105,6 +105,11 @@ pub const DEFINITIONS: &[Definition] = &[
         "10",
         "seconds that `distribute=true` waits for all replicas",
     ),
+    plain(
+        "DRIFT_CHECK_INTERVAL",
+        "60",
+        "seconds between two checks that all replicas hold the same table; `0`: never",
+    ),
     plain("IP", "0.0.0.0", "the address of the admin API"),
     plain(
         "PORT",

@@ -116,6 +116,11 @@ impl Reader<'_> {
             Ok::<_, String>((list, text.to_owned()))
         });
         let wait_timeout = self.seconds("WAIT_TIMEOUT");
+        let drift_check = self.parse("DRIFT_CHECK_INTERVAL", |text| {
+            text.parse::<u32>()
+                .map(|seconds| Duration::from_secs(seconds.into()))
+                .map_err(|_| "it is not a whole number of seconds")
+        });
         let discovery = match (list, name, swarm?, service?) {
             (Some((list, text)), _, _, _) => Discovery::List(list, text),
             (None, Some(name), _, _) => Discovery::Dns(name),
@@ -126,6 +131,7 @@ impl Reader<'_> {
             discovery,
             secret: self.secret("PEER_SECRET"),
             wait_timeout: wait_timeout?,
+            drift_check: Some(drift_check?).filter(|interval| !interval.is_zero()),
         })
     }
 

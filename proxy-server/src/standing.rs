@@ -1,0 +1,96 @@
+//! Where replicas stand: this one, its peers, and how they compare.
+
+mod compare;
+mod survey;
+
+use std::sync::Arc;
+
+use proxy_core::{InstanceId, Revision, ServiceName, StoreCondition};
+use serde::{Deserialize, Serialize};
+
+pub(crate) use compare::{Place, compare};
+pub(crate) use survey::{PeerSurvey, STANDING_PATH, Survey, Surveyed};
+
+use crate::{api::Carried, digest::TableDigest, engine::EngineHandle};
+
+/// The most services that a replica names in trouble to its peers. `status` on the replica itself
+/// names all.
+const MOST_NAMES: usize = 50;
+
+/// Where a replica stands, as it tells its peers. Fields may be added; none changes its meaning.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Standing {
+    pub(crate) instance: InstanceId,
+    pub(crate) version: String,
+    pub(crate) revision: Option<Revision>,
+    /// Of the documents at that revision.
+    pub(crate) table_digest: String,
+    pub(crate) config_digest: Option<String>,
+    pub(crate) services: usize,
+    /// In one word, as in `status`.
+    pub(crate) store: String,
+    /// In one word, as in `status`.
+    pub(crate) haproxy: String,
+    pub(crate) failure: Option<String>,
+    pub(crate) quarantined: Vec<ServiceName>,
+    pub(crate) degraded: Vec<ServiceName>,
+}
+
+/// Tells where this replica stands.
+#[derive(Debug)]
+pub(crate) struct Station {
+    instance: InstanceId,
+    engine: EngineHandle,
+    carrier: Arc<dyn Carried>,
+    digest: TableDigest,
+}
+
+// === impl Station ===
+
+impl Station {
+    pub(crate) fn new(
+        instance: InstanceId,
+        engine: EngineHandle,
+        carrier: Arc<dyn Carried>,
+    ) -> Self {
+        Self {
+            instance,
+            engine,
+            carrier,
+            digest: TableDigest::default(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Standing {
+        let snapshot = self.engine.snapshot();
+        let view = &snapshot.view;
+        let names = |names: &mut dyn Iterator<Item = &ServiceName>| {
+            names.take(MOST_NAMES).cloned().collect()
+        };
+        Standing {
+            instance: self.instance.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            revision: view.revision,
+            table_digest: self.digest.of(&view.stored),
+            config_digest: self.carrier.digest(),
+            services: snapshot.served.len(),
+            store: store_word(&view.condition).to_owned(),
+            haproxy: self.carrier.condition().word().to_owned(),
+            failure: snapshot.failure.as_deref().map(str::to_owned),
+            quarantined: names(&mut snapshot.quarantined.keys()),
+            degraded: names(&mut view.degraded().keys()),
+        }
+    }
+}
+
+/// How a store is, in one word.
+pub(crate) fn store_word(condition: &StoreCondition) -> &'static str {
+    match condition {
+        StoreCondition::Starting => "starting",
+        StoreCondition::Live => "live",
+        StoreCondition::Stale { .. } => "stale",
+        StoreCondition::Wiped { .. } => "wiped",
+        _ => "unknown",
+    }
+}
