@@ -109,6 +109,46 @@ pub(crate) enum Command {
         #[arg(long)]
         peers: bool,
     },
+    /// Show what changed, newest first: when, by which replica, which services.
+    History {
+        /// Only changes of this service.
+        #[arg(long, value_name = "SERVICE")]
+        service: Option<String>,
+        /// How many commits.
+        #[arg(long, value_name = "COUNT")]
+        limit: Option<u16>,
+        /// Only commits before this revision: the next page.
+        #[arg(long, value_name = "REVISION")]
+        before: Option<u64>,
+        /// With the documents before and after (with --json).
+        #[arg(long, requires = "json")]
+        full: bool,
+    },
+    /// Show what is different between two revisions.
+    Diff {
+        /// The one revision.
+        from: u64,
+        /// The other; the newest if absent.
+        to: Option<u64>,
+    },
+    /// Restore the table of an earlier revision, as a new change.
+    Rollback {
+        /// The revision, as history shows it.
+        revision: u64,
+        #[command(flatten)]
+        wait: Waiting,
+    },
+    /// Drop services that the store lost without a removal, and that are kept for that reason.
+    Accept {
+        /// Which; without any it says which there are.
+        #[arg(value_name = "SERVICE", conflicts_with = "all")]
+        services: Vec<String>,
+        /// All of them; where the whole store is empty, the whole table.
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        wait: Waiting,
+    },
     /// Make HAProxy load its config again.
     Reload,
     /// Print the completions for a shell.
@@ -124,7 +164,9 @@ impl Command {
         match self {
             Self::Reconfigure(service) => Some(&service.wait),
             Self::Remove(remove) => Some(&remove.wait),
-            Self::Import { wait, .. } => Some(wait),
+            Self::Import { wait, .. } | Self::Rollback { wait, .. } | Self::Accept { wait, .. } => {
+                Some(wait)
+            }
             _ => None,
         }
     }
@@ -275,6 +317,11 @@ mod tests {
             &["explain"],
             &["explain", "/", "--header=novalue"],
             &["explain", "/", "--header=:value"],
+            &["history", "--full"],
+            &["diff"],
+            &["diff", "a"],
+            &["rollback"],
+            &["accept", "a", "--all"],
         ] {
             assert!(parse(arguments).is_err(), "{arguments:?}");
         }

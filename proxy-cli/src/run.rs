@@ -146,9 +146,67 @@ fn plan(global: &Global, command: &Command) -> Result<Plan> {
             question.body = Some(read_file(file)?);
             change(question)
         }
+        Command::History {
+            service,
+            limit,
+            before,
+            full,
+        } => {
+            let given = [
+                ("service", service.clone()),
+                ("limit", limit.map(|limit| limit.to_string())),
+                ("before", before.map(|before| before.to_string())),
+                ("full", full.then(|| "true".to_owned())),
+            ];
+            let given = given.into_iter();
+            let params: Vec<_> = given
+                .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+                .collect();
+            as_written(global, ask, "history", params)
+        }
+        Command::Diff { from, to } => {
+            let mut params = vec![pair("from", &from.to_string())];
+            params.extend(to.map(|to| pair("to", &to.to_string())));
+            as_written(global, ask, "diff", params)
+        }
+        Command::Rollback { revision, wait } => {
+            let mut params = vec![pair("revision", &revision.to_string())];
+            params.extend(wait.params());
+            change(ask(Method::POST, "rollback", &params))
+        }
+        Command::Accept {
+            services,
+            all,
+            wait,
+        } => {
+            let mut params = Vec::new();
+            if !services.is_empty() {
+                params.push(pair("serviceName", &services.join(",")));
+            }
+            params.extend(all.then(|| pair("all", "true")));
+            params.extend(wait.params());
+            change(ask(Method::POST, "accept", &params))
+        }
         Command::Reload => change(ask(Method::POST, "reload", &[])),
         Command::Completions { .. } => anyhow::bail!("completions ask nobody"),
     })
+}
+
+/// A question that the proxy answers as text for people, and as JSON.
+fn as_written(
+    global: &Global,
+    ask: impl Fn(Method, &str, &[(String, String)]) -> Question,
+    name: &str,
+    mut params: Vec<(String, String)>,
+) -> Plan {
+    if !global.json {
+        params.push(pair("type", "text"));
+    }
+    Plan {
+        question: ask(Method::GET, name, &params),
+        intent: Intent::Read,
+        view: View::Document,
+    }
 }
 
 /// A health check, which lies beside the API and has no exit codes but 0 and 1.

@@ -430,6 +430,82 @@ async fn a_change_that_waits_longer_is_waited_for_longer() {
 }
 
 #[tokio::test]
+async fn the_past_is_shown_as_the_proxy_writes_it() {
+    let server = MockServer::start().await;
+    Mock::given(query_param("type", "text"))
+        .respond_with(ResponseTemplate::new(200).set_body_string("REVISION  AT\n7         now\n"))
+        .mount(&server)
+        .await;
+    Mock::given(|_: &wiremock::Request| true)
+        .respond_with(ResponseTemplate::new(200).set_body_json(json!({"Commits": []})))
+        .mount(&server)
+        .await;
+    let text = run(
+        &server.uri(),
+        &["history", "--service=a", "--limit=3", "--before=9"],
+    )
+    .await;
+    assert_eq!(out(&text), "REVISION  AT\n7         now\n");
+    run(&server.uri(), &["diff", "3", "7"]).await;
+    let json = run(&server.uri(), &["history", "--json", "--full"]).await;
+    assert_eq!(
+        serde_json::from_slice::<Value>(&json.stdout).unwrap(),
+        json!({"Commits": []})
+    );
+    let asked = server.received_requests().await.unwrap();
+    let asked: Vec<_> = asked
+        .iter()
+        .map(|it| (it.url.path(), it.url.query().unwrap()))
+        .collect();
+    let base = |name: &str| format!("{BASE}/{name}");
+    assert_eq!(
+        asked,
+        [
+            (&*base("history"), "service=a&limit=3&before=9&type=text"),
+            (&*base("diff"), "from=3&to=7&type=text"),
+            (&*base("history"), "full=true"),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_rollback_and_an_accept_are_changes() {
+    let server = MockServer::start().await;
+    Mock::given(method("POST"))
+        .and(path(format!("{BASE}/rollback")))
+        .and(query_param("revision", "7"))
+        .and(query_param("wait", "all"))
+        .respond_with(
+            ResponseTemplate::new(502).set_body_json(
+                json!({"Status": "NOK", "Stored": true, "Message": "one is missing"}),
+            ),
+        )
+        .mount(&server)
+        .await;
+    Mock::given(method("POST"))
+        .and(path(format!("{BASE}/accept")))
+        .and(query_param("serviceName", "a,b"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(json!({"Message": "dropped: a, b"})))
+        .mount(&server)
+        .await;
+    let gone = json!({"Status": "NOK", "Message": "revision 1 is no longer kept; the oldest is 5"});
+    Mock::given(query_param("revision", "1"))
+        .respond_with(ResponseTemplate::new(410).set_body_json(gone))
+        .mount(&server)
+        .await;
+    let output = run(&server.uri(), &["rollback", "7", "--wait=all"]).await;
+    assert_eq!(code(&output), 4, "{}", err(&output));
+    let output = run(&server.uri(), &["accept", "a", "b"]).await;
+    assert_eq!(
+        (code(&output), out(&output)),
+        (0, "dropped: a, b\n".to_owned())
+    );
+    let output = run(&server.uri(), &["rollback", "1"]).await;
+    assert_eq!(code(&output), 1);
+    assert!(err(&output).contains("the oldest is 5"), "{}", err(&output));
+}
+
+#[tokio::test]
 async fn something_that_is_no_proxy_is_shown_as_such() {
     let server = MockServer::start().await;
     let page = ResponseTemplate::new(404).set_body_string("<html>\u{1b}[2Jnot here</html>");

@@ -3,6 +3,7 @@
 //! One file per endpoint. Only this module knows HTTP: what the engine answers becomes a status and
 //! a JSON object with Docker Flow Proxy's capitalised names in [`answer`].
 
+mod accept;
 mod answer;
 mod auth;
 mod blame;
@@ -10,6 +11,7 @@ mod config;
 mod explain;
 mod export;
 mod health;
+mod history;
 mod import;
 mod metrics;
 mod peer;
@@ -18,6 +20,7 @@ mod reconfigure;
 mod reload;
 mod remove;
 mod request;
+mod rollback;
 mod service_json;
 mod standing;
 mod status;
@@ -130,6 +133,10 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/reload", on(CHANGE.or(MethodFilter::PUT), reload::reload))
         .route("/config", get(config::config))
         .route("/status", get(status::status))
+        .route("/history", get(history::history))
+        .route("/diff", get(history::diff))
+        .route("/rollback", post(rollback::rollback))
+        .route("/accept", post(accept::accept))
         .route("/explain", get(explain::explain))
         .route("/export", get(export::export))
         .route(

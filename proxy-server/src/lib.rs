@@ -20,6 +20,7 @@ mod keeper;
 pub mod logging;
 mod metrics;
 mod older;
+mod past;
 mod server;
 mod settings;
 mod standing;

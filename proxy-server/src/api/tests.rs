@@ -21,6 +21,7 @@ use crate::{
 };
 
 mod health;
+mod history;
 mod status;
 mod wait;
 

@@ -1,0 +1,147 @@
+//! `accept`: an operator means it that services are gone which the store lost without a removal.
+
+use axum::{
+    extract::State,
+    http::{StatusCode, Uri},
+};
+use proxy_core::{Change, CommitError, Degradation, Params, ServiceName, StoreCondition};
+
+use super::{Api, answer::Answered, wait::wait_of};
+use crate::{
+    chain::chain,
+    engine::{ChangeRequest, Wait},
+};
+
+/// What is accepted.
+enum Meant {
+    All,
+    Named(Vec<ServiceName>),
+}
+
+pub(super) async fn accept(State(api): State<Api>, uri: Uri) -> Answered {
+    let run = run(&api, uri.query().unwrap_or_default()).await;
+    let answered = run.unwrap_or_else(|refused| refused.with("Stored", false));
+    api.metrics.change("accept", answered.outcome());
+    answered
+}
+
+async fn run(api: &Api, query: &str) -> Result<Answered, Answered> {
+    let mut params = Params::from_query(query)?;
+    let wait = wait_of(api, &mut params)?;
+    let view = api.store.view();
+    let missing = view.degraded().iter();
+    let missing: Vec<_> = missing
+        .filter(|(_, why)| **why == Degradation::Missing)
+        .map(|(name, _)| name.clone())
+        .collect();
+    let wiped = matches!(view.condition, StoreCondition::Wiped { .. });
+    let held: Vec<_> = if wiped {
+        view.stored
+            .documents()
+            .map(|it| it.name().clone())
+            .collect()
+    } else {
+        missing
+    };
+    match meant(&params)? {
+        None => Err(undecided(&held, wiped)),
+        Some(Meant::Named(_)) if wiped => {
+            let message = "the whole store is empty: accept with all=true, or import a table; nothing was changed";
+            Err(Answered::refused(StatusCode::CONFLICT, message))
+        }
+        Some(Meant::Named(names)) => {
+            let other = names.iter().find(|name| !held.contains(name));
+            if let Some(other) = other {
+                let message = format!(
+                    "the service {other} is not one that the store lost: remove it; nothing was changed"
+                );
+                return Err(
+                    Answered::refused(StatusCode::CONFLICT, message).with("Lost", listed(&held))
+                );
+            }
+            Ok(drop_named(api, names, wait).await)
+        }
+        Some(Meant::All) if wiped => drop_all(api, &held, wait).await,
+        Some(Meant::All) => Ok(drop_named(api, held, wait).await),
+    }
+}
+
+fn meant(params: &Params) -> Result<Option<Meant>, Answered> {
+    match (params.get("serviceName"), params.get("all")) {
+        (None, Some("true")) => Ok(Some(Meant::All)),
+        (None, None | Some("false")) => Ok(None),
+        (Some(names), None | Some("false")) => {
+            let names = names.split(',').map(|name| name.trim().parse());
+            let names = names.collect::<Result<Vec<_>, _>>().map_err(|problem| {
+                let message = format!("serviceName: {problem}; nothing was changed");
+                Answered::refused(StatusCode::BAD_REQUEST, message)
+            })?;
+            Ok(Some(Meant::Named(names)))
+        }
+        (Some(_), Some("true")) => {
+            let message = "either serviceName or all=true, not both; nothing was changed";
+            Err(Answered::refused(StatusCode::BAD_REQUEST, message))
+        }
+        (_, Some(other)) => {
+            let message = format!("all: {other:?} is neither true nor false; nothing was changed");
+            Err(Answered::refused(StatusCode::BAD_REQUEST, message))
+        }
+    }
+}
+
+/// Nobody drops services by accident: this says which would go.
+fn undecided(held: &[ServiceName], wiped: bool) -> Answered {
+    let message = match (held, wiped) {
+        ([], _) => "the store lost no service; there is nothing to accept".to_owned(),
+        (held, true) => format!(
+            "the store is empty; all=true drops all {} services that are held here; nothing was changed",
+            held.len()
+        ),
+        (held, false) => format!(
+            "the store lost {}; serviceName=<names> or all=true drops them; nothing was changed",
+            listed(held).join(", ")
+        ),
+    };
+    Answered::refused(StatusCode::BAD_REQUEST, message).with("Lost", listed(held))
+}
+
+fn listed(names: &[ServiceName]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
+}
+
+async fn drop_named(api: &Api, names: Vec<ServiceName>, wait: Wait) -> Answered {
+    let dropped = listed(&names);
+    let changes = names.into_iter().map(Change::Remove).collect();
+    let answer = api.engine.change(ChangeRequest::new(changes, wait)).await;
+    let done = match dropped.as_slice() {
+        [] => "the store lost no service; nothing was changed".to_owned(),
+        some => format!("dropped: {}", some.join(", ")),
+    };
+    Answered::change(answer, &done, &[]).with("Dropped", dropped)
+}
+
+async fn drop_all(api: &Api, held: &[ServiceName], wait: Wait) -> Result<Answered, Answered> {
+    let accepted = api.store.accept().await.map_err(|error| {
+        let status = match &error {
+            CommitError::Refused { .. } => StatusCode::FORBIDDEN,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Answered::refused(status, chain(&error))
+    })?;
+    let served = tokio::time::timeout(wait.most, api.engine.served(accepted)).await;
+    let answered = match served {
+        Ok(Ok(_)) => Answered::ok(format!(
+            "it is accepted that the store is empty: {} services are dropped; the other replicas follow",
+            held.len()
+        )),
+        Ok(Err(why)) => Answered::refused(
+            StatusCode::BAD_GATEWAY,
+            format!("it is accepted that the store is empty, and not live here: {why}"),
+        ),
+        Err(_) => Answered::refused(
+            StatusCode::BAD_GATEWAY,
+            "it is accepted that the store is empty, and not live here in time; it goes on",
+        ),
+    };
+    Ok(answered.with("Stored", true).with("Dropped", listed(held)))
+}

@@ -1,0 +1,69 @@
+//! `rollback`: the table of an earlier revision, as a new change that goes the way of every other.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    http::{StatusCode, Uri},
+};
+use proxy_core::{Change, Params, RecordedChange, ServiceName};
+
+use super::{
+    Api,
+    answer::Answered,
+    history::{missing, number},
+    wait::wait_of,
+};
+use crate::{engine::ChangeRequest, past::table_at};
+
+pub(super) async fn rollback(State(api): State<Api>, uri: Uri) -> Answered {
+    let run = run(&api, uri.query().unwrap_or_default()).await;
+    let answered = run.unwrap_or_else(|refused| refused.with("Stored", false));
+    api.metrics.change("rollback", answered.outcome());
+    answered
+}
+
+async fn run(api: &Api, query: &str) -> Result<Answered, Answered> {
+    let mut params = Params::from_query(query)?;
+    let wait = wait_of(api, &mut params)?;
+    let wanted = params.get("revision").ok_or_else(|| missing("revision"))?;
+    let wanted = number("revision", wanted)?;
+    if !api.engine.snapshot().is_loaded() {
+        return Err(Answered::not_loaded());
+    }
+    let view = api.store.view();
+    let then = table_at(&*api.store, &view, wanted).await?;
+    // Only what differs: what another replica changes meanwhile is its own business.
+    let differing = then.changes_since(&view.stored);
+    let count = differing.len();
+    let changes = changes(differing)?;
+    let answer = api.engine.change(ChangeRequest::new(changes, wait)).await;
+    let done = match count {
+        0 => format!("the table is that of revision {wanted} already"),
+        n => format!("the table of revision {wanted} is restored: {n} services changed"),
+    };
+    Ok(Answered::change(answer, &done, &[])
+        .with("RestoredRevision", wanted)
+        .with("Wait", wait.who.word()))
+}
+
+/// The changes that make those documents so: removals first, as what they free (an ACL name) may be
+/// used by what comes.
+fn changes(
+    differing: std::collections::BTreeMap<ServiceName, RecordedChange>,
+) -> Result<Vec<Change>, Answered> {
+    let (mut removals, mut puts, mut problems) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, change) in differing {
+        match change.after.as_deref().map(proxy_core::Document::service) {
+            None => removals.push(Change::Remove(name)),
+            Some(Ok(service)) => puts.push(Change::Put(Arc::clone(service))),
+            Some(Err(problem)) => problems.push(problem.to_string()),
+        }
+    }
+    if !problems.is_empty() {
+        let message = format!("{}; nothing was changed", problems.join("; "));
+        return Err(Answered::refused(StatusCode::CONFLICT, message));
+    }
+    removals.append(&mut puts);
+    Ok(removals)
+}

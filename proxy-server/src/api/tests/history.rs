@@ -1,0 +1,213 @@
+//! `history`, `diff`, `rollback` and `accept`.
+
+use proxy_core::StoreCondition;
+
+use super::*;
+
+impl Bench {
+    async fn post(&self, path: &str) -> (u16, Value) {
+        let uri = format!("/v1/docker-flow-proxy/{path}");
+        self.send(Request::post(uri).body(Body::empty()).unwrap())
+            .await
+    }
+
+    async fn text(&self, path: &str) -> String {
+        let uri = format!("/v1/docker-flow-proxy/{path}");
+        let request = Request::get(uri).body(Body::empty()).unwrap();
+        let response = self.app.clone().oneshot(request).await.unwrap();
+        let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    async fn put(&self, name: &str, port: u16) {
+        let call = format!("reconfigure?serviceName={name}&servicePath=/{name}&port={port}");
+        let (status, json) = self.get(&call).await;
+        assert_eq!(status, 200, "{json}");
+    }
+
+    /// Four commits: a, b, a again with another port, and b removed.
+    async fn with_history() -> Self {
+        let bench = Self::new().await;
+        bench.put("a", 80).await;
+        bench.put("b", 80).await;
+        bench.put("a", 81).await;
+        bench.get("remove?serviceName=b").await;
+        bench
+    }
+}
+
+#[tokio::test]
+async fn the_history_says_what_changed_newest_first() {
+    let bench = Bench::with_history().await;
+    let (status, json) = bench.get("history").await;
+    assert_eq!(status, 200, "{json}");
+    let told: Vec<_> = json["Commits"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|commit| {
+            let service = &commit["Services"][0];
+            let word = |value: &Value| value.as_str().unwrap().to_owned();
+            let number = commit["Revision"]["Number"].as_u64().unwrap();
+            (
+                number,
+                word(&service["ServiceName"]),
+                word(&service["Change"]),
+            )
+        })
+        .collect();
+    let expected = [
+        (4, "b", "removed"),
+        (3, "a", "replaced"),
+        (2, "b", "added"),
+        (1, "a", "added"),
+    ];
+    let expected = expected.map(|(n, s, c)| (n, s.to_owned(), c.to_owned()));
+    assert_eq!(told, expected);
+    assert_eq!(json["Commits"][0]["Origin"], "me");
+    assert_eq!(json["Commits"][0]["At"], "1970-01-01T00:00:00.000Z");
+    assert!(json["Commits"][0]["Services"][0]["Before"].is_null());
+
+    let (_, json) = bench.get("history?limit=1&before=4&full=true").await;
+    let change = &json["Commits"][0]["Services"][0];
+    assert_eq!(json["Commits"].as_array().unwrap().len(), 1);
+    assert_eq!(change["Before"]["destinations"][0]["port"], 80, "{json}");
+    assert_eq!(change["After"]["destinations"][0]["port"], 81, "{json}");
+
+    let (_, json) = bench.get("history?service=b&limit=1").await;
+    assert_eq!(json["Commits"][0]["Revision"]["Number"], 4, "{json}");
+    let (_, json) = bench.get("history?service=b&before=4").await;
+    assert_eq!(json["Commits"].as_array().unwrap().len(), 1, "{json}");
+    let text = bench.text("history?type=text&service=a").await;
+    assert!(text.starts_with("REVISION  AT "), "{text}");
+    assert!(text.contains("me    replaced a\n"), "{text}");
+    for bad in [
+        "limit=0",
+        "limit=201",
+        "limit=51&full=true",
+        "before=x",
+        "full=1",
+        "type=xml",
+        "service=a%20b",
+    ] {
+        assert_eq!(bench.get(&format!("history?{bad}")).await.0, 400, "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn a_diff_says_what_is_between_two_revisions_in_their_order() {
+    let bench = Bench::with_history().await;
+    let (status, json) = bench.get("diff?from=1&to=3").await;
+    assert_eq!(status, 200, "{json}");
+    let services = json["Services"].as_array().unwrap();
+    let told: Vec<_> = services
+        .iter()
+        .map(|it| (&it["ServiceName"], &it["Change"]))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (&"a".into(), &"replaced".into()),
+            (&"b".into(), &"added".into())
+        ]
+    );
+    let (_, json) = bench.get("diff?from=3&to=1").await;
+    assert_eq!(json["Services"][1]["Change"], "removed", "{json}");
+    // To now: b came and went.
+    let (_, json) = bench.get("diff?from=1").await;
+    assert_eq!(
+        (&json["To"], json["Services"].as_array().unwrap().len()),
+        (&4.into(), 1),
+        "{json}"
+    );
+    let text = bench.text("diff?from=1&to=3&type=text").await;
+    assert!(
+        text.contains("\n~ a\n    - {") && text.contains("\n+ b\n    + {"),
+        "{text}"
+    );
+    for (query, expected) in [
+        ("", 400),
+        ("from=x", 400),
+        ("from=1&to=9", 404),
+        ("from=0", 404),
+    ] {
+        assert_eq!(
+            bench.get(&format!("diff?{query}")).await.0,
+            expected,
+            "{query}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_rollback_is_a_new_change_that_restores_a_table() {
+    let bench = Bench::with_history().await;
+    let (status, json) = bench.post("rollback?revision=2").await;
+    assert_eq!(status, 200, "{json}");
+    assert_eq!(
+        (&json["Revision"]["Number"], &json["Stored"]),
+        (&5.into(), &true.into())
+    );
+    assert_eq!(bench.carrier.live(), ["a", "b"]);
+    let (_, json) = bench.get("diff?from=2&to=5").await;
+    assert_eq!(json["Services"].as_array().unwrap().len(), 0, "{json}");
+    // Once more changes nothing, and says so.
+    let (status, json) = bench.post("rollback?revision=2").await;
+    assert_eq!(
+        (status, &json["Revision"]["Number"]),
+        (200, &5.into()),
+        "{json}"
+    );
+    assert!(
+        json["Message"].as_str().unwrap().contains("already"),
+        "{json}"
+    );
+    for (query, expected) in [
+        ("", 400),
+        ("?revision=x", 400),
+        ("?revision=0", 404),
+        ("?revision=6", 404),
+        ("?revision=2&wait=maybe", 400),
+    ] {
+        let (status, json) = bench.post(&format!("rollback{query}")).await;
+        assert_eq!(
+            (status, &json["Stored"]),
+            (expected, &false.into()),
+            "{query} {json}"
+        );
+    }
+    assert_eq!(bench.get("rollback?revision=1").await.0, 405);
+}
+
+#[tokio::test]
+async fn a_rollback_to_what_no_longer_validates_is_refused() {
+    let bench = Bench::with_history().await;
+    bench.carrier.bad.lock().unwrap().insert("b");
+    let before = bench.store.view().revision;
+    let (status, json) = bench.post("rollback?revision=2").await;
+    assert_eq!((status, &json["Stored"]), (400, &false.into()), "{json}");
+    assert_eq!(bench.store.view().revision, before);
+    assert_eq!(bench.carrier.live(), ["a"]);
+}
+
+#[tokio::test]
+async fn nothing_is_accepted_by_accident() {
+    let bench = Bench::with_history().await;
+    for query in [
+        "",
+        "?all=maybe",
+        "?all=true&serviceName=a",
+        "?serviceName=a%20b",
+    ] {
+        let (status, json) = bench.post(&format!("accept{query}")).await;
+        assert_eq!(status, 400, "{query} {json}");
+    }
+    // It is there: that is a removal, and not this.
+    let (status, json) = bench.post("accept?serviceName=a").await;
+    assert_eq!(status, 409, "{json}");
+    let (status, json) = bench.post("accept?all=true").await;
+    assert_eq!(status, 200, "{json}");
+    assert_eq!(json["Dropped"].as_array().unwrap().len(), 0);
+    assert_eq!(bench.carrier.live(), ["a"]);
+    assert_eq!(bench.store.view().condition, StoreCondition::Live);
+}
