@@ -66,7 +66,7 @@ pub(crate) struct Options {
 /// Breaks things until the time is up or something that was promised does not hold.
 pub(crate) async fn chaos(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
     Tools::get(workspace)?;
-    let server = workspace.build("proxy-server", Profile::Dev)?;
+    let server = workspace.server(Profile::Dev)?;
     let seed = options.seed.unwrap_or_else(|| {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         now.map_or(1, |now| now.as_secs() % 1_000_000)

@@ -58,11 +58,7 @@ enum Hear {
 /// Measures all of it.
 pub(crate) async fn scale(workspace: &Workspace, options: &Options) -> Result<()> {
     Tools::get(workspace)?;
-    // Another than this tree's may be named, as the tests allow.
-    let server = match std::env::var_os("PROXY_SERVER_BIN") {
-        Some(server) => PathBuf::from(server),
-        None => workspace.build("proxy-server", Profile::Release)?,
-    };
+    let server = workspace.server(Profile::Release)?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     // What was started ends when it is dropped, and it is dropped on a signal too.

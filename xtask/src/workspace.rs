@@ -76,6 +76,14 @@ impl Workspace {
         serde_json::from_slice(&output.stdout).context("cargo metadata answered no JSON")
     }
 
+    /// The server to break or to measure: the one that `PROXY_SERVER_BIN` names, else this tree's.
+    pub(crate) fn server(&self, profile: Profile) -> Result<PathBuf> {
+        match std::env::var_os("PROXY_SERVER_BIN") {
+            Some(server) => Ok(PathBuf::from(server)),
+            None => self.build("proxy-server", profile),
+        }
+    }
+
     /// Builds a package's program and says where it is.
     pub(crate) fn build(&self, package: &str, profile: Profile) -> Result<PathBuf> {
         let profile = match profile {

@@ -64,6 +64,7 @@ impl Clients {
                 history: Arc::clone(history),
                 targets: targets.clone(),
                 rng,
+                put: None,
             };
             tasks.spawn(caller.run(stopped.clone()));
         }
@@ -89,28 +90,40 @@ struct Caller {
     history: Arc<History>,
     targets: Targets,
     rng: Rng,
+    /// What its last call put, and where: it may take it back at once, somewhere else.
+    put: Option<(String, usize)>,
 }
 
 impl Caller {
     async fn run(mut self, mut stop: watch::Receiver<bool>) {
         loop {
             let pause = Duration::from_millis(self.rng.u64(PAUSE_MS));
-            tokio::select! {
-                () = sleep(pause) => {}
-                _ = stop.wait_for(|stop| *stop) => return,
+            let replica = self.rng.usize(0..self.targets.apis.len());
+            let service = service(self.rng.usize(0..SERVICES));
+            let wish = match self.rng.u8(0..20) {
+                0..=12 => Wish::Put,
+                13..=17 => Wish::Remove,
+                _ => Wish::Invalid,
+            };
+            let take_back = self.rng.u8(0..4) == 0;
+            match self.put.take() {
+                // A replica that has not heard of it yet must not say that it is gone already.
+                Some((service, at)) if take_back => {
+                    let other = (at + 1) % self.targets.apis.len();
+                    self.call(service, Wish::Remove, other).await;
+                }
+                _ => {
+                    tokio::select! {
+                        () = sleep(pause) => {}
+                        _ = stop.wait_for(|stop| *stop) => return,
+                    }
+                    self.call(service, wish, replica).await;
+                }
             }
-            self.call().await;
         }
     }
 
-    async fn call(&mut self) {
-        let replica = self.rng.usize(0..self.targets.apis.len());
-        let service = service(self.rng.usize(0..SERVICES));
-        let wish = match self.rng.u8(0..20) {
-            0..=12 => Wish::Put,
-            13..=17 => Wish::Remove,
-            _ => Wish::Invalid,
-        };
+    async fn call(&mut self, service: String, wish: Wish, replica: usize) {
         let distribute = self.rng.u8(0..3) == 0;
         let patience = match self.rng.u8(0..6) {
             0 => Duration::from_millis(self.rng.u64(IMPATIENCE_MS)),
@@ -138,6 +151,9 @@ impl Caller {
             Ok(Err(error)) => (Outcome::Lost, error.to_string(), None),
             Err(_) => (Outcome::Lost, format!("hung up after {patience:?}"), None),
         };
+        if wish == Wish::Put && outcome == Outcome::Live {
+            self.put = Some((service.clone(), replica));
+        }
         self.history.events().calls.push(Call {
             id,
             service,
