@@ -220,23 +220,25 @@ impl Run {
         until_consul_leads(stage).await?;
         let healed = Instant::now();
         clients.finished().await;
-        match settle::converge(stage).await {
-            Ok(()) => {
-                let took = healed.elapsed();
+        let stand = settle::converge(stage).await;
+        let took = healed.elapsed();
+        let objections = &mut findings.objections;
+        objections.extend(settle::settle_lost(stage, history).await);
+        objections.extend(settle::judge_way(history));
+        match stand {
+            Ok(stand) => {
                 findings.converged.push(took);
                 eprintln!("xtask: one table everywhere {took:.2?} after the last fault");
                 if took > settle::PROMISE {
                     let promise = settle::PROMISE;
-                    let objection =
-                        format!("one table only after {took:.1?}, not within {promise:?}");
-                    findings.objections.push(objection);
+                    objections.push(format!(
+                        "one table only after {took:.1?}, not within {promise:?}"
+                    ));
                 }
+                objections.extend(settle::judge_end_of(stage, history, stand).await);
             }
-            Err(why) => findings.objections.push(why),
+            Err(why) => objections.push(why),
         }
-        let objections = &mut findings.objections;
-        objections.extend(settle::settle_lost(stage, history).await);
-        objections.extend(settle::judge(stage, history).await);
         objections.extend(traffic.judge().await);
         for (number, replica) in stage.topology.replicas.iter().enumerate() {
             if replica.log().contains("panicked at") {

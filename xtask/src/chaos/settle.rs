@@ -20,15 +20,17 @@ pub(super) const PROMISE: Duration = Duration::from_secs(10);
 const AT_LAST: Duration = Duration::from_secs(90);
 const LOOK: Duration = Duration::from_millis(50);
 const LOOK_DEADLINE: Duration = Duration::from_secs(2);
+/// How often the end is looked at before it must stand still.
+const LOOKS_AT_END: usize = 10;
 /// Paths that must not be served, tried per service and replica: the latest.
 const GONE_TRIED: usize = 12;
 
-/// Waits until all replicas say the same.
-pub(super) async fn converge(stage: &Stage) -> Result<(), String> {
+/// Waits until all replicas say the same. Gives where they stand then.
+pub(super) async fn converge(stage: &Stage) -> Result<Json, String> {
     let start = Instant::now();
     loop {
         match agreed(stage).await {
-            Ok(()) => return Ok(()),
+            Ok(stand) => return Ok(stand),
             Err(why) if start.elapsed() > AT_LAST => {
                 return Err(format!("no common table within {AT_LAST:?}: {why}"));
             }
@@ -37,7 +39,7 @@ pub(super) async fn converge(stage: &Stage) -> Result<(), String> {
     }
 }
 
-async fn agreed(stage: &Stage) -> Result<(), String> {
+async fn agreed(stage: &Stage) -> Result<Json, String> {
     let mut first: Option<(Json, String)> = None;
     for (number, replica) in stage.topology.replicas.iter().enumerate() {
         let whole = standing(replica).await;
@@ -55,7 +57,9 @@ async fn agreed(stage: &Stage) -> Result<(), String> {
             }
         }
     }
-    Ok(())
+    first
+        .map(|(stand, _)| stand)
+        .ok_or_else(|| "there is no replica".to_owned())
 }
 
 /// Where a replica stands and its table, if all is well there.
@@ -131,8 +135,8 @@ pub(super) async fn settle_lost(stage: &Stage, history: &History) -> Vec<String>
     objections
 }
 
-/// Checks the end against the history: on every replica what it says, and what it serves.
-pub(super) async fn judge(stage: &Stage, history: &History) -> Vec<String> {
+/// Checks what was answered and seen on the way, since the last time.
+pub(super) fn judge_way(history: &History) -> Vec<String> {
     let (calls, sights) = {
         let mut events = history.events();
         let sights = std::mem::take(&mut events.sights);
@@ -140,6 +144,28 @@ pub(super) async fn judge(stage: &Stage, history: &History) -> Vec<String> {
     };
     let mut objections = judge_answers(&calls);
     objections.extend(judge_sights(&calls, &sights));
+    objections
+}
+
+/// Checks the end against the history. What a caller gave up on may still be under way: it is looked
+/// at again where the table moved meanwhile.
+pub(super) async fn judge_end_of(stage: &Stage, history: &History, stand: Json) -> Vec<String> {
+    let mut before = stand;
+    for _ in 0..LOOKS_AT_END {
+        let objections = look_at_end(stage, history).await;
+        match converge(stage).await {
+            Ok(after) if after == before => return objections,
+            Ok(after) => before = after,
+            Err(why) => return vec![why],
+        }
+    }
+    vec!["the table goes on moving although nobody calls".to_owned()]
+}
+
+/// On every replica what it says, and what it serves.
+async fn look_at_end(stage: &Stage, history: &History) -> Vec<String> {
+    let calls = history.events().calls.clone();
+    let mut objections = Vec::new();
     for (number, replica) in stage.topology.replicas.iter().enumerate() {
         let here = |why: String| format!("replica {}: {why}", number + 1);
         let Some(all) = services(replica.api()).await else {
