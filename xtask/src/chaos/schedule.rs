@@ -12,6 +12,8 @@ use testkit::link::Disturbance;
 pub(super) const FAULTS_LAST: Duration = Duration::from_secs(22);
 /// The shortest and the longest that one fault lasts.
 const LASTS_MS: std::ops::Range<u64> = 300..6_000;
+/// A full disk lasts longer: what failed for its sake is tried again less and less often.
+const DISK_LASTS_MS: std::ops::Range<u64> = 300..18_000;
 /// How many faults a round has.
 const COUNT: std::ops::Range<usize> = 8..14;
 
@@ -134,7 +136,10 @@ pub(super) fn draw(seed: u64, round: u32, extent: Extent<'_>) -> Vec<Step> {
         };
         steps.push(Step {
             at: Duration::from_millis(rng.u64(1_000..latest)),
-            lasts: Duration::from_millis(rng.u64(LASTS_MS)),
+            lasts: Duration::from_millis(rng.u64(match kind {
+                Kind::Disk => DISK_LASTS_MS,
+                _ => LASTS_MS,
+            })),
             fault: fault(*kind, &mut rng, extent),
         });
     }

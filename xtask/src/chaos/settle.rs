@@ -97,18 +97,19 @@ async fn ask(replica: &Replica, what: &str) -> Result<String, String> {
     }
 }
 
-/// Asks what became of the calls whose answer named a commit and no outcome.
+/// Asks what became of the calls whose answer named a commit and no outcome. The replica that made
+/// it can tell for certain, as long as it lives; another one only that it is stored, if it is.
 pub(super) async fn settle_lost(stage: &Stage, history: &History) -> Vec<String> {
     let lost: Vec<_> = history
         .events()
         .calls
         .iter()
-        .filter_map(|call| Some((call.id, call.commit.clone()?)))
+        .filter_map(|call| Some((call.id, call.replica, call.life, call.commit.clone()?)))
         .collect();
     let mut objections = Vec::new();
-    for (id, commit) in lost {
-        let Some(replica) = stage.topology.replicas.first() else {
-            break;
+    for (id, maker, life, commit) in lost {
+        let Ok(replica) = stage.replica(maker) else {
+            continue;
         };
         let answer = ask(replica, &format!("status?id={commit}")).await;
         let stored = answer.as_ref().ok().and_then(|text| {
@@ -116,7 +117,9 @@ pub(super) async fn settle_lost(stage: &Stage, history: &History) -> Vec<String>
             json.pointer("/Outcome/Stored")?.as_bool()
         });
         let Some(stored) = stored else {
-            objections.push(format!("what became of call {id} is not known: {answer:?}"));
+            if life == Some(stage.lives.get(maker)) {
+                objections.push(format!("what became of call {id} is not known: {answer:?}"));
+            }
             continue;
         };
         let now = history.now();
