@@ -40,6 +40,9 @@ use self::traffic::{AGAIN_PROMISE, Sum, Traffic};
 /// What a round takes, roughly: a next one begins only where it fits.
 const ROUND: Duration = Duration::from_secs(36);
 
+/// Objections that are told one by one; the first ones say most.
+const SHOWN: usize = 20;
+
 /// What is broken, and for how long.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Options {
@@ -279,8 +282,11 @@ impl Run {
 }
 
 fn verdict(objections: &[String]) -> ExitCode {
-    for objection in objections {
+    for objection in objections.iter().take(SHOWN) {
         eprintln!("xtask: NOT SO: {objection}");
+    }
+    if objections.len() > SHOWN {
+        eprintln!("xtask: and {} more", objections.len() - SHOWN);
     }
     match objections {
         [] => ExitCode::SUCCESS,
