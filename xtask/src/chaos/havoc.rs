@@ -146,15 +146,18 @@ impl Havoc {
                 Ok(None)
             }
             Fault::ServerKill(replica) => {
+                traffic.unattended(*replica);
                 stage.kill(*replica)?;
                 Ok(Some(Mend::StartServer(*replica)))
             }
             Fault::ServerFreeze(replica) => {
                 let pid = stage.replica(*replica)?.pid().context("it does not run")?;
+                traffic.unattended(*replica);
                 let sent = send_signal(pid, Signal::SIGSTOP);
                 Ok(sent.then_some(Mend::ThawServer(*replica, pid)))
             }
             Fault::Crash(replica) => {
+                traffic.unattended(*replica);
                 let excuse = traffic.excuse(*replica, &fault.to_string());
                 stage.crash(*replica)?;
                 Ok(Some(Mend::StartReplica(*replica, excuse)))

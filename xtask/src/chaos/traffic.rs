@@ -54,7 +54,9 @@ struct Excuse {
     from: Instant,
     /// When it served again.
     to: Option<Instant>,
-    /// How long that took, where the server was there to see to it.
+    /// Whether the server was there all the time to see to it.
+    counted: Counted,
+    /// How long that took, where it was.
     again: Option<Duration>,
 }
 
@@ -115,6 +117,7 @@ impl Traffic {
             why: why.to_owned(),
             from: Instant::now(),
             to: None,
+            counted: Counted::No,
             again: None,
         });
         Open(excuses.len() - 1)
@@ -124,6 +127,9 @@ impl Traffic {
     /// With `counted` that time is told at the end.
     pub(super) fn until_served(&mut self, open: Open, replica: &Replica, counted: Counted) {
         let begun = Instant::now();
+        if let Some(excuse) = self.excuses().get_mut(open.0) {
+            excuse.counted = counted;
+        }
         let excuses = Arc::clone(&self.excuses);
         let address = replica.http();
         self.probes.spawn(async move {
@@ -142,13 +148,22 @@ impl Traffic {
                     let mut excuses = excuses.lock().unwrap_or_else(PoisonError::into_inner);
                     if let Some(excuse) = excuses.get_mut(open.0) {
                         excuse.to = Some(Instant::now());
-                        excuse.again = (counted == Counted::Yes).then(|| since - begun);
+                        excuse.again = (excuse.counted == Counted::Yes).then(|| since - begun);
                     }
                     return;
                 }
                 sleep(PROBE).await;
             }
         });
+    }
+
+    /// The server of a replica is broken too: what is down there is not seen to for a while.
+    pub(super) fn unattended(&self, replica: usize) {
+        let mut excuses = self.excuses();
+        let open = excuses
+            .iter_mut()
+            .filter(|it| it.replica == replica && it.to.is_none());
+        open.for_each(|excuse| excuse.counted = Counted::No);
     }
 
     /// Waits until every replica that was excused serves again, and judges what failed since the
