@@ -16,7 +16,7 @@ use super::stage::Stage;
 /// Callers at once, spread over the replicas.
 const CALLERS: u64 = 8;
 /// Services that each of them changes.
-const SERVICES: u64 = 50;
+const SERVICES: u64 = 10;
 /// Looks at the memory, equally far from each other. What the first fifth takes is the start: pools
 /// and caches fill.
 const LOOKS: u64 = 10;
