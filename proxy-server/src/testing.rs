@@ -25,6 +25,8 @@ pub(crate) struct Scripted {
     pub(crate) bad: Mutex<BTreeSet<&'static str>>,
     /// Services that pass the check and are not loaded.
     pub(crate) unloadable: Mutex<BTreeSet<&'static str>>,
+    /// Paths whose services pass the check and are not loaded.
+    pub(crate) unloadable_paths: Mutex<BTreeSet<&'static str>>,
     pub(crate) clash: Mutex<Option<[&'static str; 2]>>,
     pub(crate) unable: AtomicBool,
     pub(crate) broken: AtomicBool,
@@ -81,6 +83,15 @@ impl Carrier for Scripted {
             return Err(ApplyError::Refused {
                 words: format!("{name} does not load"),
             });
+        }
+        let paths = self.unloadable_paths.lock().unwrap().clone();
+        let routes = table.iter().flat_map(|service| service.destinations());
+        let mut texts = routes.flat_map(|to| to.paths().iter().map(|path| path.text().to_owned()));
+        let unloadable = texts.any(|text| paths.contains(text.as_str()));
+        drop(texts);
+        if unloadable {
+            let words = "a path does not load".to_owned();
+            return Err(ApplyError::Refused { words });
         }
         let mut live = self.live.lock().unwrap();
         if live.as_ref() == Some(&table) && force == Reload::IfDifferent {

@@ -25,10 +25,15 @@ impl Replica {
     }
 
     fn with(store: &Arc<MemoryStore>, carrier: Scripted) -> Self {
+        Self::after(store, carrier, RouteTable::new())
+    }
+
+    /// A replica that served this table when its earlier run ended.
+    fn after(store: &Arc<MemoryStore>, carrier: Scripted, served: RouteTable) -> Self {
         let (carrier, notes) = (Arc::new(carrier), Arc::new(Notes::default()));
         let stop = CancellationToken::new();
         let parts = Parts {
-            served: RouteTable::new(),
+            served,
             store: Arc::clone(store) as Arc<dyn RouteStore>,
             carrier: Arc::clone(&carrier),
             announce: Arc::clone(&notes) as Arc<dyn Announce>,
@@ -338,6 +343,43 @@ async fn no_service_is_blamed_for_a_haproxy_that_does_not_even_load_what_it_runs
     assert_eq!(replica.carrier.live(), ["a"]);
     replica.carrier.unloadable.lock().unwrap().clear();
     replica.serves(&["a", "b"]).await;
+}
+
+#[tokio::test]
+async fn a_table_that_was_served_last_is_made_live_again_whatever_haproxy_runs_meanwhile() {
+    let store = store();
+    store.commit(&store.view(), &[put("a")]).await.unwrap();
+    let carrier = Scripted::default();
+    *carrier.live.lock().unwrap() = Some(RouteTable::new());
+    let served = store.view().stored.table().clone();
+    let replica = Replica::after(&store, carrier, served);
+    replica.serves(&["a"]).await;
+    assert_eq!(replica.carrier.live(), ["a"]);
+}
+
+#[tokio::test]
+async fn a_replica_that_starts_anew_serves_the_older_version_of_what_is_not_valid() {
+    let store = store();
+    store
+        .commit(&store.view(), &[put("a"), put("b")])
+        .await
+        .unwrap();
+    let served = store.view().stored.table().clone();
+    // While it was away, "a" got a version that no HAProxy takes.
+    let query = "serviceName=a&servicePath=/other&port=80";
+    let parsed = parse_reconfigure(&Params::from_query(query).unwrap()).unwrap();
+    let change = Change::Put(parsed.value.service);
+    store.commit(&store.view(), &[change]).await.unwrap();
+    let carrier = Scripted::default();
+    carrier.unloadable_paths.lock().unwrap().insert("/other");
+    let replica = Replica::after(&store, carrier, served.clone());
+    let mut snapshots = replica.handle.snapshots();
+    snapshots
+        .wait_for(|s| s.quarantined.len() == 1)
+        .await
+        .unwrap();
+    assert_eq!(replica.carrier.live.lock().unwrap().as_ref(), Some(&served));
+    assert!(replica.handle.snapshot().quarantined["a"].serves_older);
 }
 
 #[tokio::test]

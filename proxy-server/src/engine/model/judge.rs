@@ -14,7 +14,7 @@ use super::{
     Ask, Quality, REPLICAS, Step,
     carrier::{Haproxy, port, quality},
     replica::Replica,
-    store::World,
+    store::{Moment, World},
 };
 
 /// How long the replicas have to agree once everything is mended: longer than the longest pause
@@ -26,15 +26,13 @@ struct Call {
     replica: usize,
     extent: Extent,
     changes: Vec<Change>,
-    /// How many commits there were when it began.
-    began: usize,
+    began: Moment,
     answer: JoinHandle<Answered>,
 }
 
 /// The end of a call.
 struct Answered {
-    /// How many commits there were.
-    ended: usize,
+    ended: Moment,
     answer: Result<Answer, ChangeError>,
 }
 
@@ -43,8 +41,8 @@ struct Ended {
     replica: usize,
     extent: Extent,
     changes: Vec<Change>,
-    began: usize,
-    ended: usize,
+    began: Moment,
+    ended: Moment,
     answer: Result<Answer, ChangeError>,
 }
 
@@ -181,11 +179,11 @@ impl Call {
             Extent::Named => ChangeRequest::new(changes.clone(), Wait::here()),
             Extent::Whole => ChangeRequest::whole(changes.clone(), Wait::here()),
         };
-        let began = world.lock().unwrap().now();
+        let began = world.lock().unwrap().moment();
         let world = Arc::clone(world);
         let answer = tokio::spawn(async move {
             let answer = handle.change(request).await;
-            let ended = world.lock().unwrap().now();
+            let ended = world.lock().unwrap().moment();
             Answered { ended, answer }
         });
         Self {
@@ -256,21 +254,36 @@ impl Ended {
     }
 
     /// Whether a change was done at a moment of this call, or undone at once by another call that
-    /// was made before this one was answered.
+    /// was under way at the same time.
     fn took_place(&self, change: &Change, world: &World, others: &[&Self]) -> bool {
-        let overlapping = others.iter().filter(|other| other.began <= self.ended);
-        let rivals = overlapping.flat_map(|other| &other.changes);
-        let same = |other: &&Change| other.service_name() == change.service_name();
-        let mut candidates = std::iter::once(change).chain(rivals.filter(same));
-        candidates.any(|change| {
-            (self.began..=self.ended).any(|at| {
-                let now = world.table_at(at).service(change.service_name());
-                match change {
-                    Change::Put(service) => now == Some(service),
-                    _ => now.is_none(),
-                }
+        let name = change.service_name();
+        let rivals = others
+            .iter()
+            .filter(|other| other.began.nth < self.ended.nth && other.ended.nth > self.began.nth);
+        let mut candidates = rivals
+            .filter_map(|other| other.wants(name))
+            .collect::<Vec<_>>();
+        candidates.push(change.clone());
+        let mut commits = self.began.commits..=self.ended.commits;
+        commits.any(|at| {
+            let now = world.table_at(at).service(name);
+            candidates.iter().any(|change| match change {
+                Change::Put(service) => now == Some(service),
+                _ => now.is_none(),
             })
         })
+    }
+
+    /// What this call wants of a service.
+    fn wants(&self, name: &ServiceName) -> Option<Change> {
+        let named = self
+            .changes
+            .iter()
+            .find(|change| change.service_name() == name);
+        match self.extent {
+            Extent::Whole => Some(named.cloned().unwrap_or(Change::Remove(name.clone()))),
+            Extent::Named => named.cloned(),
+        }
     }
 }
 

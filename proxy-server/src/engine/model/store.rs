@@ -19,8 +19,19 @@ use super::CommitFault;
 /// What really happened: every commit, and the table after it.
 #[derive(Debug)]
 pub(super) struct World {
+    /// Counts what callers see: calls that begin and answers that come.
+    moments: u64,
     log: Vec<Arc<CommitRecord>>,
     tables: Vec<StoredTable>,
+}
+
+/// A moment that a caller sees.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    /// Which.
+    pub(super) nth: u64,
+    /// How many commits there are.
+    pub(super) commits: usize,
 }
 
 /// The store as one replica sees it.
@@ -45,6 +56,7 @@ struct State {
 impl World {
     pub(super) fn new() -> Self {
         Self {
+            moments: 0,
             log: Vec::new(),
             tables: vec![StoredTable::default()],
         }
@@ -57,6 +69,15 @@ impl World {
     /// How many commits there are.
     pub(super) fn now(&self) -> usize {
         self.log.len()
+    }
+
+    /// A moment that a caller sees, and how many commits there are at it.
+    pub(super) fn moment(&mut self) -> Moment {
+        self.moments += 1;
+        Moment {
+            nth: self.moments,
+            commits: self.log.len(),
+        }
     }
 
     /// The table after so many commits.
