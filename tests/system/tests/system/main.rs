@@ -7,6 +7,7 @@ mod hostile;
 mod maps;
 mod membership;
 mod names;
+mod operate;
 mod outage;
 mod restored;
 mod story;

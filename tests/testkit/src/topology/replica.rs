@@ -245,8 +245,16 @@ impl Replica {
     /// # Errors
     /// When no answer comes.
     pub async fn metrics(&self) -> Result<String, Failure> {
-        let url = format!("http://{}/metrics", self.api());
-        Ok(self.answer(self.http.get(url)).await?.text)
+        Ok(self.probe("metrics").await?.text)
+    }
+
+    /// GETs what lies at the root of the API: `healthz`, `readyz`.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub async fn probe(&self, name: &str) -> Result<ApiAnswer, Failure> {
+        let url = format!("http://{}/{name}", self.api());
+        self.answer(self.http.get(url)).await
     }
 
     /// What `config` says, as text.
