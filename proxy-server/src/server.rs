@@ -1,6 +1,7 @@
 //! One replica, put together and taken apart.
 
 mod assemble;
+mod serve;
 
 use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 

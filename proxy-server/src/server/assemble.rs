@@ -16,7 +16,10 @@ use proxy_peers::{
 };
 use tokio::net::{TcpListener, TcpSocket};
 
-use super::{Server, Stops};
+use super::{
+    Server, Stops,
+    serve::{HEAD_DEADLINE, serve},
+};
 use crate::{
     announce::{Announce, AnnouncerSettings, PeerAnnouncer, Sharing, identity},
     api::{Api, Keys, router},
@@ -76,7 +79,9 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
     let peers = peers(&settings, &resolver)?;
     let broadcast = broadcast(&settings, &instance)?;
     let source = source(&settings.peers.discovery);
-    let survey = PeerSurvey::new(peers.clone(), &broadcast, source.clone());
+    // With places of its own, so that no status holds up an announcement.
+    let survey = self::broadcast(&settings, &instance)?;
+    let survey = PeerSurvey::new(peers.clone(), &survey, source.clone());
     let announcer = AnnouncerSettings {
         instance: instance.clone(),
         own_address: address.to_string(),
@@ -139,9 +144,8 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         }),
         superseded_file,
     });
-    let stop_api = stops.api.clone().cancelled_owned();
-    let api = axum::serve(listener, app).with_graceful_shutdown(stop_api);
-    let api = tokio::spawn(api.into_future());
+    let api = serve(listener, app, HEAD_DEADLINE, stops.api.clone());
+    let api = tokio::spawn(api);
     tracing::info!(%address, %instance, version = env!("CARGO_PKG_VERSION"), "the admin API listens");
     Ok(Server {
         address,
