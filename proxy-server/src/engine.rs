@@ -51,10 +51,14 @@ use snapshot::Failure;
 pub(crate) const MAX_WAITING: usize = 4_096;
 /// How many changes go into one turn. More would make the first wait for the last.
 const MAX_BATCH: usize = 1_024;
-/// How long the engine waits before it tries again what failed to go live, at first and at most.
+/// How long the engine waits before it tries again what failed to go live, at first.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
+/// And at most, where the disk, the process or the time was missing: replicas agree within ten
+/// seconds of the end of such a fault, and a try costs one check.
+const FAULT_RETRY_MOST: Duration = Duration::from_secs(5);
+/// And at most, where HAProxy would not take something.
 const RETRY_MOST: Duration = Duration::from_secs(60);
-/// As [`RETRY_MOST`], where trying may cost traffic: a reload that fails on a port in use refuses
+/// And at most, where HAProxy would not load a service: a reload that fails on a port in use refuses
 /// connections for two seconds.
 const RELOAD_RETRY_MOST: Duration = Duration::from_secs(600);
 
@@ -79,6 +83,8 @@ pub(crate) struct Engine<C: Carrier> {
     proven: bool,
     quarantine: BTreeMap<ServiceName, Held>,
     failure: Option<Failure>,
+    /// Whether HAProxy does not even load what it runs: then trying again costs traffic.
+    unloadable: bool,
     retry: Retry,
     /// Why the turn that runs may make a configuration live.
     reason: Reason,
@@ -151,6 +157,7 @@ impl<C: Carrier> Engine<C> {
             served: parts.served,
             quarantine: BTreeMap::new(),
             failure: None,
+            unloadable: false,
             retry: Retry::idle(),
             reason: Reason::Store,
             pulse: Pulse::default(),
@@ -298,13 +305,15 @@ impl<C: Carrier> Engine<C> {
         if self.failure.is_none() && self.quarantine.is_empty() {
             self.retry = Retry::idle();
         } else if self.retry.at.is_none() {
-            self.retry.at = Some(Instant::now() + self.retry.wait);
             let costly = |held: &Held| held.refused == Refused::AtLoad;
-            let most = match self.quarantine.values().any(costly) {
-                true => RELOAD_RETRY_MOST,
-                false => RETRY_MOST,
+            let most = match &self.failure {
+                Some(_) if !self.unloadable => FAULT_RETRY_MOST,
+                None if self.quarantine.values().any(costly) => RELOAD_RETRY_MOST,
+                _ => RETRY_MOST,
             };
-            self.retry.wait = (self.retry.wait * 2).min(most);
+            let wait = self.retry.wait.min(most);
+            self.retry.at = Some(Instant::now() + wait);
+            self.retry.wait = (wait * 2).min(most);
         }
     }
 }

@@ -58,6 +58,7 @@ impl<C: Carrier> Engine<C> {
             table if *table == ready.table => table.clone(),
             _ => ready.table,
         };
+        self.unloadable = false;
         match self.carrier.apply(ready.candidate, force).await {
             Ok(applied) => {
                 self.failure = None;
@@ -86,6 +87,7 @@ impl<C: Carrier> Engine<C> {
     /// Makes as much live as HAProxy loads, and quarantines what it would not. What is live stays so
     /// where it does not load either: then no service is to blame.
     async fn lose_culprits(&mut self, words: String) {
+        self.unloadable = true;
         let mut base = self.live.clone();
         let mut changes = self.served.changes_since(&base);
         if changes.is_empty() {
@@ -110,6 +112,7 @@ impl<C: Carrier> Engine<C> {
                     }
                 }
                 self.served = isolated.table;
+                self.unloadable = false;
                 self.failure = None;
             }
             Err(error) => {

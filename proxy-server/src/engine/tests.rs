@@ -194,6 +194,20 @@ async fn a_stored_change_that_does_not_go_live_is_said_and_tried_again() {
     assert_eq!(replica.carrier.live(), ["a", "b"]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_long_fault_is_made_up_for_within_seconds_of_its_end() {
+    let store = store();
+    let replica = Replica::on(&store);
+    replica.carrier.broken.store(true, SeqCst);
+    assert!(replica.put("a").await.unwrap().failure.is_some());
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    replica.carrier.broken.store(false, SeqCst);
+    // The clock is simulated: this is a rule and not a measurement.
+    let mended = tokio::time::Instant::now();
+    replica.serves(&["a"]).await;
+    assert!(mended.elapsed() <= Duration::from_secs(5));
+}
+
 #[tokio::test]
 async fn what_could_not_be_checked_at_the_start_is_never_served_as_an_empty_table() {
     let store = store();
