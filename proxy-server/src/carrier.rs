@@ -23,6 +23,13 @@ pub(crate) trait Carrier: Send + Sync + 'static {
     /// Renders a table and has it judged. Changes nothing that is live.
     async fn check(&self, table: &RouteTable) -> Result<Self::Candidate, CheckError>;
 
+    /// As [`Carrier::check`], for the first table of all, where it is a stored one that was good before:
+    /// it may be judged by starting with it, which reads it once and not twice. Then it is live already,
+    /// and [`Carrier::apply`] only says so. After an error nothing runs.
+    async fn check_by_start(&self, table: &RouteTable) -> Result<Self::Candidate, CheckError> {
+        self.check(table).await
+    }
+
     /// Makes a candidate live: writes it, reloads, and confirms that it runs. After an error the
     /// last good configuration runs on, unless the error says otherwise.
     async fn apply(&self, candidate: Self::Candidate, force: Reload)

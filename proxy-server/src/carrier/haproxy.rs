@@ -85,6 +85,8 @@ pub(crate) struct Candidate {
     hosts: BTreeSet<Host>,
     /// None where it is live already, byte for byte.
     staged: Option<Staged>,
+    /// HAProxy was started with it to see whether it is good.
+    started: bool,
 }
 
 // === impl HaproxyCarrier ===
@@ -197,6 +199,10 @@ impl HaproxyCarrier {
         let haproxy = match Haproxy::start(process).await {
             Ok(haproxy) => Arc::new(haproxy),
             Err(error) => {
+                // What it could not start with is no configuration to go back to.
+                if staged.is_none() {
+                    let _ = dir.restore_previous();
+                }
                 *slot = Some(dir);
                 return Err(ApplyError::new(error));
             }
@@ -242,6 +248,7 @@ impl Carrier for HaproxyCarrier {
             config,
             hosts,
             staged,
+            started: false,
         };
         let staged = match self.stage(&config).await? {
             Written::Live => return Ok(good(config, None)),
@@ -258,6 +265,35 @@ impl Carrier for HaproxyCarrier {
             Err(error @ ValidateError::Refused { .. }) => Err(CheckError::Rejected {
                 words: chain(&error),
             }),
+            Err(error) => Err(CheckError::Unable { why: error.into() }),
+        }
+    }
+
+    async fn check_by_start(&self, table: &RouteTable) -> Result<Candidate, CheckError> {
+        let master = self.settings.run.master_socket();
+        let is_first = matches!(&*self.stage.lock().await, Stage::Before(Some(_)));
+        // One that runs goes on with what it has unless this is known to be good.
+        if !is_first || UnixStream::connect(master).is_ok() {
+            return self.check(table).await;
+        }
+        let hosts = hosts(table);
+        let book = self.names.look_up(&hosts, NAMES_DEADLINE).await;
+        let config = self.render(table, &book)?;
+        let staged = match self.stage(&config).await? {
+            Written::New(staged) | Written::Good(staged) => Some(staged),
+            Written::Live => None,
+        };
+        let candidate = |staged, started| Candidate {
+            config: config.clone(),
+            hosts: hosts.clone(),
+            staged,
+            started,
+        };
+        match self
+            .apply(candidate(staged, false), Reload::IfDifferent)
+            .await
+        {
+            Ok(_) => Ok(candidate(None, true)),
             Err(error) => Err(CheckError::Unable { why: error.into() }),
         }
     }
@@ -287,6 +323,7 @@ impl Carrier for HaproxyCarrier {
                 again.map(|_| Applied::Reloaded).map_err(ApplyError::from)
             }
             (Stage::Running(applier), _) => match candidate.staged {
+                None if candidate.started => Ok(Applied::Started),
                 None => Ok(Applied::Unchanged),
                 Some(staged) => match applier.apply_staged(staged).await {
                     Ok(proxy_haproxy::Applied::Unchanged { .. }) => Ok(Applied::Unchanged),

@@ -168,7 +168,7 @@ impl<C: Carrier> Judge for Loading<'_, C> {
     }
 }
 
-fn with_groups(table: &RouteTable, groups: &[&[Change]]) -> RouteTable {
+pub(super) fn with_groups(table: &RouteTable, groups: &[&[Change]]) -> RouteTable {
     let mut table = table.clone();
     for change in groups.iter().copied().flatten() {
         table.apply(change);

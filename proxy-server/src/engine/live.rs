@@ -8,7 +8,7 @@ use super::{
     isolate::{Loading, isolate},
 };
 use crate::{
-    carrier::{Applied, ApplyError, Carrier, CarrierCondition, Reload},
+    carrier::{Applied, ApplyError, Carrier, CarrierCondition, CheckError, Reload},
     chain::chain,
 };
 
@@ -26,11 +26,8 @@ impl<C: Carrier> Engine<C> {
         if let Some(why) = self.not_loaded() {
             return Err(ChangeError::Starting { why }.to_string());
         }
-        match self.carrier.check(&self.served).await {
-            Ok(candidate) => {
-                let table = self.served.clone();
-                self.make_live(Ready { candidate, table }, force).await;
-            }
+        match self.check_served().await {
+            Ok(ready) => self.make_live(ready, force).await,
             Err(error) => {
                 let why = chain(&error);
                 tracing::error!(
@@ -46,6 +43,46 @@ impl<C: Carrier> Engine<C> {
         match &self.failure {
             Some(why) => Err(why.to_string()),
             None => Ok(()),
+        }
+    }
+
+    async fn check_served(&mut self) -> Result<Ready<C::Candidate>, CheckError> {
+        let table = self.served.clone();
+        if let Some(candidate) = self.start_with(&table).await {
+            return Ok(Ready { candidate, table });
+        }
+        match self.carrier.check(&table).await {
+            Ok(candidate) => Ok(Ready { candidate, table }),
+            // There is no last good configuration that goes on meanwhile.
+            Err(CheckError::Rejected { words })
+                if !table.is_empty() && self.carrier.condition() != CarrierCondition::Running =>
+            {
+                tracing::error!(
+                    why = words,
+                    "what was good does not pass any more; looking for the culprits"
+                );
+                self.check_anew().await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Starts HAProxy with a table that is stored, where it was never started. None where it was, or
+    /// will not start with this.
+    pub(super) async fn start_with(&self, table: &RouteTable) -> Option<C::Candidate> {
+        if self.carrier.condition() != CarrierCondition::NotStarted {
+            return None;
+        }
+        match self.carrier.check_by_start(table).await {
+            Ok(candidate) => Some(candidate),
+            Err(error) => {
+                let why = chain(&error);
+                tracing::error!(
+                    why,
+                    "HAProxy does not start with what is stored; it is checked"
+                );
+                None
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use proxy_core::{Change, CommitError, CommitRecord, RouteTable, StoreCondition, 
 
 use super::{
     ChangeError, Engine, Held, Refused,
-    isolate::{Checking, Isolated, isolate},
+    isolate::{Checking, Isolated, isolate, with_groups},
     live::Ready,
     pending::{Pending, count_down, last_of_each},
 };
@@ -221,6 +221,16 @@ impl<C: Carrier> Engine<C> {
     ) -> Result<Ready<C::Candidate>, CheckError> {
         let mut groups: Vec<&[Change]> = incoming.iter().map(std::slice::from_ref).collect();
         groups.extend(open.iter().map(Pending::rest));
+        // What is asked is checked before it is stored; what is stored already need not be.
+        if open.is_empty() {
+            let table = with_groups(&self.served, &groups);
+            if let Some(candidate) = self.start_with(&table).await {
+                for change in incoming {
+                    self.quarantine.remove(change.service_name());
+                }
+                return Ok(Ready { candidate, table });
+            }
+        }
         let isolated = match isolate(&Checking(&*self.carrier), &self.served, &groups, None).await {
             Err(CheckError::Rejected { words }) if !self.served.is_empty() => {
                 // What is served does not pass any more (a template or HAProxy itself changed):
@@ -264,7 +274,7 @@ impl<C: Carrier> Engine<C> {
 
     /// Judges every stored service anew, on top of nothing. Those that do not pass are quarantined
     /// and are not served until they do.
-    async fn check_anew(&mut self) -> Result<Ready<C::Candidate>, CheckError> {
+    pub(super) async fn check_anew(&mut self) -> Result<Ready<C::Candidate>, CheckError> {
         let empty = RouteTable::new();
         let all = self.view.stored.table().changes_since(&empty);
         let groups: Vec<&[Change]> = all.iter().map(std::slice::from_ref).collect();

@@ -119,3 +119,37 @@ async fn without_consul_distribute_repeats_the_change_on_every_replica() -> Resu
     }
     Ok(())
 }
+
+/// A start reads what is stored with HAProxy itself; where that refuses it, one service must not keep
+/// the others down.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_haproxy_no_longer_starts_with_is_quarantined() -> Result<(), Failure> {
+    let mut topology = Plan::replicas(1).setting("MODE", "default").start().await?;
+    let demo = DemoBackend::start("hello").await?;
+    let here = "&outboundHostname=127.0.0.1";
+    for name in ["good", "bad", "fine"] {
+        let call = format!("{}{here}", reconfigure(name, &format!("/{name}"), &demo));
+        assert_eq!(topology.replica(1).call(&call).await?.status, 200);
+    }
+    let replica = topology.replica_mut(1);
+    replica.terminate().await?;
+    // A template that makes one of them a line that HAProxy does not know.
+    let template = include_str!("../../../../proxy-haproxy/src/render/default.cfg.j2");
+    let end = "    server {{ backend.server }} {{ backend.address }}\n";
+    assert!(template.contains(end));
+    let broken =
+        format!("{end}{{% if backend.server == \"bad\" %}}\n    nonsense\n{{% endif %}}\n");
+    let path = replica.home().join("template.j2");
+    std::fs::write(&path, template.replace(end, &broken))?;
+    replica.set("CFG_TEMPLATE_PATH", &path.display().to_string());
+    replica.start()?;
+    let replica = topology.replica(1);
+    let served = replica.until_status("/good", 200).await;
+    served.map_err(|why| format!("{why}\n{}", replica.log()))?;
+    replica.until_status("/fine", 200).await?;
+    replica.until_status("/bad", 404).await?;
+    let is_held = |state: &serde_json::Value| state["Quarantined"].to_string().contains("nonsense");
+    replica.until_state("the culprit is named", is_held).await?;
+    assert!(!replica.config().await?.contains("nonsense"));
+    Ok(())
+}
