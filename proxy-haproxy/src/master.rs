@@ -24,6 +24,8 @@ pub(crate) struct Processes {
     pub(crate) workers: Vec<u32>,
     /// Workers that finish their connections.
     pub(crate) old: Vec<u32>,
+    /// How long ago the oldest of these was started.
+    pub(crate) oldest: Duration,
 }
 
 /// Asks one question of a HAProxy socket. A connection per question: one that stays open would stay
@@ -79,7 +81,11 @@ impl Processes {
                         .and_then(|(_, rest)| rest.split(']').next()?.parse().ok())
                         .unwrap_or(0);
                 }
-                "worker" if old => this.old.push(pid),
+                "worker" if old => {
+                    this.old.push(pid);
+                    let age = words.nth(1).and_then(uptime).unwrap_or_default();
+                    this.oldest = this.oldest.max(age);
+                }
                 "worker" => this.workers.push(pid),
                 _ => {}
             }
@@ -90,6 +96,18 @@ impl Processes {
     pub(crate) fn all_workers(&self) -> impl Iterator<Item = u32> {
         self.workers.iter().chain(&self.old).copied()
     }
+}
+
+/// An uptime as `show proc` writes it: `1d02h03m04s`.
+fn uptime(text: &str) -> Option<Duration> {
+    let mut seconds = 0;
+    let mut rest = text;
+    for (unit, length) in [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)] {
+        let (count, after) = rest.split_once(unit)?;
+        seconds += count.parse::<u64>().ok()?.checked_mul(length)?;
+        rest = after;
+    }
+    Some(Duration::from_secs(seconds))
 }
 
 /// Whether a worker no longer accepts connections, asked through the master. A worker that is gone
@@ -116,6 +134,7 @@ mod tests {
 1271            worker          1               0d00h00m00s     2.6.12
 # old workers
 1233            worker          3               0d00h00m43s     2.6.12
+1201            worker          4               1d02h03m04s     2.6.12
 # programs
 9               tool            0               0d00h00m43s     -
 ";
@@ -125,7 +144,8 @@ mod tests {
                 master: 1162,
                 failed: 2,
                 workers: vec![1271],
-                old: vec![1233],
+                old: vec![1233, 1201],
+                oldest: Duration::from_secs(93_784),
             }
         );
         assert_eq!(Processes::parse("Unknown command\n"), None);

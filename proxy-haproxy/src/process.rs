@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{
     lock::{FolderLock, LockError},
-    master::Processes,
+    master::{self, DEFAULT_ASK_DEADLINE, Processes},
     reload::{Reload, ReloadError, Reloaded},
     runtime::{self, RuntimeError},
 };
@@ -103,6 +103,16 @@ pub enum DownReason {
     Exited(Option<ExitStatus>),
     /// A start failed.
     StartFailed(String),
+}
+
+/// Workers that finish the connections they have, within `hard-stop-after`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OldWorkers {
+    /// How many.
+    pub count: usize,
+    /// How long ago the oldest of them was started.
+    pub oldest: Duration,
 }
 
 /// How HAProxy came to run.
@@ -223,6 +233,19 @@ impl Haproxy {
     #[must_use]
     pub fn state(&self) -> watch::Receiver<HaproxyState> {
         self.shared.state.subscribe()
+    }
+
+    /// The workers that reloads have replaced and that finish their connections.
+    ///
+    /// # Errors
+    /// When the master does not answer, as while it reloads.
+    pub async fn old_workers(&self) -> std::io::Result<OldWorkers> {
+        let socket = self.shared.settings.master_socket();
+        let processes = master::processes(socket, DEFAULT_ASK_DEADLINE).await?;
+        Ok(OldWorkers {
+            count: processes.old.len(),
+            oldest: processes.oldest,
+        })
     }
 
     /// Ends HAProxy: it finishes its connections until the deadline; what is left then is cut. Its

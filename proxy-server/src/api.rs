@@ -32,6 +32,7 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use axum::{
     Router,
     extract::DefaultBodyLimit,
@@ -40,6 +41,7 @@ use axum::{
     routing::{MethodFilter, MethodRouter, any, get, on, post},
 };
 use proxy_core::{InstanceId, RouteStore};
+use proxy_haproxy::OldWorkers;
 use proxy_peers::Signer;
 use secrecy::SecretString;
 use tower::limit::GlobalConcurrencyLimitLayer;
@@ -98,12 +100,15 @@ pub(crate) struct Keys {
 }
 
 /// What the API shows of a carrier, whatever its candidates are.
+#[async_trait]
 pub(crate) trait Carried: Send + Sync + std::fmt::Debug {
     fn config_text(&self) -> Option<String>;
     fn digest(&self) -> Option<String>;
     fn condition(&self) -> CarrierCondition;
+    async fn old_workers(&self) -> Option<OldWorkers>;
 }
 
+#[async_trait]
 impl<C: Carrier + std::fmt::Debug> Carried for C {
     fn config_text(&self) -> Option<String> {
         Carrier::config_text(self)
@@ -115,6 +120,10 @@ impl<C: Carrier + std::fmt::Debug> Carried for C {
 
     fn condition(&self) -> CarrierCondition {
         Carrier::condition(self)
+    }
+
+    async fn old_workers(&self) -> Option<OldWorkers> {
+        Carrier::old_workers(self).await
     }
 }
 

@@ -8,6 +8,7 @@ mod names;
 
 use async_trait::async_trait;
 use proxy_core::{RouteOrder, RouteTable};
+use proxy_haproxy::OldWorkers;
 
 pub(crate) use haproxy::{CarrierSettings, HaproxyCarrier};
 pub(crate) use names::NameFollower;
@@ -52,6 +53,11 @@ pub(crate) trait Carrier: Send + Sync + 'static {
 
     /// How many rules of the live configuration every request walks.
     fn rules(&self) -> usize;
+
+    /// What finishes the connections of configurations that were replaced; none where that is not known.
+    async fn old_workers(&self) -> Option<OldWorkers> {
+        None
+    }
 
     /// How the carrier is, in words for `status`.
     fn condition(&self) -> CarrierCondition;

@@ -41,6 +41,8 @@ pub(crate) struct Metrics {
     store_live: Gauge,
     live: Gauge,
     haproxy_up: Gauge,
+    old_workers: Gauge,
+    oldest_worker: Gauge,
     drift: Family<DriftLabels, Counter>,
 }
 
@@ -103,6 +105,8 @@ impl Metrics {
             store_live: Gauge::default(),
             live: Gauge::default(),
             haproxy_up: Gauge::default(),
+            old_workers: Gauge::default(),
+            oldest_worker: Gauge::default(),
             drift: Family::default(),
             registry: Registry::default(),
         };
@@ -181,6 +185,17 @@ impl Metrics {
             m.drift.clone(),
         );
         registry.register("haproxy_up", "1 while HAProxy runs", m.haproxy_up.clone());
+        registry.register(
+            "haproxy_old_workers",
+            "Workers that reloads have replaced and that finish their connections",
+            m.old_workers.clone(),
+        );
+        registry.register_with_unit(
+            "haproxy_oldest_worker_age",
+            "How long ago the oldest of them was started",
+            Unit::Seconds,
+            m.oldest_worker.clone(),
+        );
         Self {
             registry,
             ..metrics
@@ -266,6 +281,12 @@ impl Metrics {
     pub(crate) fn haproxy(&self, up: &crate::carrier::CarrierCondition) {
         self.haproxy_up
             .set(i64::from(*up == crate::carrier::CarrierCondition::Running));
+    }
+
+    pub(crate) fn old_workers(&self, old: proxy_haproxy::OldWorkers) {
+        self.old_workers.set(gauge(old.count));
+        let seconds = i64::try_from(old.oldest.as_secs());
+        self.oldest_worker.set(seconds.unwrap_or(i64::MAX));
     }
 
     pub(crate) fn table(&self, snapshot: &Snapshot) {

@@ -268,6 +268,37 @@ async fn shutdown_ends_the_tries_to_start() {
     assert_eq!(bench.sandbox.processes(), []);
 }
 
+/// A worker with an open connection stays, and is counted.
+#[tokio::test]
+async fn a_worker_that_finishes_its_connections_is_counted() {
+    let bench = Bench::new();
+    let demo = DemoBackend::start("demo").await.unwrap();
+    let (haproxy, mut applier) = bench.serve(&[at("go-demo", "/demo", demo.address())]).await;
+    assert_eq!(haproxy.old_workers().await.unwrap().count, 0);
+    // A request that does not end keeps its worker.
+    let mut open = tokio::net::TcpStream::connect(bench.address())
+        .await
+        .unwrap();
+    let begun = b"POST /demo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n1";
+    tokio::io::AsyncWriteExt::write_all(&mut open, begun)
+        .await
+        .unwrap();
+    // It is with the worker once that answered another one after it.
+    assert_eq!(bench.get("/demo").await.body, "demo");
+    applier.reload_again().await.unwrap();
+    assert_eq!(haproxy.old_workers().await.unwrap().count, 1);
+    drop(open);
+    let gone = async {
+        while haproxy.old_workers().await.unwrap().count > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone)
+        .await
+        .unwrap();
+    haproxy.shutdown(Duration::from_secs(5)).await;
+}
+
 /// A port in use fails a reload; HAProxy needs two seconds to see it.
 #[tokio::test]
 async fn a_reload_that_cannot_bind_goes_back() {

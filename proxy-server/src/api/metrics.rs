@@ -13,5 +13,9 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 
 pub(super) async fn metrics(State(api): State<Api>) -> Response {
     api.metrics.haproxy(&api.carrier.condition());
+    // While HAProxy reloads it does not tell; then the last answer stands.
+    if let Some(old) = api.carrier.old_workers().await {
+        api.metrics.old_workers(old);
+    }
     ([(header::CONTENT_TYPE, OPEN_METRICS)], api.metrics.text()).into_response()
 }

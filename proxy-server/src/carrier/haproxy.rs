@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use proxy_core::{Host, RouteOrder, RouteTable};
 use proxy_haproxy::{
-    AddressBook, Applier, ApplyStep, ConfigDir, Haproxy, HaproxyState, ProcessSettings,
+    AddressBook, Applier, ApplyStep, ConfigDir, Haproxy, HaproxyState, OldWorkers, ProcessSettings,
     RenderSettings, RenderedConfig, Renderer, RoutingForm, Staged, Start, Validate, ValidateError,
     Validator, probe_bind,
 };
@@ -360,6 +360,11 @@ impl Carrier for HaproxyCarrier {
 
     fn rules(&self) -> usize {
         self.shown().rules
+    }
+
+    async fn old_workers(&self) -> Option<OldWorkers> {
+        let haproxy = self.shown().haproxy.clone()?;
+        haproxy.old_workers().await.ok()
     }
 
     fn condition(&self) -> CarrierCondition {
