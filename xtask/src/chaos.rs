@@ -309,13 +309,18 @@ fn report(history: &History, havoc: &Havoc, findings: &Findings, sum: &Sum) {
             .count()
     };
     println!(
-        "rounds: {}; calls: {} ({} live, {} stored, {} refused, {} without an answer)",
+        "rounds: {}; calls: {} ({} live, {} stored, {} refused, {} without an answer), of them {} imports' parts",
         findings.rounds,
         events.calls.len(),
         with(Outcome::Live),
         with(Outcome::Stored),
         with(Outcome::Refused),
         with(Outcome::Lost),
+        events
+            .calls
+            .iter()
+            .filter(|call| call.group.is_some())
+            .count(),
     );
     println!("one table everywhere after: {:.2?}", findings.converged);
     let again: Vec<_> = sum.again.iter().map(|(took, _)| took).collect();

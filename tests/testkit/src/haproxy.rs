@@ -18,7 +18,7 @@ mod backend;
 mod client;
 
 pub use backend::DemoBackend;
-pub use client::{HttpAnswer, KeptConnection, Request, get, request};
+pub use client::{HttpAnswer, KeptConnection, Request, get, post, request};
 pub(crate) use client::{header, read_answer};
 
 /// A place for one HAProxy. Dropped, it ends every HAProxy that was started with one of its paths.

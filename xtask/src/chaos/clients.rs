@@ -1,19 +1,20 @@
 //! Those who use the replicas while they break: callers that change services, one call at a time
 //! each, and onlookers that read what each replica says of them.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use serde_json::Value as Json;
-use testkit::haproxy::{HttpAnswer, get};
+use serde_json::{Value as Json, json};
+use testkit::haproxy::{HttpAnswer, get, post};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::history::{Call, History, Outcome, Sight, Value, Wish, paths};
-use super::stage::Lives;
+use super::history::{Call, CallId, History, Moment, Outcome, Sight, Value, Wish, paths};
+use super::stage::{Lives, STEADY};
 
 /// The services that callers fight over.
 pub(super) const SERVICES: usize = 8;
@@ -94,6 +95,17 @@ struct Caller {
     put: Option<(String, usize)>,
 }
 
+/// What came of one request.
+struct Heard {
+    replica: usize,
+    life: Option<u64>,
+    begun: Moment,
+    ended: Moment,
+    outcome: Outcome,
+    said: String,
+    commit: Option<String>,
+}
+
 impl Caller {
     async fn run(mut self, mut stop: watch::Receiver<bool>) {
         loop {
@@ -106,7 +118,9 @@ impl Caller {
                 _ => Wish::Invalid,
             };
             let take_back = self.rng.u8(0..4) == 0;
+            let import = self.rng.u8(0..25) == 0;
             match self.put.take() {
+                _ if import => self.import(replica).await,
                 // A replica that has not heard of it yet must not say that it is gone already.
                 Some((service, at)) if take_back => {
                     let other = (at + 1) % self.targets.apis.len();
@@ -137,27 +151,67 @@ impl Caller {
         if distribute {
             path.push_str("&distribute=true");
         }
+        let heard = self
+            .ask(replica, patience, get(api, "localhost", &path))
+            .await;
+        if wish == Wish::Put && heard.outcome == Outcome::Live {
+            self.put = Some((service.clone(), replica));
+        }
+        let call = heard.call(id, service, wish, None);
+        self.history.events().calls.push(call);
+    }
+
+    /// Makes the whole table another, at once: some of the services with new values, the rest gone.
+    async fn import(&mut self, replica: usize) {
+        let Some(api) = self.targets.apis.get(replica).copied() else {
+            return;
+        };
+        let parts: Vec<_> = (0..SERVICES)
+            .map(|number| {
+                let wish = match self.rng.u8(0..4) {
+                    0 => Wish::Remove,
+                    _ => Wish::Put,
+                };
+                (self.history.next_id(), service(number), wish)
+            })
+            .collect();
+        let put = parts.iter().filter(|(_, _, wish)| *wish == Wish::Put);
+        let file = table(
+            put.map(|(id, service, _)| (service.clone(), "127.0.0.1", paths(*id).to_vec())),
+            self.targets.port,
+        );
+        let path = "/v1/docker-flow-proxy/import";
+        let asked = post(api, "localhost", path, &file);
+        let heard = self.ask(replica, PATIENCE, asked).await;
+        let group = parts.first().map(|(id, ..)| *id);
+        let calls = parts
+            .into_iter()
+            .map(|(id, service, wish)| heard.call(id, service, wish, group));
+        self.history.events().calls.extend(calls);
+    }
+
+    /// Waits for an answer, as long as patience lasts.
+    async fn ask(
+        &self,
+        replica: usize,
+        patience: Duration,
+        asked: impl Future<Output = io::Result<HttpAnswer>>,
+    ) -> Heard {
         let life = self.targets.lives.get(replica);
         let begun = self.history.now();
-        let answer = timeout(patience, get(api, "localhost", &path)).await;
+        let answer = timeout(patience, asked).await;
         let ended = self.history.now();
         let same_life = self.targets.lives.get(replica) == life;
         let (outcome, said, commit) = match answer {
-            Ok(Ok(answer)) => heard(&answer),
+            Ok(Ok(answer)) => meaning(&answer),
             // Nobody accepted, so nobody was asked.
-            Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 (Outcome::Refused, error.to_string(), None)
             }
             Ok(Err(error)) => (Outcome::Lost, error.to_string(), None),
             Err(_) => (Outcome::Lost, format!("hung up after {patience:?}"), None),
         };
-        if wish == Wish::Put && outcome == Outcome::Live {
-            self.put = Some((service.clone(), replica));
-        }
-        self.history.events().calls.push(Call {
-            id,
-            service,
-            wish,
+        Heard {
             replica,
             life: same_life.then_some(life),
             begun,
@@ -165,7 +219,7 @@ impl Caller {
             outcome,
             said,
             commit,
-        });
+        }
     }
 
     fn request(&mut self, service: &str, wish: Wish, id: u64) -> String {
@@ -189,8 +243,45 @@ impl Caller {
     }
 }
 
+// === impl Heard ===
+
+impl Heard {
+    fn call(&self, id: CallId, service: String, wish: Wish, group: Option<CallId>) -> Call {
+        Call {
+            id,
+            service,
+            wish,
+            group,
+            replica: self.replica,
+            life: self.life,
+            begun: self.begun,
+            ended: self.ended,
+            outcome: self.outcome,
+            said: self.said.clone(),
+            commit: self.commit.clone(),
+        }
+    }
+}
+
+/// A table as `export` gives it: these services, and those of the steady traffic as they are.
+fn table(services: impl Iterator<Item = (String, &'static str, Vec<String>)>, port: u16) -> String {
+    let steady = STEADY.map(|(name, host)| (name.to_owned(), host, vec![format!("/{name}")]));
+    let documents = services.chain(steady).map(|(name, host, paths)| {
+        let paths = paths
+            .iter()
+            .map(|text| json!({ "kind": "path_beg", "text": text }));
+        let destination = json!({
+            "index": 0, "port": port, "outboundHostname": host, "domains": [],
+            "paths": paths.collect::<Vec<_>>(),
+        });
+        json!({ "version": 1, "name": name, "aclName": name, "destinations": [destination] })
+    });
+    let documents: Vec<_> = documents.collect();
+    json!({ "format": 1, "services": documents }).to_string()
+}
+
 /// What an answer means for the change, what it says, and under what the outcome can be asked for.
-fn heard(answer: &HttpAnswer) -> (Outcome, String, Option<String>) {
+fn meaning(answer: &HttpAnswer) -> (Outcome, String, Option<String>) {
     let json: Json = serde_json::from_str(&answer.body).unwrap_or_default();
     let stored = json.get("Stored").and_then(Json::as_bool);
     let outcome = match (answer.status, stored) {

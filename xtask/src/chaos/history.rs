@@ -42,6 +42,8 @@ pub(super) struct Call {
     pub(super) id: CallId,
     pub(super) service: String,
     pub(super) wish: Wish,
+    /// The calls that are one: an import writes every service at once. Its first one's number.
+    pub(super) group: Option<CallId>,
     /// Which replica was asked, and in which of its lives, where it was the same one to the end.
     pub(super) replica: usize,
     pub(super) life: Option<u64>,

@@ -1,7 +1,7 @@
 //! Whether what happened may have happened. Each service is a register: a call writes it at one
 //! moment between its begin and its end, a lost one then or later or never, a refused one never.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::history::{Call, CallId, Moment, Outcome, Sight, Value, Wish};
 
@@ -13,7 +13,8 @@ struct Register<'a> {
 
 /// Judges the end of a history: what each service is, after everything has settled.
 pub(super) fn judge_end(calls: &[Call], ends: &[(String, Value)]) -> Vec<String> {
-    let registers = registers(calls);
+    let calls = whole_groups(calls, ends);
+    let registers = registers(&calls);
     let mut objections = Vec::new();
     let unknown = Register::default();
     for (service, value) in ends {
@@ -77,6 +78,26 @@ pub(super) fn judge_answers(calls: &[Call]) -> Vec<String> {
             )
         })
         .collect()
+}
+
+/// The calls, where those that are one are stored as one: a part that is there proves the rest.
+fn whole_groups(calls: &[Call], ends: &[(String, Value)]) -> Vec<Call> {
+    let there = |call: &&Call| {
+        let end = Value::Of(call.id);
+        ends.iter()
+            .any(|(service, value)| *service == call.service && *value == end)
+    };
+    let found = calls.iter().filter(there).filter_map(|call| call.group);
+    let found: HashSet<CallId> = found.collect();
+    let mut calls = calls.to_vec();
+    for call in &mut calls {
+        let proven = call.group.is_some_and(|group| found.contains(&group));
+        if proven && call.outcome == Outcome::Lost {
+            // When it was stored is not known, only that it is.
+            (call.outcome, call.ended) = (Outcome::Stored, Moment::MAX);
+        }
+    }
+    calls
 }
 
 fn registers(calls: &[Call]) -> HashMap<&str, Register<'_>> {

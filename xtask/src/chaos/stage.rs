@@ -21,6 +21,8 @@ pub(super) const SERVERS: usize = 3;
 pub(super) const HELLO: &str = "steady";
 /// A backend that is found by its name.
 const NAMED: &str = "named.test";
+/// The services that the steady traffic goes to, with their hosts; nobody changes them.
+pub(super) const STEADY: [(&str, &str); 2] = [("steady", "127.0.0.1"), ("named", NAMED)];
 /// The replicas' name.
 pub(super) const PEERS_NAME: &str = "tasks.proxy";
 /// Room for some generations of a small configuration, and for a journal.
@@ -140,10 +142,10 @@ impl Stage {
         links.map(|link| link.address().ip()).collect()
     }
 
-    /// The services that the steady traffic goes to; nobody changes them.
+    /// Configures the services that the steady traffic goes to.
     async fn fill(&self) -> Result<()> {
         let port = self.backend.address().port();
-        for (name, host) in [("steady", "127.0.0.1"), ("named", NAMED)] {
+        for (name, host) in STEADY {
             let call = format!(
                 "reconfigure?serviceName={name}&servicePath=/{name}&port={port}&outboundHostname={host}&distribute=true"
             );

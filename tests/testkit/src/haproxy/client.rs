@@ -111,6 +111,30 @@ pub async fn get(address: SocketAddr, host: &str, path: &str) -> io::Result<Http
     request(address, &Request::get(path).with_header("Host", host)).await
 }
 
+/// POSTs JSON to a path of a host on a connection of its own.
+///
+/// # Errors
+/// When no whole answer comes within 10 seconds.
+pub async fn post(
+    address: SocketAddr,
+    host: &str,
+    path: &str,
+    json: &str,
+) -> io::Result<HttpAnswer> {
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await?;
+        let question = format!(
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{json}",
+            json.len()
+        );
+        stream.write_all(question.as_bytes()).await?;
+        read_answer(&mut stream).await
+    };
+    timeout(DEADLINE, exchange)
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
 /// Asks on a connection of its own.
 ///
 /// # Errors

@@ -14,6 +14,7 @@ fn call(id: CallId, wish: Wish, begun: u64, ended: u64, outcome: Outcome) -> Cal
         id,
         service: "s".to_owned(),
         wish,
+        group: None,
         replica: 0,
         life: Some(1),
         begun: at(begun),
@@ -101,6 +102,31 @@ fn half_a_change_and_what_nobody_wrote_are_noticed() {
     assert!(!ends(&calls, Value::Of(7)));
     assert!(!ends(&[], Value::Of(1)));
     assert!(ends(&[], Value::Absent));
+}
+
+#[test]
+fn an_import_is_there_as_a_whole_or_not_at_all() {
+    let part = |id, service: &str, wish| {
+        let mut part = call(id, wish, 2, 3, Lost);
+        (part.service, part.group) = (service.to_owned(), Some(10));
+        part
+    };
+    let mut old = call(1, Put, 0, 1, Live);
+    old.service = "t".to_owned();
+    let calls = [
+        old,
+        part(10, "s", Put),
+        part(11, "t", Put),
+        part(12, "u", Remove),
+    ];
+    let end = |s: Value, t: Value| {
+        let ends = [("s".to_owned(), s), ("t".to_owned(), t)];
+        judge_end(&calls, &ends).is_empty()
+    };
+    assert!(end(Value::Of(10), Value::Of(11)));
+    assert!(end(Value::Absent, Value::Of(1)));
+    assert!(!end(Value::Of(10), Value::Of(1)), "a half of it");
+    assert!(!end(Value::Absent, Value::Of(11)), "the other half");
 }
 
 #[test]
