@@ -78,7 +78,7 @@ pub(super) async fn end(mut stage: Stage, before: &Held) -> Result<Vec<String>> 
             Ok(status) => left.push(here(status.to_string())),
             Err(why) => left.push(here(why.to_string())),
         }
-        let processes = processes_of(replica.home());
+        let processes = processes_in(replica.home());
         if !processes.is_empty() {
             left.push(here(format!("it left processes: {processes:?}")));
         }
@@ -111,7 +111,7 @@ pub(super) async fn end(mut stage: Stage, before: &Held) -> Result<Vec<String>> 
             if is_mounted(home) {
                 still.push(format!("a mount below {}", home.display()));
             }
-            let processes = processes_of(home);
+            let processes = processes_in(home);
             if !processes.is_empty() {
                 still.push(format!("processes of {}: {processes:?}", home.display()));
             }
@@ -127,6 +127,23 @@ pub(super) async fn end(mut stage: Stage, before: &Held) -> Result<Vec<String>> 
         }
         sleep(LOOK).await;
     }
+}
+
+/// Processes that name a folder or were started in it. A replica is, and what it starts with it,
+/// whoever is their parent by now.
+fn processes_in(folder: &Path) -> BTreeSet<u32> {
+    let named = processes_of(folder).into_iter().map(|it| it.pid);
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let within = entries.filter_map(|entry| {
+        // Of a folder that is gone it says so behind the name; a zombie has none.
+        let at = fs::read_link(entry.path().join("cwd")).ok()?;
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        at.starts_with(folder).then_some(pid).or_else(|| {
+            let gone = format!("{} (deleted)", folder.display());
+            (at.as_os_str() == gone.as_str()).then_some(pid)
+        })
+    });
+    named.chain(within).collect()
 }
 
 fn named(folder: &Path, which: impl Fn(&str) -> bool) -> Vec<String> {
@@ -163,6 +180,27 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+
+    #[test]
+    fn a_process_is_known_by_where_it_was_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let start = || {
+            Command::new("sleep")
+                .arg("61.8")
+                .current_dir(folder.path())
+                .spawn()
+        };
+        let mut child = start().unwrap();
+        let path = folder.path().to_owned();
+        let there = processes_in(&path);
+        folder.close().unwrap();
+        let gone = processes_in(&path);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(there, BTreeSet::from([child.id()]));
+        assert_eq!(gone, there);
+        assert_eq!(processes_in(&path), BTreeSet::new());
+    }
 
     #[test]
     fn what_is_held_is_seen() {
