@@ -1,9 +1,9 @@
 //! The table digest: equal on replicas that hold the same documents.
 //!
-//! It is the sum of one hash per document, so that a commit costs the documents that it changes:
-//! 10,000 services of 200 bytes are hashed once, in about ten milliseconds, and after that a change
-//! costs microseconds. It tells accidents apart and defends against nobody: who writes to the store
-//! writes the table.
+//! It is the sum of one hash per document, so that a commit costs the documents that it changes. With
+//! 10,000 services the first digest took 0.43 s and the one after a change 0.13 ms, in an unoptimised
+//! build on a busy machine. It tells accidents apart and defends against nobody: who writes to the
+//! store writes the table.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -77,6 +77,23 @@ mod tests {
         stored.remove(&"c".parse().unwrap());
         assert_eq!(one.of(&stored), first);
         assert_eq!(one.of(&StoredTable::default()), "0".repeat(32));
+    }
+
+    /// What is measured here stands in this module's head.
+    #[test]
+    #[ignore = "a measurement"]
+    fn ten_thousand_documents_are_digested() {
+        let documents = (0..10_000).map(|n| document(&format!("service-{n}"), 80));
+        let mut stored = StoredTable::from_documents(documents);
+        let digest = TableDigest::default();
+        let took = |stored: &StoredTable| {
+            let start = std::time::Instant::now();
+            digest.of(stored);
+            start.elapsed()
+        };
+        let whole = took(&stored);
+        stored.put(document("service-7", 81));
+        eprintln!("whole: {whole:?}, one change: {:?}", took(&stored));
     }
 
     #[test]

@@ -162,11 +162,18 @@ async fn a_rollback_is_a_new_change_that_restores_a_table() {
         json["Message"].as_str().unwrap().contains("already"),
         "{json}"
     );
+    // What came later goes.
+    let (status, json) = bench.post("rollback?revision=1").await;
+    assert_eq!(
+        (status, bench.carrier.live()),
+        (200, vec!["a".to_owned()]),
+        "{json}"
+    );
     for (query, expected) in [
         ("", 400),
         ("?revision=x", 400),
         ("?revision=0", 404),
-        ("?revision=6", 404),
+        ("?revision=7", 404),
         ("?revision=2&wait=maybe", 400),
     ] {
         let (status, json) = bench.post(&format!("rollback{query}")).await;
