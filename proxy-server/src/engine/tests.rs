@@ -200,7 +200,7 @@ async fn a_long_fault_is_made_up_for_within_seconds_of_its_end() {
     let replica = Replica::on(&store);
     replica.carrier.broken.store(true, SeqCst);
     assert!(replica.put("a").await.unwrap().failure.is_some());
-    tokio::time::sleep(Duration::from_secs(300)).await;
+    tokio::time::sleep(Duration::from_secs(250)).await;
     replica.carrier.broken.store(false, SeqCst);
     // The clock is simulated: this is a rule and not a measurement.
     let mended = tokio::time::Instant::now();
