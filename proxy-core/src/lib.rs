@@ -26,6 +26,7 @@
 //! | route a request | [`RouteTable::resolve`], [`Route`], [`Rank`] |
 //! | write services down | [`Document`], [`CommitRecord`] |
 //! | remember | [`RouteStore`], [`MemoryStore`] |
+//! | agree without a store | [`RegisterSet`] |
 //!
 //! The crate has no features.
 
@@ -42,6 +43,7 @@ mod params;
 mod path;
 mod plan;
 mod reconfigure;
+mod register;
 mod revision;
 mod route;
 mod service;
@@ -67,6 +69,10 @@ pub use plan::{
     PlannedChange, plan,
 };
 pub use reconfigure::{Distribute, Reconfigure, Remove, parse_reconfigure, parse_remove};
+pub use register::{
+    AWAY_AFTER, Delta, MAX_COUNTER, MAX_REGISTERS, Merged, Named, Register, RegisterError,
+    RegisterSet, Stamp, TOMBSTONE_LIFE, Written,
+};
 pub use revision::{CommitId, CommitRecord, Epoch, IdError, RecordedChange, Revision};
 pub use route::{Criterion, Rank, RequestHead, Route, RouteOrder, RouteOrderError};
 pub use service::{
