@@ -1,4 +1,4 @@
-//! A whole replica inside another program: starts it in a temporary folder with the embedded store,
+//! A whole replica inside another program: starts it in a temporary folder without Consul,
 //! says where it listens, and ends it after some seconds (the first argument, 5 by default).
 
 use std::time::Duration;

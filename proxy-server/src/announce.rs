@@ -1,8 +1,8 @@
 //! Telling the other replicas: the fast path of a change.
 //!
-//! With a shared store an announcement is a hint that spares the peers a wait for their watch; they
-//! converge without it. Replicas that keep a store each have nothing but the announcement: it
-//! repeats the change, and each makes it its own.
+//! Replicas converge without it: those that share a store by its watch, those that do not by comparing
+//! their registers. An announcement spares them the wait, and its answers tell who serves a change. To
+//! the former it tells the commits, as hints; to the latter the registers themselves.
 
 mod peers;
 
@@ -13,7 +13,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use proxy_core::{CommitRecord, Document, InstanceId, Revision, ServiceName};
+use proxy_core::{CommitRecord, InstanceId, Named, RegisterSet, Revision, ServiceName, Stamp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -25,6 +25,8 @@ use crate::engine::Told;
 pub(crate) const PEER_PATHS: &str = "/v1/docker-flow-proxy/peer/";
 /// The path of announcements, below the address of a replica.
 pub(crate) const PEER_PATH: &str = "/v1/docker-flow-proxy/peer/announce";
+/// The path on which replicas without a shared store compare their registers.
+pub(crate) const REGISTERS_PATH: &str = "/v1/docker-flow-proxy/peer/registers";
 /// The longest that a caller may wait for other replicas.
 pub(crate) const MOST_WAIT: Duration = Duration::from_secs(300);
 /// The header in which replicas name themselves to each other.
@@ -44,27 +46,23 @@ pub(crate) trait Announce: Send + Sync + 'static {
     );
 }
 
-/// Whether the replicas share one store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sharing {
-    /// They do: announcements are hints.
-    Shared,
-    /// Each has its own: announcements repeat the change.
-    Own,
-}
-
 /// What is told. Also the body of the call, as JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Announcement {
     /// The point in history to reach.
     pub(crate) reach: Option<Revision>,
     /// The commits that lead there.
     pub(crate) records: Vec<Arc<CommitRecord>>,
-    /// The changes that a caller waits for, by service: the document, or none for a removal.
-    pub(crate) repeated: BTreeMap<ServiceName, Option<Arc<Document>>>,
-    /// The services that a caller waits for, where the store has their documents.
+    /// The services that a caller waits for.
     #[serde(default)]
     pub(crate) names: BTreeSet<ServiceName>,
+    /// Without a shared store: what was written of each service, in place of `reach` and `records`.
+    #[serde(default)]
+    pub(crate) registers: Vec<Named>,
+    /// The stamps of those, also where there is no room for the registers themselves.
+    #[serde(default)]
+    pub(crate) stamps: BTreeMap<ServiceName, Stamp>,
     /// How long the most patient caller waits, in milliseconds; none: as long as usual.
     #[serde(default)]
     pub(crate) wait_ms: Option<u64>,
@@ -88,13 +86,14 @@ impl Announcement {
     pub(crate) fn new(
         reach: Option<Revision>,
         records: Vec<Arc<CommitRecord>>,
-        repeated: BTreeMap<ServiceName, Option<Arc<Document>>>,
+        names: BTreeSet<ServiceName>,
     ) -> Self {
         Self {
             reach,
             records,
-            repeated,
-            names: BTreeSet::new(),
+            names,
+            registers: Vec::new(),
+            stamps: BTreeMap::new(),
             wait_ms: None,
         }
     }
@@ -112,30 +111,30 @@ impl Announcement {
             .min(bound.max(usual))
     }
 
-    /// Only what replicas need: those that share a store the commits, those that do not the
-    /// documents.
-    pub(crate) fn for_replicas_that(self, sharing: Sharing) -> Self {
-        match sharing {
-            Sharing::Shared => Self {
-                names: self.repeated.into_keys().collect(),
-                repeated: BTreeMap::new(),
-                ..self
-            },
-            Sharing::Own => Self {
-                records: Vec::new(),
-                reach: None,
-                ..self
-            },
+    /// For replicas that share no store: what these registers say of the services that it is about.
+    pub(crate) fn with_registers(self, registers: &RegisterSet, max_bytes: usize) -> Self {
+        let written = self
+            .records
+            .iter()
+            .flat_map(|record| record.services.keys());
+        let about: BTreeSet<_> = written.chain(&self.names).cloned().collect();
+        let stamp = |name: &ServiceName| Some((name.clone(), registers.get(name)?.stamp.clone()));
+        Self {
+            reach: None,
+            records: Vec::new(),
+            stamps: about.iter().filter_map(stamp).collect(),
+            registers: registers.pick(&about, max_bytes),
+            ..self
         }
     }
 
     /// Whether nobody waits for the answers.
     pub(crate) fn is_hint(&self) -> bool {
-        self.repeated.is_empty() && self.names.is_empty()
+        self.names.is_empty()
     }
 
     /// Whether there is nothing to tell and nobody who waits.
     pub(crate) fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.repeated.is_empty()
+        self.records.is_empty() && self.names.is_empty()
     }
 }

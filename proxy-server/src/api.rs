@@ -48,12 +48,12 @@ use tower::limit::GlobalConcurrencyLimitLayer;
 use tower_http::{catch_panic::CatchPanicLayer, timeout::RequestBodyTimeoutLayer};
 
 use crate::{
-    announce::Sharing,
     carrier::{Carrier, CarrierCondition},
     contacts::Contacts,
     engine::EngineHandle,
     metrics::Metrics,
     standing::{STANDING_PATH, Station, Survey},
+    store::ReplicatedStore,
 };
 
 pub(crate) use export::Export;
@@ -61,14 +61,15 @@ pub(crate) use export::Export;
 /// The largest body of a request in bytes, but for an import or an announcement.
 const MAX_BODY: usize = 2 * 1024 * 1024;
 /// The largest table that can be imported, and the largest announcement, in bytes.
-const MAX_TABLE_BODY: usize = 64 * 1024 * 1024;
+pub(crate) const MAX_TABLE_BODY: usize = 64 * 1024 * 1024;
 
 /// The methods that change something, beside the one that says it best. GET is for scripts and for
 /// docker-flow-swarm-listener, which use nothing else.
 const CHANGE: MethodFilter = MethodFilter::GET.or(MethodFilter::POST);
 /// Calls that are handled at once; more wait their turn.
 const MOST_CALLS: usize = 4_096;
-/// Imports and announcements at once: their bodies are large.
+/// Imports at once, and announcements, and questions about registers: their bodies are large. Each has
+/// its own, since an announcement may wait for the answer to such a question on another replica.
 const MOST_TABLES: usize = 4;
 /// How long the next part of a body may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
@@ -81,7 +82,8 @@ pub(crate) struct Api {
     pub(crate) carrier: Arc<dyn Carried>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) instance: InstanceId,
-    pub(crate) sharing: Sharing,
+    /// The registers, where the replicas share no store.
+    pub(crate) registers: Option<Arc<ReplicatedStore>>,
     pub(crate) wait_timeout: Duration,
     pub(crate) keys: Arc<Keys>,
     pub(crate) station: Arc<Station>,
@@ -150,11 +152,15 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/export", get(export::export))
         .route(
             "/import",
-            large(post(import::import).put(import::import), tables.clone()),
+            large(post(import::import).put(import::import), tables),
         )
         .route("/ping", any(ping::ping));
-    let announce = post(peer::announce).layer(middleware::from_fn(auth::check_body));
-    let announce = large(announce, tables);
+    let from_peer = |route: MethodRouter<Api>| {
+        let route = route.layer(middleware::from_fn(auth::check_body));
+        large(route, GlobalConcurrencyLimitLayer::new(MOST_TABLES))
+    };
+    let announce = from_peer(post(peer::announce));
+    let registers = from_peer(post(peer::registers));
     Router::new()
         .nest("/v1/docker-flow-proxy", proxy.clone())
         .nest("/v1/proxy", proxy)
@@ -162,6 +168,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route(STANDING_PATH, get(standing::standing))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
+        .route(crate::announce::REGISTERS_PATH, registers)
         .route("/metrics", get(metrics::metrics))
         .route("/v1/test", any(ping::test))
         .route("/v2/test", any(ping::test))

@@ -1,7 +1,10 @@
 //! Keeping the last good table on disk, for a start while the store cannot be reached, and the
 //! table that gave way when the store turned out to hold another history.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use proxy_core::{BoxError, CommitRecord, InstanceId, Revision, StoreCondition, StoredTable};
 use tokio::sync::watch;
@@ -11,7 +14,7 @@ use crate::{
     api::Export,
     chain::chain,
     engine::Snapshot,
-    store::{Journal, JournalError, StateLock, replace_file},
+    store::{JournalError, StateLock, TableJournal, replace_file},
 };
 
 /// The name of the journal in `STATE_PATH`.
@@ -22,7 +25,7 @@ const LAST_GOOD: &str = "last-good";
 pub(crate) struct Keeper {
     folder: PathBuf,
     instance: InstanceId,
-    journal: Journal,
+    journal: TableJournal,
     held: Option<Revision>,
     stored: StoredTable,
     superseded: watch::Sender<Option<String>>,
@@ -37,7 +40,7 @@ impl Keeper {
     /// another name: the store has the truth.
     pub(crate) fn open(folder: PathBuf, instance: InstanceId) -> Result<Self, BoxError> {
         let lock = StateLock::take(&folder)?;
-        let opened = match Journal::open(&folder, LAST_GOOD) {
+        let opened = match TableJournal::open(&folder, LAST_GOOD) {
             Err(error @ (JournalError::Corrupt { .. } | JournalError::Newer { .. })) => {
                 let why = chain(&error);
                 tracing::error!(
@@ -50,7 +53,7 @@ impl Keeper {
                     // Only one of the two may exist.
                     let _ = std::fs::rename(from, to);
                 }
-                Journal::open(&folder, LAST_GOOD)
+                TableJournal::open(&folder, LAST_GOOD)
             }
             other => other,
         };
@@ -141,28 +144,37 @@ impl Keeper {
     }
 
     fn keep_superseded(&mut self, superseded: &proxy_core::Superseded) {
-        let revision = superseded.revision;
-        let file = format!("superseded-{}-{}.json", revision.number, revision.id);
-        let path = self.folder.join(file);
-        let export = Export::new(Some(revision), &superseded.stored);
-        let Ok(text) = serde_json::to_vec(&export) else {
-            return;
-        };
-        match replace_file(&path, &text) {
-            Ok(()) => {
-                let file = path.display().to_string();
-                tracing::warn!(
-                    file,
-                    why = superseded.why,
-                    "the store holds another history and wins; the table that was served is in the file, and import takes it"
-                );
-                self.superseded.send_replace(Some(file));
-                self.superseded_at = Some(revision);
-            }
-            Err(error) => {
-                let why = chain(&error);
-                tracing::error!(why, "the table that was served could not be saved");
-            }
+        if let Some(file) = save_superseded(&self.folder, superseded) {
+            self.superseded.send_replace(Some(file));
+            self.superseded_at = Some(superseded.revision);
+        }
+    }
+}
+
+/// Saves a table that gives way to another, and says where; none where it could not be saved.
+pub(crate) fn save_superseded(
+    folder: &Path,
+    superseded: &proxy_core::Superseded,
+) -> Option<String> {
+    let revision = superseded.revision;
+    let file = format!("superseded-{}-{}.json", revision.number, revision.id);
+    let path = folder.join(file);
+    let export = Export::new(Some(revision), &superseded.stored);
+    let text = serde_json::to_vec(&export).ok()?;
+    match replace_file(&path, &text) {
+        Ok(()) => {
+            let file = path.display().to_string();
+            tracing::warn!(
+                file,
+                why = superseded.why,
+                "another history wins; the table that was served is in the file, and import takes it"
+            );
+            Some(file)
+        }
+        Err(error) => {
+            let why = chain(&error);
+            tracing::error!(why, "the table that was served could not be saved");
+            None
         }
     }
 }

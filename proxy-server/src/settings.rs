@@ -43,7 +43,7 @@ pub struct Settings {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct StoreSettings {
-    /// Consul's addresses in the order to try them; none: the embedded store.
+    /// Consul's addresses in the order to try them; none: the replicas keep the table among themselves.
     pub consul: Option<ConsulAddresses>,
     /// The key prefix in Consul.
     pub instance_name: String,

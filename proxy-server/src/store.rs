@@ -1,8 +1,15 @@
-//! Stores of the server's own: the embedded one, and the journal it shares with the keeper of the
-//! last good table.
+//! Stores of the server's own: the registers of replicas without Consul, and the journals that they
+//! and the keeper of the last good table write.
 
-mod embedded;
 mod journal;
+mod lock;
+mod replicated;
+mod table;
 
-pub(crate) use embedded::{EmbeddedStore, StateLock};
-pub(crate) use journal::{Journal, JournalError, replace_file};
+pub(crate) use journal::{JournalError, replace_file};
+pub(crate) use lock::{OpenError, StateLock};
+pub(crate) use replicated::{
+    CALL_DEADLINE, Exchange, MOST_ASKED, Others, RegisterAnswer, RegisterCall, ReplicatedStore,
+    answer,
+};
+pub(crate) use table::TableJournal;

@@ -11,10 +11,11 @@ use proxy_peers::{
 };
 use tokio::sync::{Semaphore, watch};
 
-use super::{Announce, Announcement, INSTANCE_HEADER, MOST_WAIT, PEER_PATH, PeerAnswer, Sharing};
+use super::{Announce, Announcement, INSTANCE_HEADER, MOST_WAIT, PEER_PATH, PeerAnswer};
 use crate::{
     engine::{ReplicaRow, ReplicaStatus, Told},
     metrics::Metrics,
+    store::ReplicatedStore,
 };
 
 /// How long discovery may take before the peers that are known already are called.
@@ -23,8 +24,8 @@ const DISCOVERY_DEADLINE: Duration = Duration::from_secs(1);
 /// Announcements on their way that nobody waits for.
 const HINTS_AT_ONCE: usize = 2;
 
-/// The most bytes of commits that are told; past it the peers are only told where to get to, and
-/// read the commits from the store.
+/// The most bytes of commits or documents that are told; past it the peers are only told where to get
+/// to, and read the rest from the store or ask for it.
 const MAX_TOLD_BYTES: usize = 1024 * 1024;
 
 /// Announces to the peers that are found.
@@ -46,7 +47,8 @@ pub(crate) struct AnnouncerSettings {
     pub(crate) own_address: String,
     /// How discovery is called in answers: the DNS name or the list.
     pub(crate) source: String,
-    pub(crate) sharing: Sharing,
+    /// The registers to tell, where the replicas share no store.
+    pub(crate) registers: Option<Arc<ReplicatedStore>>,
     /// How long answers are waited for where nobody says.
     pub(crate) wait_timeout: Duration,
 }
@@ -143,17 +145,17 @@ impl PeerAnnouncer {
         told: &watch::Sender<Told>,
     ) {
         let Some(peers) = &self.peers else { return };
-        let announcement = announcement.for_replicas_that(self.settings.sharing);
         let hint = announcement.is_hint();
-        if hint && self.settings.sharing == Sharing::Own {
-            return;
-        }
         // Hints spare the peers a moment; while one is on its way to a slow peer, the store's watch
-        // is as fast as the next would be.
+        // is as fast as the next would be, and so is the next comparison of registers.
         let slot = self.hints.try_acquire();
         if hint && slot.is_err() {
             return;
         }
+        let announcement = match &self.settings.registers {
+            Some(store) => announcement.with_registers(&store.registers(), MAX_TOLD_BYTES),
+            None => announcement,
+        };
         let usual = self.settings.wait_timeout;
         let broadcast = self.broadcast.within(announcement.wait(usual, MOST_WAIT));
         let call = match call(announcement) {

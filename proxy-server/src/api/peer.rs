@@ -9,13 +9,13 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
 };
-use proxy_core::{Change, Revision};
+use proxy_core::{Revision, ServiceName, ViewSeq};
 
-use super::Api;
+use super::{Api, answer::Answered};
 use crate::{
-    announce::{Announcement, INSTANCE_HEADER, MOST_WAIT, PeerAnswer, Sharing},
+    announce::{Announcement, INSTANCE_HEADER, MOST_WAIT, PeerAnswer},
     chain::chain,
-    engine::{ChangeRequest, Wait},
+    store::{self, RegisterCall, ReplicatedStore},
 };
 
 /// What is left of the caller's wait for its own way back.
@@ -33,10 +33,13 @@ pub(super) async fn announce(
     } else {
         let wait = announcement.wait(api.wait_timeout, MOST_WAIT);
         let wait = wait.saturating_sub(WAY_BACK);
-        let taken = match api.sharing {
-            Sharing::Shared => tokio::time::timeout(wait, follow(&api, announcement)).await,
-            Sharing::Own => tokio::time::timeout(wait, repeat(&api, announcement)).await,
+        let taken = async {
+            match &api.registers {
+                None => follow(&api, announcement).await,
+                Some(store) => hear(&api, store, announcement).await,
+            }
         };
+        let taken = tokio::time::timeout(wait, taken).await;
         taken.unwrap_or_else(|_| Err("not live here in time; it goes on".to_owned()))
     };
     let status = match outcome {
@@ -48,11 +51,33 @@ pub(super) async fn announce(
         revision: api.engine.snapshot().revision(),
         reason: outcome.err(),
     };
-    let mut response = (status, Json(answer)).into_response();
-    if let Ok(me) = HeaderValue::from_str(me) {
-        response
-            .headers_mut()
-            .insert(HeaderName::from_static(INSTANCE_HEADER), me);
+    named(&api, (status, Json(answer)))
+}
+
+/// Replicas without a shared store compare what they hold.
+pub(super) async fn registers(State(api): State<Api>, Json(call): Json<RegisterCall>) -> Response {
+    let Some(store) = &api.registers else {
+        let message = "this replica has a shared store (CONSUL_ADDRESS) and the caller has none: give all replicas of one proxy the same; nothing was changed";
+        return named(&api, Answered::refused(StatusCode::CONFLICT, message));
+    };
+    match store::answer(store, call).await {
+        Ok(answer) => named(&api, Json(answer)),
+        Err(error) => {
+            let message = format!("{}; nothing was changed", chain(&error));
+            named(
+                &api,
+                Answered::refused(StatusCode::INTERNAL_SERVER_ERROR, message),
+            )
+        }
+    }
+}
+
+/// An answer that names this replica.
+fn named(api: &Api, answer: impl IntoResponse) -> Response {
+    let mut response = answer.into_response();
+    if let Ok(me) = HeaderValue::from_str(api.instance.as_str()) {
+        let header = HeaderName::from_static(INSTANCE_HEADER);
+        response.headers_mut().insert(header, me);
     }
     response
 }
@@ -72,9 +97,14 @@ async fn follow(api: &Api, announcement: Announcement) -> Result<(), String> {
     if let Some(reach) = announcement.reach {
         wanted = wanted.max(reached(api, &reach).await);
     }
+    serve(api, wanted, &names).await
+}
+
+/// Waits until a view is live here with all of these services.
+async fn serve(api: &Api, view: ViewSeq, names: &BTreeSet<ServiceName>) -> Result<(), String> {
     let served = api
         .engine
-        .served(wanted)
+        .served(view)
         .await
         .map_err(|why| why.to_string())?;
     match names.iter().find_map(|name| served.quarantined.get(name)) {
@@ -92,26 +122,15 @@ async fn reached(api: &Api, reach: &Revision) -> proxy_core::ViewSeq {
     view.seq
 }
 
-/// With a store of its own: the change is made here as if a caller had asked for it.
-async fn repeat(api: &Api, announcement: Announcement) -> Result<(), String> {
-    let mut changes = Vec::new();
-    for (name, document) in announcement.repeated {
-        changes.push(match document {
-            Some(document) => {
-                let service = document.service().map_err(ToString::to_string)?;
-                Change::Put(Arc::clone(service))
-            }
-            None => Change::Remove(name),
-        });
-    }
-    let request = ChangeRequest::new(changes, Wait::here());
-    let answer = api
-        .engine
-        .change(request)
-        .await
-        .map_err(|error| error.to_string())?;
-    match answer.failure {
-        Some(why) => Err(why.to_string()),
-        None => Ok(()),
-    }
+/// Without one: what is told is taken in, and what was too much to tell is asked for.
+async fn hear(
+    api: &Api,
+    store: &ReplicatedStore,
+    announcement: Announcement,
+) -> Result<(), String> {
+    let heard = store.hear(announcement.registers).await;
+    let heard = heard.map_err(|error| chain(&error))?;
+    let covering = store.covering(&announcement.stamps).await;
+    let names = announcement.stamps.into_keys().collect();
+    serve(api, heard.max(covering), &names).await
 }

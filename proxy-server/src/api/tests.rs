@@ -38,14 +38,14 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
-        Self::with(Keys::default(), Sharing::Shared).await
+        Self::with(Keys::default()).await
     }
 
-    async fn with(keys: Keys, sharing: Sharing) -> Self {
-        Self::among(keys, sharing, Arc::new(Notes::default())).await
+    async fn with(keys: Keys) -> Self {
+        Self::among(keys, Arc::new(Notes::default())).await
     }
 
-    async fn among(keys: Keys, sharing: Sharing, announce: Arc<dyn Announce>) -> Self {
+    async fn among(keys: Keys, announce: Arc<dyn Announce>) -> Self {
         let (store, carrier) = (store(), Arc::new(Scripted::default()));
         let stop = CancellationToken::new();
         let (engine, handle) = Engine::new(Parts {
@@ -74,7 +74,7 @@ impl Bench {
             carrier: Arc::clone(&carrier) as Arc<dyn Carried>,
             metrics: Arc::new(Metrics::new()),
             instance: "me-1".parse().unwrap(),
-            sharing,
+            registers: None,
             wait_timeout: Duration::from_secs(2),
             keys: Arc::new(keys),
             superseded_file: tokio::sync::watch::channel(None).1,
@@ -219,7 +219,7 @@ async fn secrets_open_their_own_doors() {
         api: Some("open".to_owned().into()),
         peer: Some(Signer::new(&"sesame".to_owned().into())),
     };
-    let bench = Bench::with(keys, Sharing::Shared).await;
+    let bench = Bench::with(keys).await;
     let with = |uri: &str, token: &str| {
         let request = Request::get(uri).header("authorization", format!("Bearer {token}"));
         request.body(Body::empty()).unwrap()
@@ -252,7 +252,7 @@ async fn only_a_signed_call_is_a_peers() {
         api: None,
         peer: Some(signer("sesame")),
     };
-    let bench = Bench::with(keys, Sharing::Shared).await;
+    let bench = Bench::with(keys).await;
     let base = bench.store.view();
     let committed = bench.store.commit(&base, &[put("a")]).await.unwrap();
     let news = Announcement::new(
@@ -352,22 +352,6 @@ async fn an_announcement_is_confirmed_once_it_is_served() {
         json["Reason"].as_str().unwrap().contains("no descriptor"),
         "{json}"
     );
-}
-
-#[tokio::test]
-async fn without_a_shared_store_an_announcement_repeats_the_change() {
-    let bench = Bench::with(Keys::default(), Sharing::Own).await;
-    let proxy_core::Change::Put(service) = put("a") else {
-        panic!()
-    };
-    let document = Arc::new(proxy_core::Document::from_service(service).unwrap());
-    let repeated = [("a".parse().unwrap(), Some(document))].into();
-    let news = Announcement::new(None, Vec::new(), repeated);
-    assert_eq!(bench.announce("other", &news).await.0, 200);
-    assert_eq!(bench.carrier.live(), ["a"]);
-    let gone = Announcement::new(None, Vec::new(), [("a".parse().unwrap(), None)].into());
-    assert_eq!(bench.announce("other", &gone).await.0, 200);
-    assert!(bench.carrier.live().is_empty());
 }
 
 #[tokio::test]

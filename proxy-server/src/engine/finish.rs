@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use proxy_core::{Change, CommitRecord, Document};
+use proxy_core::{Change, CommitRecord};
 use tokio::sync::watch;
 
 use super::{Engine, Told, WaitFor, pending::Pending};
@@ -67,15 +67,9 @@ impl<C: Carrier> Engine<C> {
     fn announcement(&self, stored: &[Pending], records: Vec<Arc<CommitRecord>>) -> Announcement {
         let waited_for = stored.iter().filter(|p| p.request.wait.is_for_others());
         let wait = waited_for.clone().map(|p| p.request.wait.most).max();
-        let repeated = waited_for
+        let names = waited_for
             .flat_map(|p| &p.request.changes)
-            .map(|change| match change {
-                Change::Put(service) => {
-                    let document = Document::from_service(Arc::clone(service)).ok();
-                    (service.name().clone(), document.map(Arc::new))
-                }
-                other => (other.service_name().clone(), None),
-            });
-        Announcement::new(self.view.revision, records, repeated.collect()).waited_for(wait)
+            .map(|change| change.service_name().clone());
+        Announcement::new(self.view.revision, records, names.collect()).waited_for(wait)
     }
 }

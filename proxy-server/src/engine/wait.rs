@@ -45,6 +45,7 @@ pub(crate) struct Told {
 
 impl Wait {
     /// Waits for this replica alone.
+    #[cfg(test)]
     #[must_use]
     pub(crate) fn here() -> Self {
         Self {

@@ -6,7 +6,7 @@ use anyhow::Context;
 use proxy_consul::{
     CallOutcome, ConsulSettings, ConsulStore, HeldTable, Observer, OnEmptyStore, Operation,
 };
-use proxy_core::{Epoch, InstanceId, RouteStore};
+use proxy_core::{InstanceId, RouteStore};
 use proxy_haproxy::{
     AccessLog, Bind, BindAddress, NameResolver, RenderSettings, RunPath, Template, Timeouts,
     TlsMode,
@@ -21,8 +21,8 @@ use super::{
     serve::{HEAD_DEADLINE, serve},
 };
 use crate::{
-    announce::{Announce, AnnouncerSettings, PeerAnnouncer, Sharing, identity},
-    api::{Api, Keys, router},
+    announce::{Announce, AnnouncerSettings, PeerAnnouncer, identity},
+    api::{Api, Keys, MAX_TABLE_BODY, router},
     carrier::{CarrierSettings, HaproxyCarrier, NameFollower},
     contacts::Contacts,
     drift::DriftCheck,
@@ -31,11 +31,10 @@ use crate::{
     metrics::Metrics,
     older::OlderVersions,
     settings::{
-        self, ApiSettings, Discovery, EntryTls, HaproxySettings, OnEmpty, PeerSettings, Settings,
-        StoreSettings,
+        self, ApiSettings, Discovery, EntryTls, HaproxySettings, OnEmpty, Settings, StoreSettings,
     },
     standing::{PeerSurvey, Station, Survey},
-    store::EmbeddedStore,
+    store::{CALL_DEADLINE, Exchange, MOST_ASKED, Others, ReplicatedStore},
 };
 
 /// Connections that may wait to be accepted; the system's own bound (`somaxconn`) holds as well.
@@ -46,7 +45,8 @@ struct Kept {
     store: Arc<dyn RouteStore>,
     consul: Option<Arc<ConsulStore>>,
     keeper: Option<Keeper>,
-    sharing: Sharing,
+    /// The same store, where it is the one of replicas without a shared store.
+    registers: Option<Arc<ReplicatedStore>>,
     contacts: Arc<Contacts>,
 }
 
@@ -74,9 +74,12 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
     ));
     let carrier = HaproxyCarrier::new(carrier, Arc::clone(&names));
     let carrier = Arc::new(carrier.context("CONFIGS_PATH cannot be used")?);
-    let kept = kept(&settings.store, state, &instance, &metrics)?;
-
     let peers = peers(&settings, &resolver)?;
+    let others = match &peers {
+        Some(_) => Others::Possible,
+        None => Others::None,
+    };
+    let kept = kept(&settings.store, state, &instance, others, &metrics)?;
     let broadcast = broadcast(&settings, &instance)?;
     let source = source(&settings.peers.discovery);
     // With places of its own, so that no status holds up an announcement.
@@ -86,7 +89,7 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         instance: instance.clone(),
         own_address: address.to_string(),
         source,
-        sharing: kept.sharing,
+        registers: kept.registers.clone(),
         wait_timeout: settings.peers.wait_timeout,
     };
     let announcer = PeerAnnouncer::new(peers.clone(), broadcast, announcer, Arc::clone(&metrics));
@@ -112,8 +115,22 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
             followers.push(tokio::spawn(keeping));
             file
         }
-        None => tokio::sync::watch::channel(None).1,
+        None => match &kept.registers {
+            Some(store) => store.superseded_file(),
+            None => tokio::sync::watch::channel(None).1,
+        },
     };
+    if let (Some(store), Some(peers)) = (&kept.registers, &peers) {
+        let calls = calls(&settings, &instance)
+            .fan_out(MOST_ASKED)
+            .attempts(1)
+            .attempt_deadline(CALL_DEADLINE)
+            .total_deadline(CALL_DEADLINE)
+            .max_reply_bytes(MAX_TABLE_BODY);
+        let broadcast = Broadcast::over_http(calls)?;
+        let exchange = Exchange::new(Arc::clone(store), Arc::clone(peers), broadcast);
+        followers.push(tokio::spawn(exchange.run(stops.followers.clone())));
+    }
 
     warn_if_open(&settings.api);
     let station = Station::new(instance.clone(), handle.clone(), Arc::clone(&carrier) as _);
@@ -136,7 +153,7 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         carrier: Arc::clone(&carrier) as _,
         metrics,
         instance: instance.clone(),
-        sharing: kept.sharing,
+        registers: kept.registers,
         wait_timeout: settings.peers.wait_timeout,
         keys: Arc::new(Keys {
             api: settings.api.token,
@@ -175,16 +192,25 @@ fn kept(
     settings: &StoreSettings,
     state: &Path,
     instance: &InstanceId,
+    others: Others,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<Kept> {
     let Some(addresses) = &settings.consul else {
-        let store = EmbeddedStore::open(state, Epoch::from_bytes(random()?), instance.clone())?;
-        tracing::info!(folder = %state.display(), "CONSUL_ADDRESS is not set: the table is kept in the embedded store");
+        let store = Arc::new(ReplicatedStore::open(state, instance.clone(), others)?);
+        let folder = state.display();
+        match others {
+            Others::None => {
+                tracing::info!(%folder, "CONSUL_ADDRESS is not set: this replica keeps the table by itself");
+            }
+            Others::Possible => {
+                tracing::info!(%folder, "CONSUL_ADDRESS is not set: the replicas keep the table among themselves, and of two changes of one service at the same moment the last writer wins");
+            }
+        }
         return Ok(Kept {
-            store: Arc::new(store),
+            store: Arc::clone(&store) as Arc<dyn RouteStore>,
             consul: None,
             keeper: None,
-            sharing: Sharing::Own,
+            registers: Some(store),
             contacts: Arc::default(),
         });
     };
@@ -230,7 +256,7 @@ fn kept(
         store: Arc::clone(&consul) as Arc<dyn RouteStore>,
         consul: Some(consul),
         keeper: Some(keeper),
-        sharing: Sharing::Shared,
+        registers: None,
         contacts,
     })
 }
@@ -307,24 +333,25 @@ fn peers(settings: &Settings, resolver: &NameResolver) -> anyhow::Result<Option<
     ))))
 }
 
-fn broadcast(settings: &Settings, instance: &InstanceId) -> anyhow::Result<Broadcast> {
-    let PeerSettings {
-        secret,
-        wait_timeout,
-        ..
-    } = &settings.peers;
-    let mut broadcast = BroadcastSettings::default()
-        .total_deadline(*wait_timeout)
-        .attempt_deadline(*wait_timeout);
+/// What every call to another replica carries.
+fn calls(settings: &Settings, instance: &InstanceId) -> BroadcastSettings {
+    let mut calls = BroadcastSettings::default();
     if let Some(identity) = identity(instance) {
-        broadcast = broadcast.identity(identity);
+        calls = calls.identity(identity);
     }
-    broadcast = match (secret, &settings.api.token) {
-        (Some(secret), _) => broadcast.signer(Signer::new(secret)),
-        (None, Some(token)) => broadcast.bearer(token.clone()),
-        (None, None) => broadcast,
-    };
-    Ok(Broadcast::over_http(broadcast)?)
+    match (&settings.peers.secret, &settings.api.token) {
+        (Some(secret), _) => calls.signer(Signer::new(secret)),
+        (None, Some(token)) => calls.bearer(token.clone()),
+        (None, None) => calls,
+    }
+}
+
+fn broadcast(settings: &Settings, instance: &InstanceId) -> anyhow::Result<Broadcast> {
+    let wait_timeout = settings.peers.wait_timeout;
+    let calls = calls(settings, instance)
+        .total_deadline(wait_timeout)
+        .attempt_deadline(wait_timeout);
+    Ok(Broadcast::over_http(calls)?)
 }
 
 /// How discovery is called in answers: the DNS name or the list.

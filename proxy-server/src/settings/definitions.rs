@@ -47,7 +47,7 @@ pub const DEFINITIONS: &[Definition] = &[
     plain(
         "CONSUL_ADDRESS",
         "",
-        "Consul's addresses (`host:port`, comma list, `https://` allowed), tried in this order; absent: the embedded store in STATE_PATH",
+        "Consul's addresses (`host:port`, comma list, `https://` allowed), tried in this order; absent: the replicas keep the table among themselves, each in its STATE_PATH",
     ),
     secret("CONSUL_TOKEN", "Consul's ACL token"),
     plain(
@@ -155,7 +155,7 @@ pub const DEFINITIONS: &[Definition] = &[
     plain(
         "STATE_PATH",
         "/var/lib/proxy",
-        "the folder of what outlives the process: the embedded store, the last good table, last known addresses",
+        "the folder of what outlives the process: the table where there is no Consul, the last good table, last known addresses",
     ),
     plain("SECRETS_PATH", "/run/secrets", "the folder of secret files"),
     plain(

@@ -1,28 +1,26 @@
-//! A table on disk that survives the end of the process at any instant.
+//! Something on disk that survives the end of the process at any instant.
 //!
-//! Two files: `<name>.base` holds a whole table, replaced by one rename; `<name>.log` holds a commit
-//! per line on top of it, appended and synced. A change costs its own size; the base is written
-//! anew when the log has outgrown the table. What a crash may leave is a torn last line, which was
-//! never acknowledged and is dropped, or a log that the base already holds or that belongs to a
-//! history which the base replaced, which is skipped: a commit counts if it follows what is held.
+//! Two files: `<name>.base` holds the whole, replaced by one rename; `<name>.log` holds a change per
+//! line on top of it, appended and synced. A change costs its own size; the base is written anew when
+//! the log has outgrown it. What a crash may leave is a torn last line, which was never acknowledged
+//! and is dropped, or a log that the base already holds or replaced: whoever reads it tells by the
+//! lines themselves which of them count.
 
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, BufRead, BufReader, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
-use proxy_core::{CommitRecord, Document, Revision, StoredTable};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-/// The version of the files.
-const FORMAT: u32 = 1;
-/// The log is folded into the base once it holds more commits than this and than the table holds
-/// services: rare enough to cost nothing, often enough to keep the start short.
+/// The version of the files, which every base names as its `format`.
+pub(super) const FORMAT: u32 = 1;
+/// The log is folded into the base once it holds more lines than this and than the base has parts:
+/// rare enough to cost nothing, often enough to keep the start short.
 const MIN_LOG_LINES: usize = 1_000;
 
-/// A table on disk.
+/// Something on disk.
 #[derive(Debug)]
 pub(crate) struct Journal {
     base_path: PathBuf,
@@ -48,18 +46,11 @@ pub(crate) enum JournalError {
     #[error("{path}: written by a newer release (format {format}); update this replica")]
     Newer { path: PathBuf, format: u32 },
     #[error(
-        "{path}: it is not a table: {problem}; restore it from a backup, or move it away to start without it"
+        "{path}: it cannot be read: {problem}; restore it from a backup, or move it away to start without it"
     )]
     Corrupt { path: PathBuf, problem: String },
-    #[error("a commit could not be written down: {problem}")]
+    #[error("a change could not be written down: {problem}")]
     Encode { problem: String },
-}
-
-#[derive(Serialize, Deserialize)]
-struct Base {
-    format: u32,
-    revision: Option<Revision>,
-    documents: Vec<Arc<Document>>,
 }
 
 /// Only the format, to tell a newer file from a broken one.
@@ -71,15 +62,16 @@ struct Format {
 // === impl Journal ===
 
 impl Journal {
-    /// Opens or creates the journal `<folder>/<name>.*` and reads what it holds.
-    pub(crate) fn open(
+    /// Opens or creates the journal `<folder>/<name>.*` and reads what it holds: the base, and the
+    /// lines of the log.
+    pub(super) fn open<B: DeserializeOwned, L: DeserializeOwned>(
         folder: &Path,
         name: &str,
-    ) -> Result<(Self, Option<Revision>, StoredTable), JournalError> {
+    ) -> Result<(Self, Option<B>, Vec<L>), JournalError> {
         let base_path = folder.join(format!("{name}.base"));
         let log_path = folder.join(format!("{name}.log"));
         fs::create_dir_all(folder).map_err(io_error(folder, "create the folder"))?;
-        let (mut revision, mut stored) = read_base(&base_path)?;
+        let base = read_base(&base_path)?;
         let mut log = OpenOptions::new()
             .create(true)
             .read(true)
@@ -90,31 +82,22 @@ impl Journal {
         File::open(folder)
             .and_then(|folder| folder.sync_all())
             .map_err(io_error(folder, "sync"))?;
-        let (records, length) = read_log(&mut log, &log_path)?;
-        let lines = records.len();
-        for record in records {
-            // A crash may leave a log that the base already holds, or that belongs to a history
-            // which the base replaced: only what goes on from here counts.
-            if record.previous == revision.map(|held| held.id) {
-                stored.apply(&record);
-                revision = Some(record.revision);
-            }
-        }
+        let (lines, length) = read_log(&mut log, &log_path)?;
         let mut journal = Self {
             base_path,
             log,
             log_path,
-            lines,
+            lines: lines.len(),
             length,
             torn: false,
         };
         journal.cut_torn_line()?;
-        Ok((journal, revision, stored))
+        Ok((journal, base, lines))
     }
 
-    /// Appends a commit; once this returns it is on disk. After an error it is not in the journal.
-    pub(crate) fn append(&mut self, record: &CommitRecord) -> Result<(), JournalError> {
-        let mut line = serde_json::to_vec(record).map_err(|problem| JournalError::Encode {
+    /// Appends a line; once this returns it is on disk. After an error it is not in the journal.
+    pub(super) fn append(&mut self, line: &impl Serialize) -> Result<(), JournalError> {
+        let mut line = serde_json::to_vec(line).map_err(|problem| JournalError::Encode {
             problem: problem.to_string(),
         })?;
         line.push(b'\n');
@@ -136,27 +119,18 @@ impl Journal {
         Ok(())
     }
 
-    /// Whether the log has outgrown the table.
-    pub(crate) fn wants_rewrite(&self, services: usize) -> bool {
-        self.lines > MIN_LOG_LINES.max(services)
+    /// Whether the log has outgrown a base of so many parts.
+    pub(super) fn wants_rewrite(&self, parts: usize) -> bool {
+        self.lines > MIN_LOG_LINES.max(parts)
     }
 
-    /// Replaces everything by this table, in one step.
-    pub(crate) fn rewrite(
-        &mut self,
-        revision: Option<Revision>,
-        stored: &StoredTable,
-    ) -> Result<(), JournalError> {
-        let base = Base {
-            format: FORMAT,
-            revision,
-            documents: stored.documents().cloned().collect(),
-        };
-        let text = serde_json::to_vec(&base).map_err(|problem| JournalError::Encode {
+    /// Replaces everything by this base, in one step.
+    pub(super) fn rewrite(&mut self, base: &impl Serialize) -> Result<(), JournalError> {
+        let text = serde_json::to_vec(base).map_err(|problem| JournalError::Encode {
             problem: problem.to_string(),
         })?;
         replace_file(&self.base_path, &text)?;
-        // A crash here leaves a log that the base holds already.
+        // A crash here leaves a log that the base holds already, or took the place of.
         self.log
             .set_len(0)
             .map_err(io_error(&self.log_path, "empty"))?;
@@ -191,12 +165,10 @@ pub(crate) fn replace_file(path: &Path, text: &[u8]) -> Result<(), JournalError>
     write().map_err(io_error(path, "replace"))
 }
 
-fn read_base(path: &Path) -> Result<(Option<Revision>, StoredTable), JournalError> {
+fn read_base<B: DeserializeOwned>(path: &Path) -> Result<Option<B>, JournalError> {
     let text = match fs::read(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok((None, StoredTable::default()));
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io_error(path, "read")(error)),
     };
     let corrupt = |problem: serde_json::Error| JournalError::Corrupt {
@@ -208,17 +180,19 @@ fn read_base(path: &Path) -> Result<(Option<Revision>, StoredTable), JournalErro
         let path = path.to_owned();
         return Err(JournalError::Newer { path, format });
     }
-    let base: Base = serde_json::from_slice(&text).map_err(corrupt)?;
-    Ok((base.revision, StoredTable::from_documents(base.documents)))
+    serde_json::from_slice(&text).map(Some).map_err(corrupt)
 }
 
-/// The commits of a log and the length of what is whole. A torn last line is left out; a broken
-/// line in front of others is corruption, which must not pass as a shorter history.
-fn read_log(log: &mut File, path: &Path) -> Result<(Vec<CommitRecord>, u64), JournalError> {
+/// The lines of a log and the length of what is whole. A torn last line is left out; a broken line
+/// in front of others is corruption, which must not pass as a shorter history.
+fn read_log<L: DeserializeOwned>(
+    log: &mut File,
+    path: &Path,
+) -> Result<(Vec<L>, u64), JournalError> {
     log.seek(SeekFrom::Start(0))
         .map_err(io_error(path, "read"))?;
     let mut reader = BufReader::new(&*log);
-    let (mut records, mut length) = (Vec::new(), 0_u64);
+    let (mut lines, mut length) = (Vec::new(), 0_u64);
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -226,14 +200,14 @@ fn read_log(log: &mut File, path: &Path) -> Result<(Vec<CommitRecord>, u64), Jou
             .read_until(b'\n', &mut line)
             .map_err(io_error(path, "read"))?;
         if line.last() != Some(&b'\n') {
-            return Ok((records, length));
+            return Ok((lines, length));
         }
         match serde_json::from_slice(&line) {
-            Ok(record) => records.push(record),
+            Ok(read) => lines.push(read),
             Err(problem) => {
                 return Err(JournalError::Corrupt {
                     path: path.to_owned(),
-                    problem: format!("line {}: {problem}", records.len() + 1),
+                    problem: format!("line {}: {problem}", lines.len() + 1),
                 });
             }
         }
@@ -249,6 +223,3 @@ fn io_error(path: &Path, doing: &'static str) -> impl Fn(io::Error) -> JournalEr
         source,
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -60,7 +60,7 @@ pub struct Topology {
 // === impl Plan ===
 
 impl Plan {
-    /// So many replicas with the embedded store.
+    /// So many replicas without Consul.
     #[must_use]
     pub fn replicas(replicas: usize) -> Self {
         Self {

@@ -57,7 +57,7 @@ async fn a_process_whose_engine_ended_is_not_alive_and_probes_need_no_token() {
         api: Some("open".to_owned().into()),
         ..Keys::default()
     };
-    let bench = Bench::with(keys, Sharing::Shared).await;
+    let bench = Bench::with(keys).await;
     let (status, json, _) = probe(&bench, "/healthz").await;
     assert_eq!(status, 200, "{json}");
     bench.stop.cancel();

@@ -34,7 +34,7 @@ impl Announce for Crowd {
 
 async fn among(serving: usize, silent: usize) -> Bench {
     let crowd = Arc::new(Crowd { serving, silent });
-    Bench::among(Keys::default(), Sharing::Shared, crowd).await
+    Bench::among(Keys::default(), crowd).await
 }
 
 const CALL: &str = "reconfigure?serviceName=a&servicePath=/a&port=80";

@@ -91,7 +91,7 @@ async fn a_table_is_carried_from_one_proxy_to_another() -> Result<(), Failure> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_consul_distribute_repeats_the_change_on_every_replica() -> Result<(), Failure> {
+async fn without_consul_distribute_waits_for_every_replica() -> Result<(), Failure> {
     let topology = Plan::replicas(3).start().await?;
     let demo = DemoBackend::start("hello").await?;
     topology.dns.set("go-demo", [demo.address().ip()]);

@@ -9,6 +9,8 @@ mod membership;
 mod names;
 mod operate;
 mod outage;
+mod registers;
 mod restored;
+mod signed;
 mod story;
 mod traffic;

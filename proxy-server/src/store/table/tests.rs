@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fs};
 
 use proxy_core::{CommitId, Epoch, RecordedChange};
 
@@ -33,12 +33,12 @@ fn names(stored: &StoredTable) -> Vec<String> {
 #[test]
 fn what_was_appended_is_there_again() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut journal, revision, _) = Journal::open(folder.path(), "t").unwrap();
+    let (mut journal, revision, _) = TableJournal::open(folder.path(), "t").unwrap();
     assert_eq!(revision, None);
     journal.append(&record(1, "a")).unwrap();
     journal.append(&record(2, "b")).unwrap();
     drop(journal);
-    let (_, revision, stored) = Journal::open(folder.path(), "t").unwrap();
+    let (_, revision, stored) = TableJournal::open(folder.path(), "t").unwrap();
     assert_eq!(revision.unwrap().number, 2);
     assert_eq!(names(&stored), ["a", "b"]);
 }
@@ -46,22 +46,22 @@ fn what_was_appended_is_there_again() {
 #[test]
 fn a_torn_last_line_is_dropped_at_every_length() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut journal, _, _) = Journal::open(folder.path(), "t").unwrap();
+    let (mut journal, _, _) = TableJournal::open(folder.path(), "t").unwrap();
     journal.append(&record(1, "a")).unwrap();
-    let whole = journal.length;
+    let whole = fs::metadata(folder.path().join("t.log")).unwrap().len();
     journal.append(&record(2, "b")).unwrap();
     let path = folder.path().join("t.log");
     let text = fs::read(&path).unwrap();
     for cut in usize::try_from(whole).unwrap()..text.len() {
         fs::write(&path, &text[..cut]).unwrap();
-        let (mut journal, revision, stored) = Journal::open(folder.path(), "t").unwrap();
+        let (mut journal, revision, stored) = TableJournal::open(folder.path(), "t").unwrap();
         assert_eq!(
             (revision.unwrap().number, names(&stored)),
             (1, vec!["a".to_owned()])
         );
         journal.append(&record(2, "c")).unwrap();
         drop(journal);
-        let (_, _, stored) = Journal::open(folder.path(), "t").unwrap();
+        let (_, _, stored) = TableJournal::open(folder.path(), "t").unwrap();
         assert_eq!(names(&stored), ["a", "c"]);
     }
 }
@@ -69,7 +69,7 @@ fn a_torn_last_line_is_dropped_at_every_length() {
 #[test]
 fn a_crash_between_the_base_and_the_log_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut journal, _, _) = Journal::open(folder.path(), "t").unwrap();
+    let (mut journal, _, _) = TableJournal::open(folder.path(), "t").unwrap();
     journal.append(&record(1, "a")).unwrap();
     let log = fs::read(folder.path().join("t.log")).unwrap();
     let mut stored = StoredTable::default();
@@ -80,7 +80,7 @@ fn a_crash_between_the_base_and_the_log_changes_nothing() {
         .rewrite(Some(record(2, "b").revision), &stored)
         .unwrap();
     fs::write(folder.path().join("t.log"), log).unwrap();
-    let (_, revision, stored) = Journal::open(folder.path(), "t").unwrap();
+    let (_, revision, stored) = TableJournal::open(folder.path(), "t").unwrap();
     assert_eq!(
         (revision.unwrap().number, names(&stored)),
         (2, vec!["b".to_owned()])
@@ -90,7 +90,7 @@ fn a_crash_between_the_base_and_the_log_changes_nothing() {
 #[test]
 fn a_crash_while_another_history_takes_over_resurrects_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut journal, _, _) = Journal::open(folder.path(), "t").unwrap();
+    let (mut journal, _, _) = TableJournal::open(folder.path(), "t").unwrap();
     for number in 1..=5 {
         journal.append(&record(number, "old")).unwrap();
     }
@@ -101,7 +101,7 @@ fn a_crash_while_another_history_takes_over_resurrects_nothing() {
     let restored = Revision::new(Epoch::from_bytes([1; 16]), 2, CommitId::from_bytes([7; 16]));
     journal.rewrite(Some(restored), &stored).unwrap();
     fs::write(folder.path().join("t.log"), log).unwrap();
-    let (_, revision, stored) = Journal::open(folder.path(), "t").unwrap();
+    let (_, revision, stored) = TableJournal::open(folder.path(), "t").unwrap();
     assert_eq!(
         (revision, names(&stored)),
         (Some(restored), vec!["restored".to_owned()])
@@ -111,7 +111,7 @@ fn a_crash_while_another_history_takes_over_resurrects_nothing() {
 #[test]
 fn corruption_is_an_error_and_not_a_shorter_history() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut journal, _, _) = Journal::open(folder.path(), "t").unwrap();
+    let (mut journal, _, _) = TableJournal::open(folder.path(), "t").unwrap();
     journal.append(&record(1, "a")).unwrap();
     journal.append(&record(2, "b")).unwrap();
     let path = folder.path().join("t.log");
@@ -119,12 +119,12 @@ fn corruption_is_an_error_and_not_a_shorter_history() {
     text[3] = b'#';
     fs::write(&path, text).unwrap();
     assert!(matches!(
-        Journal::open(folder.path(), "t"),
+        TableJournal::open(folder.path(), "t"),
         Err(JournalError::Corrupt { .. })
     ));
     fs::write(folder.path().join("n.base"), r#"{"format":99,"x":1}"#).unwrap();
     assert!(matches!(
-        Journal::open(folder.path(), "n"),
+        TableJournal::open(folder.path(), "n"),
         Err(JournalError::Newer { format: 99, .. })
     ));
 }

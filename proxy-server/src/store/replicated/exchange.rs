@@ -1,0 +1,356 @@
+//! Asking the other replicas, every few seconds: do we hold the same, and if not, what is missing?
+//!
+//! The announcement of a change is the fast path; this is what makes replicas equal however many
+//! announcements were lost. Digests are compared first; where they differ, stamps; then the registers
+//! go both ways. A starting replica asks before it serves.
+
+use std::{
+    collections::{BTreeSet, hash_map::RandomState},
+    hash::BuildHasher,
+    sync::Arc,
+    time::Duration,
+};
+
+use proxy_core::{RegisterSet, RouteStore, StoreCondition};
+use proxy_peers::{
+    Broadcast, Call, Condition, HeaderName, HeaderValue, Method, Outcome, PeerAddress, Peers,
+    Repeat,
+};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{Attendance, HearError, ReplicatedStore, now_ms, wire::PAGE_BYTES};
+use crate::{
+    announce::REGISTERS_PATH,
+    chain::chain,
+    store::{RegisterAnswer, RegisterCall},
+};
+
+/// The least pause between two rounds, and how much longer it may be: replicas that started together
+/// must not ask together for ever.
+const LEAST_PAUSE: Duration = Duration::from_secs(2);
+const JITTER_MS: u64 = 2_000;
+/// The pause before a round that somebody waits for; many who wait share one.
+const SHORT_PAUSE: Duration = Duration::from_millis(50);
+/// How many replicas are asked in a round. News reach all of many in a few rounds.
+pub(crate) const MOST_ASKED: usize = 8;
+/// How long one call may take: a page of a few megabytes in a slow network.
+pub(crate) const CALL_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a round may take. What is left is for the next.
+const ROUND_DEADLINE: Duration = Duration::from_secs(60);
+/// How many pages are copied from one replica in a round.
+const MOST_PAGES: usize = 256;
+/// How long a starting replica waits for one that knows the table, before it serves its own. Longer
+/// than a restart of all replicas at once takes, shorter than anybody waits for a proxy.
+const START_WAIT: Duration = Duration::from_secs(5);
+/// The pause between two rounds of a start.
+const START_PAUSE: Duration = Duration::from_millis(200);
+/// How long discovery may take at the start of a round of a start.
+const DISCOVERY_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Makes this replica's registers those of the others, and theirs its own.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    store: Arc<ReplicatedStore>,
+    pub(super) peers: Arc<Peers>,
+    broadcast: Broadcast,
+}
+
+/// What came of a round.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Round {
+    /// Whether this replica holds now what one holds that knows the table.
+    pub(super) known: bool,
+    /// Whether everybody there is was asked, and answered.
+    pub(super) everybody: bool,
+}
+
+/// Why two replicas did not become equal. The next round tries again.
+#[derive(Debug, thiserror::Error)]
+enum ExchangeError {
+    #[error("the call cannot be made")]
+    Call(#[source] proxy_core::BoxError),
+    #[error("it does not answer: {0}")]
+    NoAnswer(String),
+    #[error("its answer cannot be read; is it a proxy of this version?")]
+    Answer(#[source] serde_json::Error),
+    #[error(transparent)]
+    Hear(#[from] HearError),
+}
+
+// === impl Exchange ===
+
+impl Exchange {
+    /// `broadcast` bounds each call; this bounds how many there are.
+    pub(crate) fn new(
+        store: Arc<ReplicatedStore>,
+        peers: Arc<Peers>,
+        broadcast: Broadcast,
+    ) -> Self {
+        Self {
+            store,
+            peers,
+            broadcast,
+        }
+    }
+
+    /// Runs until the token is cancelled. What is on its way to the disk then gets there.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = self.start() => {}
+        }
+        loop {
+            let pause = async {
+                tokio::select! {
+                    () = sleep(LEAST_PAUSE + jitter()) => {}
+                    () = self.store.wanted.notified() => sleep(SHORT_PAUSE).await,
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = pause => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = timeout(ROUND_DEADLINE, self.round()) => {}
+            }
+        }
+    }
+
+    /// Asks until somebody who knows the table has told it, there is nobody to ask, or the time for
+    /// that is over; then the table is served.
+    pub(super) async fn start(&self) {
+        let end = Instant::now() + START_WAIT;
+        loop {
+            let round = async {
+                self.peers.refresh(DISCOVERY_DEADLINE).await;
+                self.round().await
+            };
+            let left = end.saturating_duration_since(Instant::now());
+            let round = timeout(left, round).await.unwrap_or_default();
+            if round.known || round.everybody {
+                break;
+            }
+            if Instant::now() + START_PAUSE >= end {
+                let services = self.store.view().stored.table().len();
+                tracing::warn!(
+                    services,
+                    waited = ?START_WAIT,
+                    "no other replica told its table in time: this one serves what it holds, and takes in what the others hold when they answer"
+                );
+                break;
+            }
+            sleep(START_PAUSE).await;
+        }
+        while let Err(error) = self.store.go_live().await {
+            let why = chain(&error);
+            tracing::error!(
+                why,
+                "the table could not be made known; this is tried again"
+            );
+            sleep(START_PAUSE).await;
+        }
+    }
+
+    /// Compares with some others and becomes equal with those that differ.
+    pub(super) async fn round(&self) -> Round {
+        let found = self.peers.current();
+        let asked = some_of(found.peers());
+        let everybody =
+            asked.len() == found.peers().len() && matches!(found.condition(), Condition::Current);
+        let digest = match call(&RegisterCall::Digest) {
+            Ok(call) => call,
+            Err(error) => {
+                let why = chain(&error);
+                tracing::error!(why, "the other replicas cannot be asked; this is a bug");
+                return Round::default();
+            }
+        };
+        let report = self.broadcast.call(&asked, &digest).await;
+        let mut others = 0;
+        let mut answers = Vec::new();
+        for row in report.rows() {
+            if matches!(row.outcome(), Outcome::Myself(_)) {
+                continue;
+            }
+            others += 1;
+            match answer_of(row) {
+                Ok(answer) => answers.push((row.address(), answer)),
+                Err(error) => {
+                    let (peer, why) = (row.address(), chain(&error));
+                    tracing::debug!(%peer, why, "a replica was not compared with");
+                }
+            }
+        }
+        if everybody && others == 0 {
+            self.store.only_one();
+        }
+        let mut round = Round {
+            known: false,
+            everybody: everybody && answers.len() == others,
+        };
+        self.give_way(&answers).await;
+        for (peer, answer) in answers {
+            match self.become_equal(peer, &answer).await {
+                Ok(equal) => round.known |= equal && answer.attendance != Attendance::New,
+                Err(error) => {
+                    round.everybody = false;
+                    let why = chain(&error);
+                    tracing::info!(%peer, why, "this replica and another could not be made equal; it is tried again");
+                }
+            }
+        }
+        self.housekeeping().await;
+        round
+    }
+
+    /// Takes the table of one that knows better, where this replica was away for too long.
+    async fn give_way(&self, answers: &[(&PeerAddress, RegisterAnswer)]) {
+        let mine = self.store.attendance_at(now_ms());
+        let held = self.store.view().revision;
+        let best = answers.iter().max_by_key(|(_, answer)| answer.attendance);
+        let Some((peer, best)) = best else { return };
+        // An empty table is no table to take.
+        let differs = best.revision.is_some() && best.revision != held;
+        if !mine.gives_way_to(best.attendance) || !differs {
+            return;
+        }
+        let why = format!(
+            "this replica was away for longer than removals are remembered, and {peer} was not"
+        );
+        let taken = async {
+            let theirs = self.copy(peer).await?;
+            self.store.take_over(theirs, why).await?;
+            Ok::<_, ExchangeError>(())
+        };
+        match taken.await {
+            Ok(()) => {
+                self.store.heard(best.attendance);
+                tracing::warn!(%peer, "the table of another replica was taken in place of the own, which is older than removals are remembered");
+            }
+            Err(error) => {
+                let why = chain(&error);
+                tracing::warn!(%peer, why, "the table of another replica could not be copied; it is tried again");
+            }
+        }
+    }
+
+    /// All that another holds.
+    async fn copy(&self, peer: &PeerAddress) -> Result<RegisterSet, ExchangeError> {
+        let mut theirs = RegisterSet::default();
+        for _ in 0..MOST_PAGES {
+            let page = self
+                .ask(peer, &RegisterCall::Stamps(theirs.stamps()))
+                .await?;
+            for (name, register) in &page.given {
+                if let Err(problem) = theirs.merge(name, register) {
+                    let why = chain(&problem);
+                    tracing::error!(%peer, why, "a register that another replica told is left out");
+                }
+            }
+            if !page.more {
+                return Ok(theirs);
+            }
+        }
+        Err(ExchangeError::NoAnswer("it has too much to tell".into()))
+    }
+
+    /// Tells one what it lacks and hears what it has. False where it is to take this replica's table
+    /// instead, and must not tell its own.
+    async fn become_equal(
+        &self,
+        peer: &PeerAddress,
+        answer: &RegisterAnswer,
+    ) -> Result<bool, ExchangeError> {
+        let mine = self.store.attendance_at(now_ms());
+        if answer.attendance.gives_way_to(mine) || mine.gives_way_to(answer.attendance) {
+            return Ok(answer.revision == self.store.view().revision);
+        }
+        let (mut heard, mut told) = (0, 0);
+        // Others may have told this replica the same a moment ago.
+        if answer.revision != self.store.view().revision {
+            for _ in 0..MOST_PAGES {
+                let stamps = self.store.registers().stamps();
+                let page = self.ask(peer, &RegisterCall::Stamps(stamps)).await?;
+                heard += page.given.len();
+                self.store.hear(page.given).await?;
+                let mut wanted = page.wanted;
+                loop {
+                    let given = self.store.registers().pick(&wanted, PAGE_BYTES);
+                    let Some((last, _)) = given.last() else { break };
+                    wanted.retain(|name| name > last);
+                    told += given.len();
+                    self.ask(peer, &RegisterCall::Registers(given)).await?;
+                }
+                if !page.more {
+                    break;
+                }
+            }
+            tracing::info!(%peer, heard, told, "this replica and another differed and told each other what was missing");
+        }
+        self.store.heard(answer.attendance);
+        Ok(true)
+    }
+
+    async fn ask(
+        &self,
+        peer: &PeerAddress,
+        ask: &RegisterCall,
+    ) -> Result<RegisterAnswer, ExchangeError> {
+        let one = BTreeSet::from([peer.clone()]);
+        let report = self.broadcast.call(&one, &call(ask)?).await;
+        match report.rows().first() {
+            Some(row) => answer_of(row),
+            None => Err(ExchangeError::NoAnswer("it was not asked".into())),
+        }
+    }
+
+    async fn housekeeping(&self) {
+        self.store.note_alive().await;
+        if self.store.view().condition != StoreCondition::Starting
+            && let Err(error) = self.store.expire().await
+        {
+            let why = chain(&error);
+            tracing::warn!(
+                why,
+                "old removals could not be forgotten; it is tried again"
+            );
+        }
+    }
+}
+
+fn call(ask: &RegisterCall) -> Result<Call, ExchangeError> {
+    let body = serde_json::to_vec(ask).map_err(|why| ExchangeError::Call(why.into()))?;
+    let json = HeaderValue::from_static("application/json");
+    Ok(Call::new(Method::POST, REGISTERS_PATH)
+        .map_err(|why| ExchangeError::Call(why.into()))?
+        .header(HeaderName::from_static("content-type"), json)
+        .body(body)
+        .repeat(Repeat::Harmless))
+}
+
+fn answer_of(row: &proxy_peers::Row) -> Result<RegisterAnswer, ExchangeError> {
+    match row.outcome() {
+        Outcome::Confirmed(reply) => {
+            serde_json::from_slice(reply.body()).map_err(ExchangeError::Answer)
+        }
+        _ => Err(ExchangeError::NoAnswer(row.reason().unwrap_or_default())),
+    }
+}
+
+/// All of a few, or some of many, other ones each time.
+fn some_of(peers: &BTreeSet<PeerAddress>) -> BTreeSet<PeerAddress> {
+    if peers.len() <= MOST_ASKED {
+        return peers.clone();
+    }
+    let lots = RandomState::new();
+    let mut drawn: Vec<_> = peers.iter().collect();
+    drawn.sort_by_key(|peer| lots.hash_one(peer.to_string()));
+    drawn.into_iter().take(MOST_ASKED).cloned().collect()
+}
+
+fn jitter() -> Duration {
+    let lot = RandomState::new().hash_one(0_u8);
+    Duration::from_millis(lot.checked_rem(JITTER_MS).unwrap_or_default())
+}

@@ -1,0 +1,489 @@
+//! The store alone, and several of them that talk over a network that the test owns.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    time::Duration,
+};
+
+use proxy_core::{AWAY_AFTER, Epoch, Order};
+use proxy_peers::{
+    Broadcast, BroadcastSettings, Call, FollowSettings, PeerAddress, PeerReply, Peers,
+    StaticDiscover, StatusCode, Transport, TransportError,
+};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use super::{disk::Marks, *};
+use crate::{announce::INSTANCE_HEADER, store::TableJournal, testing::put};
+
+fn remove(name: &str) -> Change {
+    Change::Remove(name.parse().unwrap())
+}
+
+fn open(folder: &Path, name: &str, others: Others) -> Result<ReplicatedStore, OpenError> {
+    ReplicatedStore::open(folder, name.parse().unwrap(), others)
+}
+
+fn alone(folder: &Path) -> ReplicatedStore {
+    open(folder, "me", Others::None).unwrap()
+}
+
+async fn change(store: &ReplicatedStore, changes: &[Change]) -> Committed {
+    loop {
+        match store.commit(&store.view(), changes).await {
+            Err(CommitError::LostRace { .. }) => {}
+            committed => return committed.unwrap(),
+        }
+    }
+}
+
+fn names(store: &ReplicatedStore) -> Vec<String> {
+    let view = store.view();
+    let services = view.stored.table().iter();
+    services.map(|service| service.name().to_string()).collect()
+}
+
+#[tokio::test]
+async fn an_acknowledged_commit_survives_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = alone(folder.path());
+    for i in 0..1_100 {
+        let changes = match i % 7 {
+            0 => [remove(&format!("s{}", i % 3))],
+            _ => [put(&format!("s{}", i % 3))],
+        };
+        let before = store.view().revision;
+        let committed = change(&store, &changes).await;
+        assert_eq!(committed.record.previous, before.map(|it| it.id));
+        assert_eq!(committed.view.revision, Some(committed.record.revision));
+    }
+    let (before, registers) = (store.view(), store.registers());
+    assert_eq!(before.revision.unwrap().number, 1_100);
+    assert_eq!(
+        store.outcome(before.revision.unwrap().id).await,
+        Outcome::Committed(before.revision.unwrap())
+    );
+    drop(store);
+    let after = alone(folder.path());
+    assert_eq!(after.view().revision, before.revision);
+    assert_eq!(after.view().stored.table(), before.stored.table());
+    assert_eq!(after.registers(), registers);
+}
+
+#[tokio::test]
+async fn two_commits_on_one_base_do_not_both_win() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = alone(folder.path());
+    let base = store.view();
+    let (ours, theirs) = ([put("a")], [put("b")]);
+    let (a, b) = tokio::join!(store.commit(&base, &ours), store.commit(&base, &theirs));
+    assert_eq!(usize::from(a.is_ok()) + usize::from(b.is_ok()), 1);
+    assert_eq!(store.view().stored.table().len(), 1);
+}
+
+#[tokio::test]
+async fn one_process_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let _held = alone(folder.path());
+    let second = open(folder.path(), "me", Others::None);
+    assert!(matches!(second, Err(OpenError::InUse { .. })));
+}
+
+#[tokio::test]
+async fn the_table_of_an_earlier_release_is_kept_and_taken_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut journal, _, mut stored) = TableJournal::open(folder.path(), "table").unwrap();
+    let mut previous = None;
+    for (number, change) in [put("a"), put("b"), remove("a")].into_iter().enumerate() {
+        let id = CommitId::from_bytes([u8::try_from(number).unwrap() + 1; 16]);
+        let number = u64::try_from(number).unwrap() + 1;
+        let revision = Revision::new(Epoch::from_bytes([9; 16]), number, id);
+        let services = record_changes(&stored, &[change]).unwrap();
+        let origin = "me".parse().unwrap();
+        let record = CommitRecord::new(revision, previous, origin, 0, services);
+        journal.append(&record).unwrap();
+        stored.apply(&record);
+        previous = Some(id);
+    }
+    drop(journal);
+    let store = alone(folder.path());
+    assert_eq!(names(&store), ["b"]);
+    // Numbers go on from where they were.
+    assert_eq!(store.view().revision.unwrap().number, 3);
+    assert_eq!(store.attendance_at(now_ms()), Attendance::Current);
+    change(&store, &[remove("b"), put("c")]).await;
+    drop(store);
+    let store = alone(folder.path());
+    assert_eq!(names(&store), ["c"]);
+    assert_eq!(store.view().revision.unwrap().number, 4);
+}
+
+#[tokio::test]
+async fn a_store_without_others_has_one_order_and_one_with_others_has_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = alone(folder.path());
+    assert_eq!(store.order(), Order::Total);
+    assert_eq!(store.view().condition, StoreCondition::Live);
+    drop(store);
+    let store = open(folder.path(), "me", Others::Possible).unwrap();
+    assert_eq!(store.order(), Order::LastWriterWins);
+    assert_eq!(store.view().condition, StoreCondition::Starting);
+    let history = store.history(None, 5).await;
+    assert!(matches!(history, Err(HistoryError::NotKept)));
+}
+
+/// How a replica on the network behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    Up,
+    Down,
+    Garbles,
+    Hangs,
+}
+
+/// Replicas that reach each other as the test says.
+#[derive(Debug, Default)]
+struct Net {
+    replicas: Mutex<BTreeMap<PeerAddress, (Line, Arc<ReplicatedStore>)>>,
+    calls: AtomicUsize,
+}
+
+impl Net {
+    fn line(&self, name: &str, line: Line) {
+        let mut replicas = self.replicas.lock().unwrap();
+        replicas.get_mut(&address(name)).unwrap().0 = line;
+    }
+}
+
+/// One replica's way to the others.
+#[derive(Debug)]
+struct Wire(Arc<Net>);
+
+#[async_trait]
+impl Transport for Wire {
+    async fn send(&self, peer: &PeerAddress, call: &Call) -> Result<PeerReply, TransportError> {
+        self.0.calls.fetch_add(1, SeqCst);
+        let found = self.0.replicas.lock().unwrap().get(peer).cloned();
+        let store = match found {
+            Some((Line::Up, store)) => store,
+            Some((Line::Garbles, _)) => {
+                return Ok(PeerReply::new(StatusCode::OK, "{\"Instance\":"));
+            }
+            Some((Line::Hangs, _)) => std::future::pending().await,
+            Some((Line::Down, _)) | None => {
+                let source = "nobody listens".into();
+                return Err(TransportError::Connect { source });
+            }
+        };
+        let ask = serde_json::from_slice(call.body_bytes()).unwrap();
+        let answer = answer(&store, ask).await.unwrap();
+        let header = proxy_peers::HeaderName::from_static(INSTANCE_HEADER);
+        let me = proxy_peers::HeaderValue::from_str(store.instance.as_str()).unwrap();
+        let body = serde_json::to_vec(&answer).unwrap();
+        Ok(PeerReply::new(StatusCode::OK, body).with_header(header, me))
+    }
+}
+
+fn address(name: &str) -> PeerAddress {
+    format!("{name}:1").parse().unwrap()
+}
+
+/// Replicas `a`, `b`, ... of which each knows all.
+struct Cluster {
+    net: Arc<Net>,
+    names: Vec<&'static str>,
+    folders: BTreeMap<&'static str, TempDir>,
+}
+
+impl Cluster {
+    fn new(names: &[&'static str]) -> Self {
+        let folders = names
+            .iter()
+            .map(|name| (*name, tempfile::tempdir().unwrap()));
+        let cluster = Self {
+            net: Arc::default(),
+            names: names.to_vec(),
+            folders: folders.collect(),
+        };
+        for name in names {
+            cluster.open(name);
+        }
+        cluster
+    }
+
+    fn folder(&self, name: &str) -> &Path {
+        self.folders[name].path()
+    }
+
+    fn open(&self, name: &str) -> Arc<ReplicatedStore> {
+        let store = Arc::new(open(self.folder(name), name, Others::Possible).unwrap());
+        let mut replicas = self.net.replicas.lock().unwrap();
+        replicas.insert(address(name), (Line::Up, Arc::clone(&store)));
+        store
+    }
+
+    /// Ends a replica and starts it again after so long, as far as its marks tell.
+    async fn reopen_after(&self, name: &str, away: Duration) -> Arc<ReplicatedStore> {
+        let gone = self.net.replicas.lock().unwrap().remove(&address(name));
+        drop(gone);
+        let then = now_ms() - u64::try_from(away.as_millis()).unwrap();
+        let marks = Marks {
+            alive_unix_ms: then,
+            heard_unix_ms: then,
+        };
+        marks.save(self.folder(name));
+        self.open(name)
+    }
+
+    fn store(&self, name: &str) -> Arc<ReplicatedStore> {
+        let replicas = self.net.replicas.lock().unwrap();
+        Arc::clone(&replicas[&address(name)].1)
+    }
+
+    fn exchange(&self, name: &str) -> Exchange {
+        let list: Vec<String> = self.names.iter().map(|name| format!("{name}:1")).collect();
+        let list: StaticDiscover = list.join(",").parse().unwrap();
+        let peers = Peers::follow(Arc::new(list), FollowSettings::default());
+        let identity = crate::announce::identity(&name.parse().unwrap()).unwrap();
+        let settings = BroadcastSettings::default()
+            .identity(identity)
+            .attempts(1)
+            .attempt_deadline(CALL_DEADLINE)
+            .total_deadline(CALL_DEADLINE);
+        let wire = Arc::new(Wire(Arc::clone(&self.net)));
+        Exchange::new(
+            self.store(name),
+            Arc::new(peers),
+            Broadcast::over(wire, settings),
+        )
+    }
+
+    async fn round(&self, name: &str) -> exchange::Round {
+        let exchange = self.exchange(name);
+        exchange.peers.refresh(Duration::from_secs(1)).await;
+        exchange.round().await
+    }
+
+    async fn start(&self, name: &str) {
+        self.exchange(name).start().await;
+    }
+
+    fn revisions(&self) -> BTreeSet<Option<String>> {
+        let revisions = self
+            .names
+            .iter()
+            .map(|name| self.store(name).view().revision);
+        revisions.map(|it| it.map(|it| it.to_string())).collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_become_equal_and_what_was_removed_stays_removed() {
+    let cluster = Cluster::new(&["a", "b", "c"]);
+    let (a, b) = (cluster.store("a"), cluster.store("b"));
+    change(&a, &[put("x"), put("y")]).await;
+    change(&b, &[put("z")]).await;
+    let round = cluster.round("a").await;
+    assert!(round.everybody, "{round:?}");
+    cluster.round("c").await;
+    assert_eq!(cluster.revisions().len(), 1);
+    assert_eq!(names(&cluster.store("c")), ["x", "y", "z"]);
+    // Removed while one is away.
+    cluster.net.line("c", Line::Down);
+    change(&b, &[remove("x")]).await;
+    cluster.round("a").await;
+    cluster.net.line("c", Line::Up);
+    cluster.round("c").await;
+    assert_eq!(cluster.revisions().len(), 1);
+    assert_eq!(names(&a), ["y", "z"]);
+    // Equal replicas compare their digests and say no more.
+    let before = cluster.net.calls.load(SeqCst);
+    cluster.round("c").await;
+    assert_eq!(cluster.net.calls.load(SeqCst) - before, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_written_at_once_on_all_ends_equal_on_all() {
+    let cluster = Arc::new(Cluster::new(&["a", "b", "c"]));
+    let writers = ["a", "b", "c"].map(|name| {
+        let cluster = Arc::clone(&cluster);
+        tokio::spawn(async move {
+            let store = cluster.store(name);
+            for i in 0..20 {
+                change(&store, &[put(&format!("s{}", i % 4))]).await;
+                if i % 5 == 0 {
+                    change(&store, &[remove(&format!("s{}", i % 3))]).await;
+                    cluster.round(name).await;
+                }
+            }
+        })
+    });
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    cluster.round("a").await;
+    cluster.round("b").await;
+    cluster.round("c").await;
+    assert_eq!(cluster.revisions().len(), 1);
+    let tables: BTreeSet<_> = ["a", "b", "c"].map(|n| names(&cluster.store(n))).into();
+    assert_eq!(tables.len(), 1);
+    // And on disk.
+    let registers = cluster.store("a").registers();
+    let again = cluster.reopen_after("a", Duration::ZERO).await;
+    assert_eq!(again.registers(), registers);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_starting_replica_has_the_table_before_it_is_served() {
+    let cluster = Cluster::new(&["a", "b", "new"]);
+    let a = cluster.store("a");
+    change(&a, &[put("x")]).await;
+    drop(a);
+    cluster.reopen_after("a", Duration::ZERO).await;
+    cluster.net.line("b", Line::Down);
+    let new = cluster.store("new");
+    assert_eq!(new.view().condition, StoreCondition::Starting);
+    let started = tokio::time::Instant::now();
+    cluster.start("new").await;
+    assert_eq!(new.view().condition, StoreCondition::Live);
+    assert_eq!(names(&new), ["x"]);
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_nobody_answers_serves_its_own_table_after_a_while() {
+    let cluster = Cluster::new(&["a", "b"]);
+    change(&cluster.store("a"), &[put("x")]).await;
+    for line in [Line::Down, Line::Hangs, Line::Garbles] {
+        let a = cluster.reopen_after("a", Duration::ZERO).await;
+        cluster.net.line("b", line);
+        cluster.start("a").await;
+        assert_eq!(a.view().condition, StoreCondition::Live, "{line:?}");
+        assert_eq!(names(&a), ["x"]);
+        drop(a);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_garbles_or_hangs_keeps_nobody_from_the_others() {
+    for line in [Line::Garbles, Line::Hangs, Line::Down] {
+        let cluster = Cluster::new(&["a", "bad", "c"]);
+        change(&cluster.store("c"), &[put("x")]).await;
+        cluster.net.line("bad", line);
+        cluster.round("a").await;
+        assert_eq!(names(&cluster.store("a")), ["x"], "{line:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_away_for_more_than_a_week_takes_the_others_table_and_reports_its_own() {
+    let cluster = Cluster::new(&["a", "b", "c"]);
+    change(&cluster.store("a"), &[put("x"), put("old")]).await;
+    cluster.round("a").await;
+    // While c is away, `old` is removed, and the removal forgotten.
+    let (a, b) = (cluster.store("a"), cluster.store("b"));
+    for store in [&a, &b] {
+        store.heard(Attendance::Current);
+    }
+    cluster.net.line("c", Line::Down);
+    change(&a, &[remove("old")]).await;
+    change(&a, &[put("y")]).await;
+    cluster.round("b").await;
+    for store in [&a, &b] {
+        let forgotten = store.write(|_, held| {
+            let mut set = held.set.clone();
+            assert_eq!(set.expire(u64::MAX), 1);
+            let view = held.next_view(&set, held.view.stored.clone());
+            *held = Held {
+                view: Arc::new(view),
+                set,
+            };
+        });
+        forgotten.await.unwrap();
+    }
+    let c = cluster
+        .reopen_after("c", AWAY_AFTER + Duration::from_secs(60))
+        .await;
+    assert_eq!(c.attendance_at(now_ms()), Attendance::Returned);
+    // The others do not hear its table from it.
+    cluster.round("a").await;
+    assert_eq!(names(&a), ["x", "y"]);
+    cluster.start("c").await;
+    assert_eq!(names(&c), ["x", "y"]);
+    assert_eq!(cluster.revisions().len(), 1);
+    let view = c.view();
+    let superseded = view.superseded.as_ref().unwrap();
+    assert_eq!(superseded.stored.table().len(), 2);
+    let file = c.superseded_file().borrow().clone().unwrap();
+    assert!(fs::read_to_string(file).unwrap().contains("\"old\""));
+    assert_eq!(c.attendance_at(now_ms()), Attendance::Current);
+    // And it stays so over the next start.
+    drop(c);
+    let c = cluster.reopen_after("c", Duration::ZERO).await;
+    assert_eq!(names(&c), ["x", "y"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_takes_an_empty_table_or_a_newcomers() {
+    let cluster = Cluster::new(&["a", "new"]);
+    change(&cluster.store("a"), &[put("x")]).await;
+    let a = cluster.reopen_after("a", AWAY_AFTER * 2).await;
+    cluster.round("a").await;
+    assert_eq!(names(&a), ["x"]);
+    assert_eq!(names(&cluster.store("new")), ["x"]);
+    assert!(a.view().superseded.is_none());
+}
+
+#[tokio::test]
+async fn a_crash_while_a_table_is_replaced_resurrects_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = alone(folder.path());
+    change(&store, &[put("old")]).await;
+    let log = fs::read(folder.path().join("registers.log")).unwrap();
+    let mut theirs = RegisterSet::default();
+    let other = "other".parse().unwrap();
+    for (name, register) in theirs.write(&other, &[put("x")], 0).unwrap() {
+        theirs.merge(&name, &register).unwrap();
+    }
+    store.take_over(theirs, "test".to_owned()).await.unwrap();
+    drop(store);
+    fs::write(folder.path().join("registers.log"), log).unwrap();
+    let store = alone(folder.path());
+    assert_eq!(names(&store), ["x"]);
+    change(&store, &[put("y")]).await;
+    drop(store);
+    assert_eq!(names(&alone(folder.path())), ["x", "y"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_registers_gets_them_from_the_others_at_once() {
+    let cluster = Cluster::new(&["a", "b"]);
+    let (a, b) = (cluster.store("a"), cluster.store("b"));
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(cluster.exchange("b").run(stop.clone()));
+    let mut held = b.held.subscribe();
+    let live = |held: &Held| held.view.condition == StoreCondition::Live;
+    held.wait_for(live).await.unwrap();
+    change(&a, &[put("x")]).await;
+    let stamps = a.registers().stamps();
+    let covered = tokio::time::timeout(Duration::from_secs(60), b.covering(&stamps)).await;
+    assert_eq!(covered.unwrap(), b.view().seq);
+    assert_eq!(names(&b), ["x"]);
+    stop.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_register_that_no_set_may_hold_does_not_keep_the_others_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = alone(folder.path());
+    let other = "other".parse().unwrap();
+    let mut told = RegisterSet::default()
+        .write(&other, &[put("a"), put("b")], 0)
+        .unwrap();
+    told[0].0 = "c".parse().unwrap();
+    store.hear(told).await.unwrap();
+    assert_eq!(names(&store), ["b"]);
+}
