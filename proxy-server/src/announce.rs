@@ -36,15 +36,18 @@ pub(crate) const INSTANCE_HEADER: &str = "x-proxy-instance";
 #[async_trait]
 pub(crate) trait Announce: Send + Sync + 'static {
     /// Tells everyone and waits until each has answered or its time is over. `told` holds one row
-    /// per replica, this one included, from when the replicas are known; `failure` is why the
-    /// change is not live here, where it is not.
-    async fn announce(
-        &self,
-        announcement: Announcement,
-        failure: Option<&str>,
-        told: &watch::Sender<Told>,
-    );
+    /// per replica, this one included, from when the replicas are known; `own` says what became of
+    /// the change here, which may come after the answers of the others.
+    async fn announce(&self, announcement: Announcement, own: OwnEnd, told: &watch::Sender<Told>);
 }
+
+/// What became of a change on the replica that announces it.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnEnd(watch::Receiver<Option<Result<(), Arc<str>>>>);
+
+/// The other end of [`OwnEnd`]. Dropped without a word, it says that the replica ended.
+#[derive(Debug)]
+pub(crate) struct OwnEnding(watch::Sender<Option<Result<(), Arc<str>>>>);
 
 /// What is told. Also the body of the call, as JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -78,6 +81,36 @@ pub(crate) struct PeerAnswer {
     pub(crate) revision: Option<Revision>,
     /// Why it does not serve what was announced; none where it does.
     pub(crate) reason: Option<String>,
+}
+
+// === impl OwnEnd ===
+
+impl OwnEnd {
+    /// Waits for it. The error is why the change is not live.
+    pub(crate) async fn known(mut self) -> Result<(), Arc<str>> {
+        let known = self.0.wait_for(Option::is_some).await;
+        match known.as_deref() {
+            Ok(Some(end)) => end.clone(),
+            _ => Err("this replica ended before the change was live".into()),
+        }
+    }
+}
+
+// === impl OwnEnding ===
+
+impl OwnEnding {
+    pub(crate) fn new() -> Self {
+        Self(watch::Sender::new(None))
+    }
+
+    pub(crate) fn end(&self) -> OwnEnd {
+        OwnEnd(self.0.subscribe())
+    }
+
+    /// Says it.
+    pub(crate) fn tell(&self, end: Result<(), Arc<str>>) {
+        self.0.send_replace(Some(end));
+    }
 }
 
 // === impl Announcement ===

@@ -13,7 +13,7 @@ use proxy_core::{Change, Epoch, MemoryStore, Params, RouteTable, parse_reconfigu
 use tokio::sync::watch;
 
 use crate::{
-    announce::{Announce, Announcement},
+    announce::{Announce, Announcement, OwnEnd},
     carrier::{Applied, ApplyError, Carrier, CarrierCondition, CheckError, Reload},
     engine::Told,
     standing::{Survey, Surveyed},
@@ -144,7 +144,7 @@ pub(crate) struct Notes(pub(crate) Mutex<Vec<Announcement>>);
 
 #[async_trait]
 impl Announce for Notes {
-    async fn announce(&self, news: Announcement, _: Option<&str>, told: &watch::Sender<Told>) {
+    async fn announce(&self, news: Announcement, _: OwnEnd, told: &watch::Sender<Told>) {
         self.0.lock().unwrap().push(news);
         told.send_modify(|told| told.done = true);
     }

@@ -11,7 +11,7 @@ use proxy_peers::{
 };
 use tokio::sync::{Semaphore, watch};
 
-use super::{Announce, Announcement, INSTANCE_HEADER, MOST_WAIT, PEER_PATH, PeerAnswer};
+use super::{Announce, Announcement, INSTANCE_HEADER, MOST_WAIT, OwnEnd, PEER_PATH, PeerAnswer};
 use crate::{
     engine::{ReplicaRow, ReplicaStatus, Told},
     metrics::Metrics,
@@ -37,6 +37,14 @@ pub(crate) struct PeerAnnouncer {
     settings: AnnouncerSettings,
     metrics: Arc<Metrics>,
     hints: Semaphore,
+}
+
+/// Which of the replicas that were found this one is.
+#[derive(Clone, Debug)]
+struct Myself {
+    place: usize,
+    address: String,
+    took: Duration,
 }
 
 /// Who announces, and how.
@@ -84,16 +92,13 @@ impl PeerAnnouncer {
         }
     }
 
-    fn row(&self, row: &Row, failure: Option<&str>) -> ReplicaRow {
+    fn row(&self, row: &Row) -> ReplicaRow {
         self.metrics.peer_call(row.outcome().word());
         let answer = row
             .outcome()
             .reply()
             .and_then(|reply| serde_json::from_slice::<PeerAnswer>(reply.body()).ok());
         let (status, reason) = match (row.outcome(), &answer) {
-            (Outcome::Myself(_), _) => {
-                return self.own_row(row.address().to_string(), row.took(), failure);
-            }
             (Outcome::Confirmed(_), Some(_)) => (ReplicaStatus::Applied, None),
             (Outcome::Confirmed(_), None) => (
                 ReplicaStatus::Unconfirmed,
@@ -118,21 +123,41 @@ impl PeerAnnouncer {
 
 #[async_trait]
 impl Announce for PeerAnnouncer {
-    async fn announce(
-        &self,
-        announcement: Announcement,
-        failure: Option<&str>,
-        told: &watch::Sender<Told>,
-    ) {
-        self.tell(announcement, failure, told).await;
-        let me = Some(self.settings.instance.as_str());
-        told.send_modify(|told| {
-            if !told.rows.iter().any(|row| row.instance.as_deref() == me) {
-                let own = self.settings.own_address.clone();
-                told.rows.push(self.own_row(own, Duration::ZERO, failure));
-            }
-            told.done = true;
-        });
+    async fn announce(&self, announcement: Announcement, own: OwnEnd, told: &watch::Sender<Told>) {
+        // Its own end first where the others are slow: who waits for most of them may wait no more.
+        let myself = watch::Sender::new(None);
+        let ours = async {
+            let end = own.known().await;
+            let failure = end.as_ref().err().map(AsRef::as_ref);
+            // An error means that nobody was told: this replica is the only one.
+            let mut named = myself.subscribe();
+            let _told = named.wait_for(Option::is_some).await;
+            let named: Option<Myself> = myself.borrow().clone().flatten();
+            told.send_modify(|told| match named {
+                Some(row) => {
+                    if let Some(old) = told.rows.get_mut(row.place) {
+                        *old = self.own_row(row.address, row.took, failure);
+                    }
+                }
+                None => {
+                    let own = self.settings.own_address.clone();
+                    told.rows.push(self.own_row(own, Duration::ZERO, failure));
+                }
+            });
+        };
+        let others = async {
+            self.tell(announcement, &myself, told).await;
+            // Discovery did not name this replica, or nobody was told.
+            myself.send_if_modified(|myself| {
+                let unknown = myself.is_none();
+                if unknown {
+                    *myself = Some(None);
+                }
+                unknown
+            });
+        };
+        tokio::join!(ours, others);
+        told.send_modify(|told| told.done = true);
     }
 }
 
@@ -141,7 +166,7 @@ impl PeerAnnouncer {
     async fn tell(
         &self,
         announcement: Announcement,
-        failure: Option<&str>,
+        myself: &watch::Sender<Option<Option<Myself>>>,
         told: &watch::Sender<Told>,
     ) {
         let Some(peers) = &self.peers else { return };
@@ -190,7 +215,17 @@ impl PeerAnnouncer {
             let Some(row) = report.rows().first() else {
                 continue;
             };
-            let row = self.row(row, failure);
+            if let Outcome::Myself(_) = row.outcome() {
+                let (address, took) = (row.address().to_string(), row.took());
+                let row = Myself {
+                    place,
+                    address,
+                    took,
+                };
+                myself.send_replace(Some(Some(row)));
+                continue;
+            }
+            let row = self.row(row);
             if row.status != ReplicaStatus::Applied {
                 let (peer, reason) = (&row.address, &row.reason);
                 tracing::warn!(peer, reason, "a replica did not confirm");

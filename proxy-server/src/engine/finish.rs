@@ -7,7 +7,10 @@ use proxy_core::{Change, CommitRecord};
 use tokio::sync::watch;
 
 use super::{Engine, Told, WaitFor, pending::Pending};
-use crate::{announce::Announcement, carrier::Carrier};
+use crate::{
+    announce::{Announcement, OwnEnding},
+    carrier::Carrier,
+};
 
 // === impl Engine ===
 
@@ -20,12 +23,35 @@ impl<C: Carrier> Engine<C> {
         }
     }
 
-    /// Tells the peers and answers the callers; those who wait for the peers are answered by a task
-    /// of their own, so that the next turn can begin.
-    pub(super) fn finish(&mut self, stored: Vec<Pending>, records: Vec<Arc<CommitRecord>>) {
-        let announcement = self.announcement(&stored, records);
+    /// Tells the peers what was stored since they were told last, and lets the callers that wait for
+    /// them hear the answers. The peers go live while this replica does.
+    pub(super) fn tell_peers(
+        &self,
+        stored: &mut [Pending],
+        records: Vec<Arc<CommitRecord>>,
+        own: &OwnEnding,
+    ) {
+        let untold = |pending: &Pending| pending.told.is_none();
+        let announcement = self.announcement(stored.iter().filter(|p| untold(p)), records);
+        let waits = |pending: &Pending| pending.request.wait.is_for_others();
+        let waited_for = stored.iter().any(|p| untold(p) && waits(p));
+        if announcement.is_empty() && !waited_for {
+            return;
+        }
+        let told = watch::Sender::new(Told::default());
+        for pending in stored.iter_mut().filter(|p| p.told.is_none()) {
+            pending.told = Some(told.subscribe());
+        }
+        let (announce, own) = (Arc::clone(&self.announce), own.end());
+        self.tasks
+            .spawn(async move { announce.announce(announcement, own, &told).await });
+    }
+
+    /// Answers the callers; those who wait for the peers are answered by a task of their own, so
+    /// that the next turn can begin.
+    pub(super) fn finish(&mut self, stored: Vec<Pending>, own: &OwnEnding) {
+        own.tell(self.failure.clone().map_or(Ok(()), Err));
         let revision = self.view.revision;
-        let failure = self.failure.clone();
         let stored = stored.into_iter().map(|mut pending| {
             pending.rules = self.carrier.rules();
             pending.failure = self.failure.clone().or_else(|| self.held_back(&pending));
@@ -36,25 +62,18 @@ impl<C: Carrier> Engine<C> {
         for pending in at_once {
             pending.succeed(revision, Vec::new());
         }
-        if announcement.is_empty() && waiting.is_empty() {
+        if waiting.is_empty() {
             return;
         }
-        let announce = Arc::clone(&self.announce);
-        self.tasks.spawn(async move {
-            let told = watch::Sender::new(Told::default());
-            let waits = waiting.into_iter().map(|pending| {
-                let told = told.subscribe();
-                async move {
-                    let rows = pending.request.wait.rows(told).await;
-                    pending.succeed(revision, rows);
-                }
-            });
-            let waits = join_all(waits.collect::<Vec<_>>());
-            tokio::join!(
-                announce.announce(announcement, failure.as_deref(), &told),
-                waits
-            );
+        let waits = waiting.into_iter().map(|mut pending| async move {
+            let rows = match pending.told.take() {
+                Some(told) => pending.request.wait.rows(told).await,
+                None => Vec::new(),
+            };
+            pending.succeed(revision, rows);
         });
+        let waits = join_all(waits.collect::<Vec<_>>());
+        self.tasks.spawn(async move { drop(waits.await) });
     }
 
     /// Why a stored request is not served here: a service of it is quarantined.
@@ -64,8 +83,12 @@ impl<C: Carrier> Engine<C> {
         Some(format!("it is quarantined: {}", held.why).into())
     }
 
-    fn announcement(&self, stored: &[Pending], records: Vec<Arc<CommitRecord>>) -> Announcement {
-        let waited_for = stored.iter().filter(|p| p.request.wait.is_for_others());
+    fn announcement<'a>(
+        &self,
+        stored: impl Iterator<Item = &'a Pending> + Clone,
+        records: Vec<Arc<CommitRecord>>,
+    ) -> Announcement {
+        let waited_for = stored.filter(|p| p.request.wait.is_for_others());
         let wait = waited_for.clone().map(|p| p.request.wait.most).max();
         let names = waited_for
             .flat_map(|p| &p.request.changes)

@@ -3,9 +3,10 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use proxy_core::{Change, Conflict, DeadRoute, PlannedChange, Revision, ServiceName, StoreView};
+use tokio::sync::watch;
 
 use super::{
-    Answer, ChangeError, ChangeRequest, ReplicaRow,
+    Answer, ChangeError, ChangeRequest, ReplicaRow, Told,
     command::{Extent, Reply},
 };
 
@@ -21,6 +22,8 @@ pub(super) struct Pending {
     pub(super) planned: Vec<PlannedChange>,
     pub(super) conflicts: Vec<Conflict>,
     pub(super) dead: Vec<DeadRoute>,
+    /// What the replicas say of it, once they were told.
+    pub(super) told: Option<watch::Receiver<Told>>,
     /// Why it is not live here although it is stored.
     pub(super) failure: Option<Arc<str>>,
     pub(super) rules: usize,
@@ -39,6 +42,7 @@ impl Pending {
             planned: Vec::new(),
             conflicts: Vec::new(),
             dead: Vec::new(),
+            told: None,
             failure: None,
             rules: 0,
         }

@@ -209,6 +209,28 @@ async fn a_long_fault_is_made_up_for_within_seconds_of_its_end() {
 }
 
 #[tokio::test]
+async fn the_peers_are_told_while_this_replica_goes_live() {
+    let store = store();
+    let replica = Arc::new(Replica::on(&store));
+    replica.put("a").await.unwrap();
+    let gate = replica.carrier.gate.lock().await;
+    let call = tokio::spawn({
+        let replica = Arc::clone(&replica);
+        async move { replica.put("b").await }
+    });
+    let told = async {
+        while replica.notes.0.lock().unwrap().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let told = tokio::time::timeout(Duration::from_secs(20), told).await;
+    assert!(told.is_ok() && !call.is_finished());
+    assert_eq!(replica.carrier.live(), ["a"]);
+    drop(gate);
+    assert_eq!(call.await.unwrap().unwrap().failure, None);
+}
+
+#[tokio::test]
 async fn what_could_not_be_checked_at_the_start_is_never_served_as_an_empty_table() {
     let store = store();
     store.commit(&store.view(), &[put("a")]).await.unwrap();

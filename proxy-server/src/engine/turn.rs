@@ -14,6 +14,7 @@ use super::{
     pending::{Pending, count_down, last_of_each},
 };
 use crate::{
+    announce::OwnEnding,
     carrier::{Carrier, CheckError, Reload},
     chain::chain,
 };
@@ -38,11 +39,13 @@ impl<C: Carrier> Engine<C> {
     /// Brings what is pending, and whatever the store has that is not live yet, into effect.
     pub(super) async fn turn(&mut self, mut open: Vec<Pending>) {
         let mut stored = Vec::new();
-        let mut records = Vec::new();
+        let own = OwnEnding::new();
         let mut tries = 0;
         loop {
+            let mut records = Vec::new();
             let ready = self.round(&mut open, &mut stored, &mut records).await;
             self.answer_early(&mut stored);
+            self.tell_peers(&mut stored, records, &own);
             if let Some(ready) = ready {
                 self.make_live(ready, Reload::IfDifferent).await;
             }
@@ -72,7 +75,7 @@ impl<C: Carrier> Engine<C> {
         }
         self.settle_retry();
         self.publish();
-        self.finish(stored, records);
+        self.finish(stored, &own);
     }
 
     /// Plans, checks and stores what is open on top of the newest view. Gives a configuration that

@@ -4,7 +4,10 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::*;
-use crate::engine::{ReplicaRow, ReplicaStatus, Told};
+use crate::{
+    announce::OwnEnd,
+    engine::{ReplicaRow, ReplicaStatus, Told},
+};
 
 /// Replicas of which so many serve everything at once and the others never answer.
 struct Crowd {
@@ -14,7 +17,7 @@ struct Crowd {
 
 #[async_trait]
 impl Announce for Crowd {
-    async fn announce(&self, news: Announcement, _: Option<&str>, told: &watch::Sender<Told>) {
+    async fn announce(&self, news: Announcement, _: OwnEnd, told: &watch::Sender<Told>) {
         if news.is_hint() {
             return;
         }

@@ -14,7 +14,7 @@ use super::{
     store::{Sight, World},
 };
 use crate::{
-    announce::{Announce, Announcement},
+    announce::{Announce, Announcement, OwnEnd},
     metrics::Metrics,
 };
 
@@ -38,7 +38,7 @@ struct Peers {
 
 #[async_trait]
 impl Announce for Peers {
-    async fn announce(&self, news: Announcement, _: Option<&str>, told: &watch::Sender<Told>) {
+    async fn announce(&self, news: Announcement, _: OwnEnd, told: &watch::Sender<Told>) {
         for (nth, mailbox) in self.mailboxes.iter().enumerate() {
             if nth != self.own {
                 let mut mailbox = mailbox.lock().unwrap();
