@@ -12,8 +12,11 @@ use crate::workspace::Workspace;
 
 mod bench;
 mod chaos;
+mod demo;
+mod http;
 mod scale;
 mod suite;
+mod swarm;
 mod tidy;
 mod tools;
 mod up;
@@ -63,6 +66,15 @@ enum Task {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Play the story on a real Docker Engine in swarm mode, one that is there or one of its own.
+    Swarm,
+    /// Be the story's service, in `swarm`.
+    #[command(hide = true)]
+    Demo {
+        /// Where to listen.
+        #[arg(long)]
+        listen: std::net::SocketAddr,
+    },
     /// Check the rules of the house.
     Tidy,
     /// Find HAProxy and a real Consul, or install them, and say where they are.
@@ -105,6 +117,8 @@ async fn run(task: Task) -> Result<ExitCode> {
         Task::Chaos(options) => return chaos::chaos(&workspace, &options).await,
         Task::Scale(options) => scale::scale(&workspace, &options).await?,
         Task::HaproxyStub { tell, arguments } => scale::stub(tell, &arguments).await?,
+        Task::Swarm => return swarm::swarm(&workspace).await.map(swarm::Outcome::report),
+        Task::Demo { listen } => demo::until_ended(listen).await?,
         Task::Tidy => {
             tidy::tidy(&workspace)?;
             println!("tidy");

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use crate::swarm::{self, Outcome};
 use crate::tidy;
 use crate::tools::Tools;
 use crate::up;
@@ -33,7 +34,16 @@ struct Row {
     name: &'static str,
     budget: Duration,
     took: Duration,
-    problem: Option<String>,
+    verdict: Verdict,
+}
+
+/// What came of a part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Verdict {
+    Passed,
+    /// It was not run since this machine lacks what cannot be installed, and what that is.
+    Absent(String),
+    Failed(String),
 }
 
 /// Runs the suite to its end, whatever fails on the way, and prints the table.
@@ -47,30 +57,61 @@ pub(crate) async fn test(workspace: &Workspace, extent: Extent) -> Result<ExitCo
     for part in parts {
         banner(part.name);
         let start = Instant::now();
-        let problem = play(workspace, &part, &mut tools).await;
+        let verdict = match play(workspace, &part, &mut tools).await {
+            Ok(verdict) => verdict,
+            Err(error) => Verdict::Failed(format!("{error:#}")),
+        };
+        if let Some(words) = verdict.words() {
+            eprintln!("xtask: {}: {words}", part.name);
+        }
         rows.push(Row {
             name: part.name,
             budget: part.budget,
             took: start.elapsed(),
-            problem: problem.err().map(|error| format!("{error:#}")),
+            verdict,
         });
-        if let Some(Row {
-            problem: Some(problem),
-            ..
-        }) = rows.last()
-        {
-            eprintln!("xtask: {}: {problem}", part.name);
-        }
     }
     report(&rows);
     // Not an error: the last line of the output is the table's.
-    Ok(match rows.iter().any(|row| row.problem.is_some()) {
+    Ok(match rows.iter().any(Row::failed) {
         true => ExitCode::FAILURE,
         false => ExitCode::SUCCESS,
     })
 }
 
-async fn play(workspace: &Workspace, part: &Part, tools: &mut Option<Tools>) -> Result<()> {
+// === impl Row ===
+
+impl Row {
+    fn failed(&self) -> bool {
+        matches!(self.verdict, Verdict::Failed(_))
+    }
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    /// What there is to say beyond passed.
+    fn words(&self) -> Option<&str> {
+        match self {
+            Self::Passed => None,
+            Self::Absent(words) | Self::Failed(words) => Some(words),
+        }
+    }
+}
+
+async fn play(workspace: &Workspace, part: &Part, tools: &mut Option<Tools>) -> Result<Verdict> {
+    if let Work::Swarm = part.work {
+        eprintln!("$ cargo xtask swarm");
+        return Ok(match swarm::swarm(workspace).await? {
+            Outcome::Held => Verdict::Passed,
+            Outcome::Absent(why) => Verdict::Absent(why),
+        });
+    }
+    must_pass(workspace, part, tools).await?;
+    Ok(Verdict::Passed)
+}
+
+async fn must_pass(workspace: &Workspace, part: &Part, tools: &mut Option<Tools>) -> Result<()> {
     match &part.work {
         Work::Tools => {
             let found = Tools::get(workspace)?;
@@ -79,6 +120,8 @@ async fn play(workspace: &Workspace, part: &Part, tools: &mut Option<Tools>) -> 
             Ok(())
         }
         Work::Tidy => tidy::tidy(workspace),
+        // Played above: it alone may be absent.
+        Work::Swarm => Ok(()),
         Work::Up(shapes) => {
             for shape in shapes {
                 eprintln!("$ cargo xtask up --once {shape}");
@@ -133,10 +176,11 @@ fn table(rows: &[Row]) -> String {
         .unwrap_or_default();
     let mut out = String::new();
     for row in rows {
-        let verdict = match &row.problem {
-            None if row.took > row.budget => "passed, over budget",
-            None => "passed",
-            Some(_) => "FAILED",
+        let verdict = match &row.verdict {
+            Verdict::Passed if row.took > row.budget => "passed, over budget",
+            Verdict::Passed => "passed",
+            Verdict::Absent(_) => "NOT RUN",
+            Verdict::Failed(_) => "FAILED",
         };
         let _ = writeln!(
             out,
@@ -147,12 +191,18 @@ fn table(rows: &[Row]) -> String {
         );
     }
     for row in rows {
-        if let Some(problem) = &row.problem {
-            let _ = writeln!(out, "\n{}: {problem}", row.name);
+        if let Some(words) = row.verdict.words() {
+            let _ = writeln!(out, "\n{}: {words}", row.name);
         }
     }
-    let failed = rows.iter().filter(|row| row.problem.is_some()).count();
-    let _ = write!(out, "\n{} passed, {failed} failed", rows.len() - failed);
+    let count = |is: fn(&Verdict) -> bool| rows.iter().filter(|row| is(&row.verdict)).count();
+    let passed = count(|verdict| *verdict == Verdict::Passed);
+    let absent = count(|verdict| matches!(verdict, Verdict::Absent(_)));
+    let failed = count(|verdict| matches!(verdict, Verdict::Failed(_)));
+    if absent > 0 {
+        let _ = writeln!(out, "\n{absent} not run");
+    }
+    let _ = write!(out, "\n{passed} passed, {failed} failed");
     out
 }
 
@@ -160,21 +210,21 @@ fn table(rows: &[Row]) -> String {
 mod tests {
     use super::*;
 
-    fn row(name: &'static str, seconds: u64, problem: Option<&str>) -> Row {
+    fn row(name: &'static str, seconds: u64, verdict: Verdict) -> Row {
         Row {
             name,
             budget: Duration::from_secs(10),
             took: Duration::from_secs(seconds),
-            problem: problem.map(str::to_owned),
+            verdict,
         }
     }
 
     #[test]
     fn the_last_line_counts_the_parts() {
         let text = table(&[
-            row("fmt", 1, None),
-            row("clippy", 11, None),
-            row("tests", 2, Some("no")),
+            row("fmt", 1, Verdict::Passed),
+            row("clippy", 11, Verdict::Passed),
+            row("tests", 2, Verdict::Failed("no".to_owned())),
         ]);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "fmt        1.0 s of   10 s  passed");
@@ -182,5 +232,16 @@ mod tests {
         assert_eq!(lines[2], "tests      2.0 s of   10 s  FAILED");
         assert_eq!(*lines.last().unwrap(), "2 passed, 1 failed");
         assert!(text.contains("tests: no"));
+    }
+
+    #[test]
+    fn what_was_not_run_has_not_passed() {
+        let text = table(&[
+            row("fmt", 1, Verdict::Passed),
+            row("swarm", 0, Verdict::Absent("no engine".to_owned())),
+        ]);
+        assert!(text.contains("0.0 s of   10 s  NOT RUN"), "{text}");
+        assert!(text.contains("swarm: no engine") && text.contains("1 not run"));
+        assert!(text.ends_with("\n1 passed, 0 failed"), "{text}");
     }
 }

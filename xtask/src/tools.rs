@@ -11,6 +11,9 @@ use self::apt::Suite;
 use crate::workspace::Workspace;
 
 mod apt;
+mod docker;
+
+pub(crate) use self::docker::{bootstrap, docker_clients, engine};
 
 /// Where package managers put HAProxy although it is not on every `PATH`.
 const SBIN: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];

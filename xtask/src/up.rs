@@ -15,13 +15,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::tools;
 use crate::workspace::{Profile, Workspace};
 
-mod demo;
-mod http;
 mod replica;
 mod story;
 
-use self::demo::Demo;
 use self::replica::{Place, Replica};
+use crate::demo::Demo;
 
 /// The ports that every replica binds on its own address: no rights are needed.
 const API_PORT: u16 = 8080;

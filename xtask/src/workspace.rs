@@ -86,6 +86,13 @@ impl Workspace {
 
     /// Builds a package's program and says where it is.
     pub(crate) fn build(&self, package: &str, profile: Profile) -> Result<PathBuf> {
+        self.build_all(&[package], profile)?
+            .pop()
+            .with_context(|| format!("cargo build -p {package} made no program"))
+    }
+
+    /// Builds packages in one go, so that they share what they depend on, and says where their programs are.
+    pub(crate) fn build_all(&self, packages: &[&str], profile: Profile) -> Result<Vec<PathBuf>> {
         let profile = match profile {
             Profile::Dev => "dev",
             Profile::Release => "release",
@@ -97,20 +104,22 @@ impl Workspace {
                 "--message-format=json-render-diagnostics",
                 "--profile",
                 profile,
-                "-p",
-                package,
             ])
+            .args(packages.iter().flat_map(|package| ["-p", package]))
             .stderr(Stdio::inherit())
             .output()
             .context("cannot run cargo build")?;
         if !output.status.success() {
-            bail!("cargo build -p {package} ended with {}", output.status);
+            bail!(
+                "cargo build of {} ended with {}",
+                packages.join(", "),
+                output.status
+            );
         }
-        String::from_utf8_lossy(&output.stdout)
+        Ok(String::from_utf8_lossy(&output.stdout)
             .lines()
             .filter_map(|line| serde_json::from_str::<Value>(line).ok())
             .filter_map(|message| Some(PathBuf::from(message.get("executable")?.as_str()?)))
-            .next_back()
-            .with_context(|| format!("cargo build -p {package} made no program"))
+            .collect())
     }
 }

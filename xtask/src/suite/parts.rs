@@ -32,6 +32,8 @@ pub(super) enum Work {
     Commands(Vec<Line>),
     /// The main job in these shapes, tried once each.
     Up(Vec<Shape>),
+    /// The story on a real Docker Engine, where there is one or one can be started.
+    Swarm,
 }
 
 /// One call of cargo.
@@ -125,6 +127,13 @@ pub(super) fn full(workspace: &Workspace) -> Result<Vec<Part>> {
             budget: Duration::from_secs(90),
             limit: LIMIT,
             work: Work::Up(vec![Shape::new(1, 0), Shape::new(3, 3)]),
+        },
+        // The base image's packages are fetched once, the images built, five rounds of tasks started.
+        Part {
+            name: "swarm",
+            budget: Duration::from_secs(180),
+            limit: LIMIT,
+            work: Work::Swarm,
         },
         // Rounds that fit three minutes, the start and the end. A seed that it finds wanting is
         // printed, and repeats it.

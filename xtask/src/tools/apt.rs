@@ -58,6 +58,16 @@ pub(super) fn install(package: &str) -> Result<()> {
     Ok(())
 }
 
+/// The release that the machine runs, and a mirror of it.
+pub(super) fn own_release() -> Result<(String, Option<String>)> {
+    let sources = read_sources(Path::new(SOURCES_LIST), Path::new(SOURCES_PARTS))?;
+    let codename = codename(&fs::read_to_string("/etc/os-release").unwrap_or_default());
+    let mirror = mirrors(&sources, &codename)
+        .first()
+        .map(|mirror| mirror.uri.clone());
+    Ok((codename, mirror))
+}
+
 /// Downloads one package into `scratch` and says where it lies: from the
 /// machine's own lists, else, as those may be empty or lack it, from each of
 /// `suites` on the machine's mirror, through private lists.

@@ -13,8 +13,8 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::http::get;
 use super::{API_PORT, HTTP_PORT, PEERS_NAME};
+use crate::http::get;
 
 /// How long a replica may take until it answers: it reads the store and starts HAProxy.
 const READY_DEADLINE: Duration = Duration::from_secs(30);

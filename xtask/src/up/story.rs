@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::demo::GREETING;
-use super::http::{Answer, get};
 use super::{API_PORT, HTTP_PORT, SERVICE};
+use crate::demo::GREETING;
+use crate::http::{Answer, get};
 
 /// How long the call may take: the server's own wait for its replicas, and a little.
 const CALL_DEADLINE: Duration = Duration::from_secs(15);

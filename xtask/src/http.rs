@@ -1,4 +1,4 @@
-//! One HTTP request over a connection of its own: all that `up` needs.
+//! One HTTP request over a connection of its own: all that `up` and `swarm` need.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,13 +13,15 @@ const MAX_ANSWER: u64 = 4 * 1024 * 1024;
 
 /// An answer.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// The lines before the body.
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 /// Asks and waits for the whole answer.
-pub(super) async fn get(
+pub(crate) async fn get(
     address: SocketAddr,
     method: &str,
     target: &str,
@@ -54,8 +56,22 @@ async fn ask(address: SocketAddr, method: &str, target: &str) -> Result<Answer> 
         .and_then(|status| status.parse().ok());
     Ok(Answer {
         status: status.context("the answer has no status")?,
+        head: head.to_owned(),
         body: body.to_owned(),
     })
+}
+
+// === impl Answer ===
+
+impl Answer {
+    /// A header's value.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .find(|(header, _)| header.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim())
+    }
 }
 
 fn whole(bytes: &[u8]) -> bool {

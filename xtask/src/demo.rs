@@ -1,16 +1,20 @@
-//! The demo service: says `hello, world!` on `/demo/hello`.
+//! The demo service: says `hello, world!` on `/demo/hello`, for `up` in this process and for `swarm` in a
+//! container of its own.
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::{Context, Result};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// What the story's service says, with the line's end: 14 bytes.
-pub(super) const GREETING: &str = "hello, world!\n";
+pub(crate) const GREETING: &str = "hello, world!\n";
 
 /// Connections at once; more wait for their turn.
 const MAX_CONNECTIONS: usize = 256;
@@ -21,15 +25,21 @@ const IDLE: Duration = Duration::from_secs(60);
 /// The longest line of a request that is read.
 const MAX_LINE: usize = 16 * 1024;
 
+/// The header with the name of the machine that answers: its container's, in a swarm.
+pub(crate) const HOST: &str = "x-demo-host";
+
+/// The header with what `RELEASE` says in the service's environment.
+pub(crate) const RELEASE: &str = "x-demo-release";
+
 /// The running service; ended by [`stop`](Self::stop) or a drop.
 #[derive(Debug)]
-pub(super) struct Demo {
+pub(crate) struct Demo {
     address: SocketAddr,
     task: JoinSet<()>,
 }
 
 impl Demo {
-    pub(super) async fn start() -> io::Result<Self> {
+    pub(crate) async fn start() -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let mut task = JoinSet::new();
@@ -37,16 +47,40 @@ impl Demo {
         Ok(Self { address, task })
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub(super) async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         self.task.shutdown().await;
     }
 }
 
+/// The service as a program of its own, until it is asked to end.
+pub(crate) async fn until_ended(listen: SocketAddr) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("{listen} cannot be bound"))?;
+    tokio::select! {
+        () = serve(listener) => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+/// The header lines that say who answers.
+fn who() -> String {
+    let host = nix::unistd::gethostname().unwrap_or_default();
+    let release = std::env::var("RELEASE").unwrap_or_default();
+    format!(
+        "{HOST}: {}\r\n{RELEASE}: {release}\r\n",
+        host.to_string_lossy()
+    )
+}
+
 async fn serve(listener: TcpListener) {
+    let who: Arc<str> = who().into();
     let mut connections = JoinSet::new();
     loop {
         if connections.len() >= MAX_CONNECTIONS {
@@ -54,15 +88,16 @@ async fn serve(listener: TcpListener) {
         }
         while connections.try_join_next().is_some() {}
         if let Ok((stream, _)) = listener.accept().await {
+            let who = Arc::clone(&who);
             connections.spawn(async move {
                 // How a client ends its connection is its own affair.
-                let _ended = converse(stream).await;
+                let _ended = converse(stream, &who).await;
             });
         }
     }
 }
 
-async fn converse(stream: TcpStream) -> io::Result<()> {
+async fn converse(stream: TcpStream, who: &str) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     loop {
         let Some(request) = line(&mut stream).await? else {
@@ -79,7 +114,7 @@ async fn converse(stream: TcpStream) -> io::Result<()> {
             _ => ("404 Not Found", "not here\n"),
         };
         let head = format!(
-            "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\n\r\n",
+            "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\n{who}content-length: {}\r\n\r\n",
             body.len()
         );
         stream.write_all(head.as_bytes()).await?;
@@ -111,8 +146,8 @@ async fn line(stream: &mut BufReader<TcpStream>) -> io::Result<Option<String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::http::get;
     use super::*;
+    use crate::http::get;
 
     #[tokio::test]
     async fn it_greets_on_its_path_alone() {
@@ -125,6 +160,7 @@ mod tests {
         let other = get(demo.address(), "GET", "/demo", deadline).await.unwrap();
 
         assert_eq!((hello.status, hello.body.as_str()), (200, GREETING));
+        assert!(hello.header(HOST).is_some_and(|host| !host.is_empty()));
         assert_eq!(other.status, 404);
         demo.stop().await;
     }

@@ -1,0 +1,227 @@
+//! Networks and services: made as the story makes them, removed whatever happened.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::time::{Instant, sleep};
+
+use super::docker::Docker;
+use super::engine::Engine;
+use super::images::Images;
+use super::tasks::{self, Task};
+
+/// How long networks may take to be let go by containers that end.
+const REMOVE_DEADLINE: Duration = Duration::from_secs(90);
+
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Consul's servers, as the story has them.
+pub(super) const CONSULS: usize = 3;
+
+/// Names, and what was made under them.
+pub(super) struct Stage<'a> {
+    pub(super) docker: &'a Docker,
+    pub(super) proxy: String,
+    pub(super) consul: String,
+    pub(super) demo: String,
+    pub(super) stack: String,
+    demo_network: String,
+    endpoints: Endpoints,
+}
+
+/// How Docker spreads what is sent to a service's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Endpoints {
+    /// One address for all tasks, which the kernel spreads.
+    Virtual,
+    /// Every task's address in DNS: all that a kernel without IPVS can do.
+    Names,
+}
+
+// === impl Endpoints ===
+
+impl Endpoints {
+    pub(super) fn of_this_kernel() -> Self {
+        if Path::new("/proc/net/ip_vs").exists() {
+            Self::Virtual
+        } else {
+            Self::Names
+        }
+    }
+
+    pub(super) fn mode(self) -> &'static str {
+        match self {
+            Self::Virtual => "vip",
+            Self::Names => "dnsrr",
+        }
+    }
+}
+
+// === impl Stage ===
+
+impl<'a> Stage<'a> {
+    pub(super) fn new(engine: &'a Engine, endpoints: Endpoints) -> Self {
+        Self {
+            docker: engine.docker(),
+            proxy: engine.name("proxy"),
+            consul: engine.name("consul"),
+            demo: engine.name("go-demo"),
+            stack: engine.name("story"),
+            demo_network: engine.name("go-demo"),
+            endpoints,
+        }
+    }
+
+    pub(super) async fn networks(&self) -> Result<()> {
+        // The network of the story bears the proxy's name.
+        for network in [&self.proxy, &self.demo_network] {
+            let create = ["network", "create", "--driver", "overlay", network];
+            self.docker.run(&create).await?;
+        }
+        Ok(())
+    }
+
+    async fn service(&self, name: &str, rest: &[&str]) -> Result<()> {
+        let mut arguments = vec!["service", "create", "--detach", "--no-resolve-image"];
+        arguments.extend(["--name", name, "--endpoint-mode", self.endpoints.mode()]);
+        arguments.extend(["--network", &self.proxy]);
+        arguments.extend(rest);
+        self.docker.run(&arguments).await.map(drop)
+    }
+
+    /// Three servers that find each other by the service's own name.
+    pub(super) async fn consul(&self, images: &Images) -> Result<Vec<Task>> {
+        let join = format!("-retry-join=tasks.{}", self.consul);
+        self.service(
+            &self.consul,
+            &[
+                "--replicas",
+                "3",
+                &images.consul,
+                "agent",
+                "-server",
+                "-bootstrap-expect=3",
+                &join,
+                "-retry-interval=2s",
+                "-client=0.0.0.0",
+                "-bind={{ GetInterfaceIP \"eth0\" }}",
+                "-data-dir=/tmp/consul",
+            ],
+        )
+        .await?;
+        self.until(&self.consul, CONSULS, &[]).await
+    }
+
+    /// The proxy, with the addresses as the story's line breaks leave them.
+    pub(super) async fn proxy(&self, images: &Images, consuls: &[Task]) -> Result<Vec<Task>> {
+        let addresses = consuls
+            .iter()
+            .filter_map(|task| Some(format!("{}:8500", task.address?)))
+            .collect::<Vec<_>>()
+            .join(" ,");
+        let consul = format!("CONSUL_ADDRESS={addresses}");
+        let own = format!("SERVICE_NAME={}", self.proxy);
+        let [image, _] = &images.proxy;
+        self.service(
+            &self.proxy,
+            &[
+                "--publish",
+                "mode=host,target=80",
+                "--publish",
+                "mode=host,target=443",
+                "--publish",
+                "mode=host,target=8080",
+                "--env",
+                "MODE=swarm",
+                "--env",
+                &own,
+                "--env",
+                &consul,
+                "--replicas",
+                "3",
+                image,
+            ],
+        )
+        .await?;
+        self.until(&self.proxy, 3, &[]).await
+    }
+
+    pub(super) async fn demo(&self, images: &Images) -> Result<Vec<Task>> {
+        let rest = [
+            "--network",
+            &self.demo_network,
+            "--env",
+            "RELEASE=1",
+            &images.demo,
+        ];
+        self.service(&self.demo, &rest).await?;
+        self.until(&self.demo, 1, &[]).await
+    }
+
+    pub(super) async fn scale(&self, service: &str, count: usize) -> Result<Vec<Task>> {
+        let count_text = format!("{service}={count}");
+        self.docker
+            .run(&["service", "scale", "--detach", &count_text])
+            .await?;
+        self.until(service, count, &[]).await
+    }
+
+    /// Waits until so many tasks are healthy, none of them in `gone`.
+    pub(super) async fn until(
+        &self,
+        service: &str,
+        count: usize,
+        gone: &[Task],
+    ) -> Result<Vec<Task>> {
+        tasks::until(self.docker, (service, &self.proxy), count, gone).await
+    }
+
+    /// Removes all of it. What is not there is gone already.
+    pub(super) async fn remove(&self) -> Result<()> {
+        let start = Instant::now();
+        let mut problems = Vec::new();
+        let stacks = self
+            .docker
+            .words(&["stack", "ls", "--format", "{{.Name}}"])
+            .await;
+        if stacks.is_ok_and(|stacks| stacks.contains(&self.stack)) {
+            let removed = self.docker.run(&["stack", "rm", &self.stack]).await;
+            problems.extend(removed.err());
+        }
+        for service in [&self.demo, &self.proxy, &self.consul] {
+            if self.docker.holds(&["service", "inspect", service]).await {
+                let removed = self.docker.run(&["service", "rm", service]).await;
+                problems.extend(removed.err());
+            }
+        }
+        let ours = format!("{}_", self.stack);
+        loop {
+            // A network goes once the last container has left it.
+            let networks = self
+                .docker
+                .words(&["network", "ls", "--format", "{{.Name}}"])
+                .await?;
+            let left: Vec<_> = networks
+                .iter()
+                .filter(|name| {
+                    **name == self.proxy || **name == self.demo_network || name.starts_with(&ours)
+                })
+                .collect();
+            if left.is_empty() {
+                break;
+            }
+            for network in &left {
+                let _busy = self.docker.run(&["network", "rm", network]).await;
+            }
+            if start.elapsed() > REMOVE_DEADLINE {
+                bail!("networks are left: {left:?}");
+            }
+            sleep(LOOK).await;
+        }
+        match problems.into_iter().next() {
+            None => Ok(()),
+            Some(error) => Err(error).context("a service could not be removed"),
+        }
+    }
+}
