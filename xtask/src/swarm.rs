@@ -122,7 +122,7 @@ async fn play(
     held("three Consul servers, three replicas, one demo service: all healthy");
 
     story::discovered(stage, &three).await?;
-    story::distributed(stage, &three).await?;
+    story::distributed(&stage.demo, &three).await?;
     story::served_by_each(stage, &three).await?;
 
     let five = stage.scale(&stage.proxy, 5).await?;
@@ -143,6 +143,15 @@ async fn play(
         story::served_by_each(stage, &updated).await?;
         rolling::demo_changed(stage, &updated).await?;
     }
+
+    stage.remove().await?;
+    let file = workspace.root().join("deploy").join("stack.yml");
+    let three = stage.stack(&file, images).await?;
+    story::distributed("go-demo", &three).await?;
+    for replica in &three {
+        story::greets(replica).await?;
+    }
+    held("deploy/stack.yml: deployed, one call, /demo/hello through each replica");
     Ok(())
 }
 

@@ -39,17 +39,20 @@ impl Docker {
         said(&output).with_context(|| format!("`docker {}` failed", arguments.join(" ")))
     }
 
-    async fn output(&self, limit: Duration, arguments: &[&str]) -> Result<Output> {
+    /// What a call says that reads names and numbers from its environment.
+    pub(super) async fn run_with(
+        &self,
+        environment: &[(&str, &str)],
+        arguments: &[&str],
+    ) -> Result<String> {
         let mut command = self.command(arguments);
-        command.stdin(Stdio::null());
-        match timeout(limit, command.output()).await {
-            Ok(output) => output.with_context(|| format!("cannot run {}", self.program.display())),
-            Err(_) => bail!(
-                "`docker {}` did not end within {} s and was killed",
-                arguments.join(" "),
-                limit.as_secs()
-            ),
-        }
+        command.envs(environment.iter().copied());
+        let output = ended(command, CALL_DEADLINE, arguments).await?;
+        said(&output).with_context(|| format!("`docker {}` failed", arguments.join(" ")))
+    }
+
+    async fn output(&self, limit: Duration, arguments: &[&str]) -> Result<Output> {
+        ended(self.command(arguments), limit, arguments).await
     }
 
     /// What a call says on both of its outputs, errors last: a container's log keeps them apart.
@@ -92,6 +95,18 @@ impl Docker {
             .env("DOCKER_BUILDKIT", "0")
             .kill_on_drop(true);
         command
+    }
+}
+
+async fn ended(mut command: Command, limit: Duration, arguments: &[&str]) -> Result<Output> {
+    command.stdin(Stdio::null());
+    match timeout(limit, command.output()).await {
+        Ok(output) => output.context("the Docker client cannot be run"),
+        Err(_) => bail!(
+            "`docker {}` did not end within {} s and was killed",
+            arguments.join(" "),
+            limit.as_secs()
+        ),
     }
 }
 

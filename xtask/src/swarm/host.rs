@@ -1,7 +1,8 @@
-//! What an engine changes on its machine: bridges, packet filter rules, forwarding. Noted before, put back after.
+//! What an engine changes on its machine: bridges, packet filter rules, forwarding, and a few folders outside its
+//! own. Noted before, put back after.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -17,12 +18,22 @@ const BRIDGES: [&str; 2] = ["docker0", "docker_gwbridge"];
 
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 
+/// Folders of every engine, wherever its own are: names of plugins, and files of networks.
+const FOLDERS: [&str; 2] = ["/run/docker", "/var/lib/docker"];
+
+/// Where the folders of networks are, in the second of them.
+const NETWORKS: &str = "/var/lib/docker/network/files";
+
+const CGROUPS: &str = "/sys/fs/cgroup";
+
 /// The machine as it was.
 #[derive(Debug)]
 pub(super) struct Host {
     bridges: Vec<&'static str>,
     rules: String,
     forwarding: String,
+    /// Folders that engines leave.
+    folders: Vec<PathBuf>,
 }
 
 // === impl Host ===
@@ -33,6 +44,7 @@ impl Host {
             bridges: bridges(),
             rules: call("iptables-save", &[], "").await?,
             forwarding: fs::read_to_string(FORWARDING).unwrap_or_default(),
+            folders: folders(),
         })
     }
 
@@ -53,8 +65,41 @@ impl Host {
             fs::write(FORWARDING, &self.forwarding)
                 .context("forwarding could not be put back as it was")?;
         }
+        // The folder of all networks is after its parents: where those go, it is gone already.
+        for folder in folders() {
+            if !self.folders.contains(&folder) && folder.exists() {
+                remove(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+            }
+        }
         Ok(())
     }
+}
+
+/// The folders there are of those that engines leave.
+fn folders() -> Vec<PathBuf> {
+    let below = |folder: &str| {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path())
+    };
+    let mut found: Vec<_> = FOLDERS.iter().map(PathBuf::from).collect();
+    found.push(Path::new(CGROUPS).join("docker"));
+    found.extend(below(CGROUPS).map(|hierarchy| hierarchy.join("docker")));
+    found.extend(below(NETWORKS));
+    found.retain(|folder| folder.is_dir());
+    found
+}
+
+/// A group of processes is a folder whose files cannot be removed and go with it.
+fn remove(folder: &Path) -> std::io::Result<()> {
+    if !folder.starts_with(CGROUPS) {
+        return fs::remove_dir_all(folder);
+    }
+    for entry in fs::read_dir(folder)?.flatten() {
+        if entry.file_type()?.is_dir() {
+            remove(&entry.path())?;
+        }
+    }
+    fs::remove_dir(folder)
 }
 
 fn bridges() -> Vec<&'static str> {

@@ -38,6 +38,8 @@ pub(super) struct Images {
     pub(super) consul: String,
     pub(super) demo: String,
     made: Vec<String>,
+    /// Images without a name that were there before: builds leave such.
+    nameless: Vec<String>,
 }
 
 // === impl Images ===
@@ -49,12 +51,14 @@ impl Images {
             consul: String::new(),
             demo: String::new(),
             made: Vec::new(),
+            nameless: Vec::new(),
         }
     }
 
     /// Builds all of them.
     pub(super) async fn build(&mut self, workspace: &Workspace, engine: &Engine) -> Result<()> {
         let docker = engine.docker();
+        self.nameless = nameless(docker).await?;
         // Before anything takes long: it may be missing.
         let consul = tools::consul(workspace)?;
         let programs = workspace.build_all(&["proxy-server", "proxy-cli"], Profile::Dev)?;
@@ -166,11 +170,36 @@ impl Images {
                 problems.push(format!("{error:#}"));
             }
         }
+        // What a build leaves stands on what it left before: each round takes the topmost away.
+        loop {
+            let mut left = nameless(docker).await?;
+            left.retain(|image| !self.nameless.contains(image));
+            let mut gone = false;
+            for image in left {
+                gone |= docker.holds(&["image", "rm", &image]).await;
+            }
+            if !gone {
+                break;
+            }
+        }
         if problems.is_empty() {
             return Ok(());
         }
         bail!("images are left: {}", problems.join("; "))
     }
+}
+
+/// The images that no name leads to.
+async fn nameless(docker: &Docker) -> Result<Vec<String>> {
+    let list = [
+        "image",
+        "ls",
+        "--quiet",
+        "--no-trunc",
+        "--filter",
+        "dangling=true",
+    ];
+    docker.words(&list).await
 }
 
 /// The base image's files as an archive, kept with the other tools for the next run.

@@ -32,6 +32,8 @@ const ASKED_TO_END: &str = "asked to end";
 /// The load through each replica, kept connections and new ones.
 struct Traffic {
     streams: Vec<(Task, Load)>,
+    /// Of replicas that are gone.
+    ended: Sum,
     /// One moment on both clocks: logs have the other.
     anchor: (Instant, SystemTime),
 }
@@ -52,6 +54,7 @@ impl Traffic {
     fn start(replicas: &[Task]) -> Result<Self> {
         let mut traffic = Self {
             streams: Vec::new(),
+            ended: Sum::default(),
             anchor: (Instant::now(), SystemTime::now()),
         };
         traffic.add(replicas)?;
@@ -95,23 +98,40 @@ impl Traffic {
         Ok(())
     }
 
-    async fn stop(self, stage: &Stage<'_>) -> Result<Sum> {
-        let mut sum = Sum::default();
-        for (task, load) in self.streams {
-            let asked = asked_to_end(stage, &task).await?;
-            let report = load.stop().await;
-            sum.answered += report.answered;
-            for failed in &report.failed {
-                let (instant, time) = self.anchor;
-                let begun = time + failed.begun.saturating_duration_since(instant);
-                if asked.is_some_and(|asked| begun >= asked) {
-                    sum.too_late += 1;
-                } else {
-                    sum.lost.push(format!("{}: {}", task.name, failed.reason));
-                }
+    /// Ends the streams through replicas that are gone: their ports may be another's soon.
+    async fn leave(&mut self, stage: &Stage<'_>, there: &[Task]) -> Result<()> {
+        let is_there = |task: &Task| there.iter().any(|it| it.container == task.container);
+        let streams = std::mem::take(&mut self.streams);
+        for (task, load) in streams {
+            if is_there(&task) {
+                self.streams.push((task, load));
+            } else {
+                self.judge(stage, &task, load).await?;
             }
         }
-        Ok(sum)
+        Ok(())
+    }
+
+    async fn stop(mut self, stage: &Stage<'_>) -> Result<Sum> {
+        self.leave(stage, &[]).await?;
+        Ok(self.ended)
+    }
+
+    async fn judge(&mut self, stage: &Stage<'_>, task: &Task, load: Load) -> Result<()> {
+        let report = load.stop().await;
+        let asked = asked_to_end(stage, task).await?;
+        let sum = &mut self.ended;
+        sum.answered += report.answered;
+        for failed in &report.failed {
+            let (instant, time) = self.anchor;
+            let begun = time + failed.begun.saturating_duration_since(instant);
+            if asked.is_some_and(|asked| begun >= asked) {
+                sum.too_late += 1;
+            } else {
+                sum.lost.push(format!("{}: {}", task.name, failed.reason));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -154,6 +174,7 @@ pub(super) async fn proxy_updated(
     let start = Instant::now();
     let new = loop {
         let now = running(stage.docker, &stage.proxy, &stage.proxy).await?;
+        traffic.leave(stage, &now).await?;
         let now: Vec<_> = now.into_iter().filter(Task::is_healthy).collect();
         traffic.add(&now)?;
         let is_old = |task: &Task| old.iter().any(|old| old.container == task.container);

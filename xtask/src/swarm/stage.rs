@@ -177,6 +177,39 @@ impl<'a> Stage<'a> {
         tasks::until(self.docker, (service, &self.proxy), count, gone).await
     }
 
+    /// The stack file, with what this kernel can do, and the tasks of its proxy.
+    pub(super) async fn stack(&self, file: &Path, images: &Images) -> Result<Vec<Task>> {
+        let [image, _] = &images.proxy;
+        let environment = [
+            ("PROXY_IMAGE", image.as_str()),
+            ("CONSUL_IMAGE", images.consul.as_str()),
+            ("DEMO_IMAGE", images.demo.as_str()),
+            ("ENDPOINT_MODE", self.endpoints.mode()),
+            // Three replicas on one machine: each with ports of its own, of Docker's choice.
+            ("PORT_MODE", "host"),
+            ("HTTP_PORT", "0"),
+            ("HTTPS_PORT", "0"),
+            ("API_PORT", "0"),
+        ];
+        let file = file.display().to_string();
+        let arguments = [
+            "stack",
+            "deploy",
+            "--resolve-image",
+            "never",
+            "--compose-file",
+            &file,
+            &self.stack,
+        ];
+        self.docker.run_with(&environment, &arguments).await?;
+        let of_stack = |name: &str| format!("{}_{name}", self.stack);
+        let network = of_stack("proxy");
+        for (service, count) in [("consul", CONSULS), ("go-demo", 1)] {
+            tasks::until(self.docker, (&of_stack(service), &network), count, &[]).await?;
+        }
+        tasks::until(self.docker, (&network, &network), 3, &[]).await
+    }
+
     /// Removes all of it. What is not there is gone already.
     pub(super) async fn remove(&self) -> Result<()> {
         let start = Instant::now();

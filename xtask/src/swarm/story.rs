@@ -89,12 +89,10 @@ async fn all_standing(replica: &Task, count: usize) -> Result<()> {
     }
 }
 
-/// One call to one replica, and all confirm.
-pub(super) async fn distributed(stage: &Stage<'_>, replicas: &[Task]) -> Result<()> {
-    let call = format!(
-        "reconfigure?serviceName={}&servicePath=/demo&port=8080&distribute=true",
-        stage.demo
-    );
+/// One call to one replica for a service, and all confirm.
+pub(super) async fn distributed(service: &str, replicas: &[Task]) -> Result<()> {
+    let call =
+        format!("reconfigure?serviceName={service}&servicePath=/demo&port=8080&distribute=true");
     let first = replicas.first().context("there is no replica")?;
     let answer = api(first, &call).await?;
     let rows = answer.get("Peers").and_then(Value::as_array);
