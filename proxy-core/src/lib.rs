@@ -70,8 +70,8 @@ pub use plan::{
 };
 pub use reconfigure::{Distribute, Reconfigure, Remove, parse_reconfigure, parse_remove};
 pub use register::{
-    AWAY_AFTER, Delta, MAX_COUNTER, MAX_REGISTERS, Merged, Named, Register, RegisterError,
-    RegisterSet, Stamp, TOMBSTONE_LIFE, Written,
+    AWAY_AFTER, Counting, Delta, MAX_COUNTER, MAX_REGISTERS, Merged, Named, Register,
+    RegisterError, RegisterSet, Stamp, TOMBSTONE_LIFE, Written,
 };
 pub use revision::{CommitId, CommitRecord, Epoch, IdError, RecordedChange, Revision};
 pub use route::{Criterion, Rank, RequestHead, Route, RouteOrder, RouteOrderError};

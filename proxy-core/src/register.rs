@@ -38,15 +38,22 @@ pub const MAX_REGISTERS: usize = 65_536;
 /// The last counter; every JSON reader keeps it exact.
 pub const MAX_COUNTER: u64 = 1 << 53;
 
+/// How far a counter that is told may lie beyond the clock and all that was seen: a year. A replica
+/// with a bug must not use up the counters for all.
+const FAR: u64 = 366 * 24 * 60 * 60 * 1_000;
+
 /// The epoch of every set: it has one life, which all replicas share without asking each other.
 const EPOCH: [u8; 16] = *b"last-writer-wins";
 
-/// When a register was written, among all writes: greater than all that its writer had seen.
-/// Writers that had seen the same are told apart by their names.
+/// When a register was written, among all writes: greater than all that its writer had seen, and no
+/// less than its writer's clock, so that a change wins over an earlier one elsewhere of which its
+/// writer had not heard, as far as their clocks agree. Writers that are at the same counter are told
+/// apart by their names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Stamp {
-    /// One more than the greatest that the writer had seen.
+    /// One more than the greatest that the writer had seen, or the milliseconds since 1970 by its
+    /// clock, whichever is more.
     pub counter: u64,
     /// The writer.
     pub replica: InstanceId,
@@ -74,6 +81,16 @@ pub enum Written {
         /// When, in milliseconds since 1970 by the clock of the writer; orders nothing.
         at_unix_ms: u64,
     },
+}
+
+/// How the counter of a stamp is made. Either way it is greater than all that its writer had seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Counting {
+    /// One more than that, for a writer that knows of no other.
+    ByOne,
+    /// And no less than the milliseconds since 1970 by the writer's clock.
+    ByClock,
 }
 
 /// A register with the service that it is for.
@@ -106,6 +123,16 @@ pub enum RegisterError {
     Full {
         /// The service it is for.
         name: ServiceName,
+    },
+    /// Its counter is further ahead than any that was seen, and than any clock.
+    #[error(
+        "the register of {name} has the counter {counter}, which is years ahead; is a clock wrong there?"
+    )]
+    Far {
+        /// The service it is for.
+        name: ServiceName,
+        /// The counter.
+        counter: u64,
     },
     /// No counter is left.
     #[error(
@@ -167,7 +194,9 @@ impl Register {
             Written::Document(_) => false,
             Written::Removed { at_unix_ms } => {
                 let life = u64::try_from(TOMBSTONE_LIFE.as_millis()).unwrap_or(u64::MAX);
-                now_unix_ms > at_unix_ms.saturating_add(life)
+                // A writer whose clock is behind has at least seen the counters of others.
+                let at = at_unix_ms.max(self.stamp.counter);
+                now_unix_ms > at.saturating_add(life)
             }
         }
     }
@@ -304,6 +333,11 @@ impl RegisterSet {
         register: &Arc<Register>,
         now_unix_ms: u64,
     ) -> Result<Merged, RegisterError> {
+        let counter = register.stamp.counter;
+        if counter > self.seen.max(now_unix_ms).saturating_add(FAR) {
+            let name = name.clone();
+            return Err(RegisterError::Far { name, counter });
+        }
         let is_latest = self
             .latest
             .as_ref()
@@ -314,7 +348,8 @@ impl RegisterSet {
         self.merge(name, register)
     }
 
-    /// The registers of these changes, written now by `replica`: later than everything in the set.
+    /// The registers of these changes, written now by `replica`: later than everything in the set,
+    /// and than what was written elsewhere before now by a clock that agrees.
     /// All have one stamp. The set is not changed; merge them into it.
     ///
     /// # Errors
@@ -323,9 +358,14 @@ impl RegisterSet {
         &self,
         replica: &InstanceId,
         changes: &[Change],
+        counting: Counting,
         now_unix_ms: u64,
     ) -> Result<Vec<Named>, RegisterError> {
-        let counter = self.seen.saturating_add(1);
+        let next = self.seen.saturating_add(1);
+        let counter = match counting {
+            Counting::ByOne => next,
+            Counting::ByClock => next.max(now_unix_ms),
+        };
         if counter > MAX_COUNTER {
             return Err(RegisterError::Counter);
         }

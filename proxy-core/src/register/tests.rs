@@ -19,7 +19,7 @@ fn remove(name: &str) -> Change {
 
 fn write(set: &mut RegisterSet, replica: &str, change: Change, now: u64) -> Vec<Named> {
     let written = set
-        .write(&replica.parse().unwrap(), &[change], now)
+        .write(&replica.parse().unwrap(), &[change], Counting::ByClock, now)
         .unwrap();
     for (name, register) in &written {
         assert_eq!(set.merge(name, register), Ok(Merged::Taken));
@@ -174,8 +174,8 @@ proptest! {
 #[test]
 fn a_register_is_written_down_and_read_the_same() {
     let mut set = RegisterSet::default();
-    write(&mut set, "r1", put("a", 80), 5);
-    write(&mut set, "r1", remove("b"), 5);
+    write(&mut set, "r1", put("a", 80), 1);
+    write(&mut set, "r1", remove("b"), 2);
     let all: Vec<Named> = set
         .iter()
         .map(|(n, r)| (n.clone(), Arc::clone(r)))
@@ -183,7 +183,7 @@ fn a_register_is_written_down_and_read_the_same() {
     let text = serde_json::to_string(&all).unwrap();
     assert!(
         text.contains(
-            r#"{"stamp":{"counter":2,"replica":"r1"},"written":{"removed":{"at_unix_ms":5}}}"#
+            r#"{"stamp":{"counter":2,"replica":"r1"},"written":{"removed":{"at_unix_ms":2}}}"#
         ),
         "{text}"
     );
@@ -258,7 +258,7 @@ fn what_no_set_may_hold_is_refused_and_changes_nothing() {
     let last = Stamp::new(MAX_COUNTER, "r1".parse().unwrap());
     set.merge(&other, &Arc::new(Register::new(last, removed)))
         .unwrap();
-    let next = set.write(&"r1".parse().unwrap(), &[remove("a")], 0);
+    let next = set.write(&"r1".parse().unwrap(), &[remove("a")], Counting::ByClock, 0);
     assert_eq!(next, Err(RegisterError::Counter));
 }
 
@@ -294,4 +294,45 @@ fn a_set_that_takes_anothers_place_never_gives_a_stamp_twice() {
     assert_eq!(ours.revision(), revision);
     let written = write(&mut ours, "r1", put("a", 9), 0);
     assert_eq!(written[0].1.stamp.counter, 5);
+}
+
+#[test]
+fn a_later_change_wins_though_its_writer_had_not_heard_of_the_earlier() {
+    let (mut one, mut two) = (RegisterSet::default(), RegisterSet::default());
+    for port in 1..5 {
+        write(&mut one, "r1", put("a", port), 1_000);
+    }
+    // r2 has heard nothing, and its clock says that it is later.
+    let later = write(&mut two, "r2", remove("a"), 2_000);
+    for (name, register) in later {
+        assert_eq!(one.merge(&name, &register), Ok(Merged::Taken));
+    }
+    assert!(one.get(&"a".parse().unwrap()).unwrap().document().is_none());
+}
+
+#[test]
+fn a_removal_by_a_clock_that_is_behind_is_remembered_as_long_as_any() {
+    let now = 100 * u64::try_from(AWAY_AFTER.as_millis()).unwrap();
+    let mut set = RegisterSet::default();
+    write(&mut set, "r1", put("a", 1), now);
+    // The clock of r2 stands at 1970, but it has seen the counters of r1.
+    write(&mut set, "r2", remove("a"), 0);
+    write(&mut set, "r1", put("b", 1), now + 2);
+    assert_eq!(set.expire(now + 3), 0);
+    let life = u64::try_from(TOMBSTONE_LIFE.as_millis()).unwrap();
+    assert_eq!(set.expire(now + life + 10), 1);
+}
+
+#[test]
+fn a_counter_that_is_years_ahead_is_not_heard() {
+    let mut set = RegisterSet::default();
+    let name = "a".parse().unwrap();
+    let at = |counter| {
+        let stamp = Stamp::new(counter, "r".parse().unwrap());
+        Arc::new(Register::new(stamp, Written::Removed { at_unix_ms: 0 }))
+    };
+    let heard = set.hear(&name, &at(MAX_COUNTER), 1_000);
+    assert!(matches!(heard, Err(RegisterError::Far { .. })));
+    assert!(set.is_empty());
+    assert_eq!(set.hear(&name, &at(1_000_000), 1_000), Ok(Merged::Taken));
 }

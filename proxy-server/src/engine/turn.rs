@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use proxy_core::{Change, CommitError, CommitRecord, RouteTable, StoreCondition, plan};
+use proxy_core::{Change, CommitError, CommitRecord, Order, RouteTable, StoreCondition, plan};
 
 use super::{
     ChangeError, Engine, Held, Refused,
@@ -162,7 +162,9 @@ impl<C: Carrier> Engine<C> {
                     }
                     (pending.conflicts, pending.dead) = (plan.conflicts, plan.dead);
                     table = plan.after;
-                    pending.unchanged = self.is_stored(pending.rest());
+                    // Without one order for all replicas nobody can say that it is the newest.
+                    pending.unchanged =
+                        self.store.order() == Order::Total && self.is_stored(pending.rest());
                     open.push(pending);
                 }
                 Err(error) => {

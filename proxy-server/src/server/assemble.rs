@@ -130,6 +130,9 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         let broadcast = Broadcast::over_http(calls)?;
         let exchange = Exchange::new(Arc::clone(store), Arc::clone(peers), broadcast);
         followers.push(tokio::spawn(exchange.run(stops.followers.clone())));
+    } else if let Some(store) = &kept.registers {
+        let keeping = Arc::clone(store).keep_house(stops.followers.clone());
+        followers.push(tokio::spawn(keeping));
     }
 
     warn_if_open(&settings.api);

@@ -15,17 +15,18 @@ use std::{
     collections::{BTreeMap, VecDeque},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use async_trait::async_trait;
 use proxy_core::{
-    Change, CommitError, CommitId, CommitRecord, Committed, HistoryError, InstanceId, Merged,
-    Named, OfferError, Order, Outcome, RegisterError, RegisterSet, RereadError, Revision,
+    Change, CommitError, CommitId, CommitRecord, Committed, Counting, HistoryError, InstanceId,
+    Merged, Named, OfferError, Order, Outcome, RegisterError, RegisterSet, RereadError, Revision,
     RouteStore, ServiceName, Stamp, StoreCondition, StoreView, StoredTable, Superseded, ViewSeq,
     record_changes,
 };
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 
 use self::disk::{Opened, RegisterJournal};
 use super::{JournalError, OpenError, StateLock};
@@ -37,6 +38,8 @@ pub(crate) use wire::{RegisterAnswer, RegisterCall, answer};
 
 /// How many commits are remembered for the question what became of one.
 const REMEMBERED: usize = 1_000;
+/// How often a table that no other replica shares is looked after.
+const HOUSEKEEPING: Duration = Duration::from_secs(60);
 
 /// Whether there may be other replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -259,9 +262,14 @@ impl ReplicatedStore {
         self.record().heard(from, now_ms());
     }
 
-    /// There is no other replica now.
-    fn only_one(&self) {
-        self.record().only_one(now_ms());
+    /// Everybody there is has answered, and nobody of them is current.
+    fn unled(&self) {
+        self.record().unled(now_ms());
+    }
+
+    /// Somebody is current, or may be and did not answer.
+    fn led(&self) {
+        self.record().led();
     }
 
     /// Notes on disk, now and again, that this replica is alive.
@@ -277,6 +285,25 @@ impl ReplicatedStore {
         self.attendance
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks after a table that no other replica shares, until the token is cancelled.
+    pub(crate) async fn keep_house(self: Arc<Self>, stop: CancellationToken) {
+        loop {
+            self.unled();
+            self.note_alive().await;
+            if let Err(error) = self.expire().await {
+                let why = chain(&error);
+                tracing::warn!(
+                    why,
+                    "old removals could not be forgotten; it is tried again"
+                );
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(HOUSEKEEPING) => {}
+            }
+        }
     }
 
     /// Forgets removals that are too old to be remembered.
@@ -339,6 +366,10 @@ impl RouteStore for ReplicatedStore {
     async fn commit(&self, base: &StoreView, changes: &[Change]) -> Result<Committed, CommitError> {
         let (base, changes) = (base.revision, changes.to_vec());
         let (instance, recent) = (self.instance.clone(), Arc::clone(&self.recent));
+        let counting = match self.others {
+            Others::None => Counting::ByOne,
+            Others::Possible => Counting::ByClock,
+        };
         let committed = self.write(move |writer, held| {
             let view = Arc::clone(&held.view);
             if view.revision != base {
@@ -347,7 +378,10 @@ impl RouteStore for ReplicatedStore {
             let now = now_ms();
             let services = record_changes(&view.stored, &changes)?;
             let refused = |why: RegisterError| CommitError::Refused { why: why.into() };
-            let written = held.set.write(&instance, &changes, now).map_err(refused)?;
+            let written = held
+                .set
+                .write(&instance, &changes, counting, now)
+                .map_err(refused)?;
             let mut set = held.set.clone();
             for (name, register) in &written {
                 set.merge(name, register).map_err(refused)?;

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::disk::Marks;
 
-/// A replica that began with nothing counts as new for so long: time to hear from those who were
-/// there before.
-const NEW_FOR_MS: u64 = 60 * 60 * 1_000;
+/// Replicas of which none was there all the time, though all of them answer, wait so long before they
+/// rely on what they hold: time to hear from those who were.
+const UNLED_FOR_MS: u64 = 60 * 60 * 1_000;
 
 /// Marks are written down this often. What is lost of them counts as being away; tombstones live
 /// some hours longer than [`AWAY_AFTER`] for that.
@@ -35,8 +35,9 @@ pub(crate) enum Attendance {
 pub(super) struct Record {
     marks: Marks,
     saved: Option<Marks>,
-    new_until_ms: u64,
     returned: bool,
+    /// Since when everybody answers and nobody is current.
+    unled_since_ms: Option<u64>,
 }
 
 // === impl Attendance ===
@@ -57,25 +58,26 @@ impl Record {
         let now = Marks {
             alive_unix_ms: now_ms,
             heard_unix_ms: now_ms,
+            new: true,
         };
         match marks {
             None => Self {
                 marks: now,
                 saved: None,
-                new_until_ms: now_ms.saturating_add(NEW_FOR_MS),
                 returned: false,
+                unled_since_ms: None,
             },
             Some(marks) => Self {
                 returned: is_long(marks.alive_unix_ms, now_ms),
                 marks,
                 saved: Some(marks),
-                new_until_ms: 0,
+                unled_since_ms: None,
             },
         }
     }
 
     pub(super) fn attendance(&self, now_ms: u64) -> Attendance {
-        if now_ms < self.new_until_ms {
+        if self.marks.new {
             Attendance::New
         } else if self.returned {
             Attendance::Returned
@@ -86,25 +88,47 @@ impl Record {
         }
     }
 
-    /// This replica holds what one of that attendance holds.
+    /// This replica holds what one of that attendance holds, and what that one did not hear of is
+    /// lost on neither: only one that is current makes another current, and one that was new is as
+    /// far behind as the first that it heard.
     pub(super) fn heard(&mut self, from: Attendance, now_ms: u64) {
-        self.marks.heard_unix_ms = now_ms;
-        if from != Attendance::New {
-            self.returned = false;
-            self.new_until_ms = 0;
+        let new = self.marks.new;
+        match from {
+            Attendance::Current => self.is_current(now_ms),
+            Attendance::Alone if new || self.returned => {
+                (self.returned, self.marks.new) = (false, false);
+                self.marks.heard_unix_ms = 0;
+            }
+            Attendance::Returned if new => (self.returned, self.marks.new) = (true, false),
+            _ => {}
         }
     }
 
-    /// There is nobody else.
-    pub(super) fn only_one(&mut self, now_ms: u64) {
+    /// Everybody there is has answered, and nobody of them is current.
+    pub(super) fn unled(&mut self, now_ms: u64) {
+        let since = *self.unled_since_ms.get_or_insert(now_ms);
+        let long = now_ms.saturating_sub(since) >= UNLED_FOR_MS;
+        if long || self.attendance(now_ms) == Attendance::Current {
+            self.is_current(now_ms);
+        }
+    }
+
+    /// Somebody is current, or may be and did not answer.
+    pub(super) fn led(&mut self) {
+        self.unled_since_ms = None;
+    }
+
+    fn is_current(&mut self, now_ms: u64) {
         self.marks.heard_unix_ms = now_ms;
+        (self.returned, self.marks.new) = (false, false);
     }
 
     /// Notes that this replica runs. Gives what is to be written down, when it is time to.
     pub(super) fn alive(&mut self, now_ms: u64) -> Option<Marks> {
         self.marks.alive_unix_ms = now_ms;
         let due = |saved: Marks| {
-            now_ms.abs_diff(saved.alive_unix_ms) >= SAVE_AFTER_MS
+            self.marks.new != saved.new
+                || now_ms.abs_diff(saved.alive_unix_ms) >= SAVE_AFTER_MS
                 || self.marks.heard_unix_ms.abs_diff(saved.heard_unix_ms) >= SAVE_AFTER_MS
         };
         if self.saved.is_none_or(due) && !self.returned {
@@ -130,6 +154,7 @@ mod tests {
         Some(Marks {
             alive_unix_ms: day * DAY,
             heard_unix_ms: day * DAY,
+            new: false,
         })
     }
 
@@ -165,8 +190,14 @@ mod tests {
         assert_eq!(alone.attendance(now), Attendance::Alone);
         assert!(Attendance::Returned.gives_way_to(Attendance::Alone));
         assert!(Attendance::Alone.gives_way_to(Attendance::Current));
-        alone.only_one(now);
-        assert_eq!(alone.attendance(now), Attendance::Current);
+        // That nobody is there for a moment says nothing.
+        alone.unled(now);
+        alone.led();
+        let later = now + UNLED_FOR_MS;
+        alone.unled(later);
+        assert_eq!(alone.attendance(later), Attendance::Alone);
+        alone.unled(later + UNLED_FOR_MS);
+        assert_eq!(alone.attendance(later + UNLED_FOR_MS), Attendance::Current);
     }
 
     #[test]
@@ -179,12 +210,31 @@ mod tests {
         }
         new.heard(Attendance::New, 1);
         assert_eq!(new.attendance(1), Attendance::New);
-        new.heard(Attendance::Alone, 2);
+        new.heard(Attendance::Current, 2);
         assert_eq!(new.attendance(2), Attendance::Current);
-        assert_eq!(
-            Record::new(None, 0).attendance(NEW_FOR_MS),
-            Attendance::Current
-        );
+        // Time alone makes nobody know, nor does a restart.
+        let mut cut_off = Record::new(None, 0);
+        assert_eq!(cut_off.attendance(8 * DAY), Attendance::New);
+        let again = Record::new(cut_off.alive(DAY), DAY);
+        assert_eq!(again.attendance(DAY), Attendance::New);
+    }
+
+    #[test]
+    fn nobody_becomes_current_by_hearing_who_is_not() {
+        let now = 100 * DAY;
+        for from in [Attendance::New, Attendance::Returned, Attendance::Alone] {
+            let mut returned = Record::new(marks(90), now);
+            returned.heard(from, now);
+            assert!(returned.attendance(now) < Attendance::Current, "{from:?}");
+            let mut alone = Record::new(marks(99), now);
+            let later = now + 8 * DAY;
+            alone.heard(from, later);
+            assert_eq!(alone.attendance(later), Attendance::Alone, "{from:?}");
+            // Who is new holds what is as old as theirs.
+            let mut new = Record::new(None, now);
+            new.heard(from, now);
+            assert_eq!(new.attendance(now), from);
+        }
     }
 
     #[test]

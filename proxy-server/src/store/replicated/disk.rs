@@ -56,6 +56,9 @@ pub(super) struct Marks {
     pub(super) alive_unix_ms: u64,
     /// It held what another replica held, or knew that there is no other.
     pub(super) heard_unix_ms: u64,
+    /// It began with nothing, and has not heard one that knows the table.
+    #[serde(default)]
+    pub(super) new: bool,
 }
 
 // === impl RegisterJournal ===
@@ -82,6 +85,7 @@ impl RegisterJournal {
             let now = Marks {
                 alive_unix_ms: now_unix_ms,
                 heard_unix_ms: now_unix_ms,
+                new: false,
             };
             let marks = (!set.is_empty()).then_some(now);
             return Ok(Opened {
@@ -106,6 +110,7 @@ impl RegisterJournal {
         let marks = Marks::read(folder).unwrap_or(Marks {
             alive_unix_ms: now_unix_ms,
             heard_unix_ms: now_unix_ms,
+            new: false,
         });
         Ok(Opened {
             journal,

@@ -176,22 +176,37 @@ impl Exchange {
             }
             others += 1;
             match answer_of(row) {
-                Ok(answer) => answers.push((row.address(), answer)),
+                Ok(mut answer) => {
+                    if answer.revision.is_none() {
+                        // One that holds nothing, not even removals, has nothing to go by.
+                        answer.attendance = Attendance::New;
+                    }
+                    answers.push((row.address(), answer));
+                }
                 Err(error) => {
                     let (peer, why) = (row.address(), chain(&error));
                     tracing::debug!(%peer, why, "a replica was not compared with");
                 }
             }
         }
-        if everybody && others == 0 {
-            self.store.only_one();
-        }
         let mut round = Round {
             known: false,
             everybody: everybody && answers.len() == others,
         };
+        let current = |(_, answer): &(_, RegisterAnswer)| answer.attendance == Attendance::Current;
+        let led = answers.iter().any(current);
+        match round.everybody && !led {
+            true => self.store.unled(),
+            false => self.store.led(),
+        }
         self.give_way(&answers).await;
+        // Who knows most comes first: after that, what others hold is judged by it.
+        answers.sort_by_key(|(_, answer)| std::cmp::Reverse(answer.attendance));
         for (peer, answer) in answers {
+            let stale = matches!(answer.attendance, Attendance::Returned | Attendance::Alone);
+            if led && stale {
+                continue;
+            }
             match self.become_equal(peer, &answer).await {
                 Ok(equal) => round.known |= equal && answer.attendance != Attendance::New,
                 Err(error) => {
@@ -211,9 +226,11 @@ impl Exchange {
         let held = self.store.view().revision;
         let best = answers.iter().max_by_key(|(_, answer)| answer.attendance);
         let Some((peer, best)) = best else { return };
-        // An empty table is no table to take.
-        let differs = best.revision.is_some() && best.revision != held;
-        if !mine.gives_way_to(best.attendance) || !differs {
+        if !mine.gives_way_to(best.attendance) {
+            return;
+        }
+        if best.revision == held {
+            self.store.heard(best.attendance);
             return;
         }
         let why = format!(
@@ -264,7 +281,11 @@ impl Exchange {
         answer: &RegisterAnswer,
     ) -> Result<bool, ExchangeError> {
         let mine = self.store.attendance_at(now_ms());
-        if answer.attendance.gives_way_to(mine) || mine.gives_way_to(answer.attendance) {
+        let stale = matches!(mine, Attendance::Returned | Attendance::Alone);
+        // One that is new asks for itself: it must know how old it is what it is told.
+        let to_new = stale && answer.attendance == Attendance::New;
+        let gives_way = answer.attendance.gives_way_to(mine);
+        if to_new || gives_way || mine.gives_way_to(answer.attendance) {
             return Ok(answer.revision == self.store.view().revision);
         }
         let (mut heard, mut told) = (0, 0);

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use proxy_core::{AWAY_AFTER, Epoch, Order};
+use proxy_core::{AWAY_AFTER, Counting, Epoch, Order};
 use proxy_peers::{
     Broadcast, BroadcastSettings, Call, FollowSettings, PeerAddress, PeerReply, Peers,
     StaticDiscover, StatusCode, Transport, TransportError,
@@ -232,6 +232,7 @@ impl Cluster {
         let marks = Marks {
             alive_unix_ms: then,
             heard_unix_ms: then,
+            new: false,
         };
         marks.save(self.folder(name));
         self.open(name)
@@ -432,8 +433,77 @@ async fn nobody_takes_an_empty_table_or_a_newcomers() {
     let a = cluster.reopen_after("a", AWAY_AFTER * 2).await;
     cluster.round("a").await;
     assert_eq!(names(&a), ["x"]);
-    assert_eq!(names(&cluster.store("new")), ["x"]);
+    // Who is new asks for itself, and then knows how old it is what it holds.
+    let new = cluster.store("new");
+    assert!(names(&new).is_empty());
+    cluster.round("new").await;
+    assert_eq!(names(&new), ["x"]);
+    assert_eq!(new.attendance_at(now_ms()), Attendance::Returned);
     assert!(a.view().superseded.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_removed_while_some_were_away_does_not_come_back_by_way_of_others() {
+    let cluster = Cluster::new(&["a", "b", "c", "new"]);
+    cluster.net.line("new", Line::Down);
+    let a = cluster.store("a");
+    change(&a, &[put("x"), put("old")]).await;
+    cluster.round("a").await;
+    a.heard(Attendance::Current);
+    for away in ["b", "c"] {
+        cluster.net.line(away, Line::Down);
+    }
+    change(&a, &[remove("old")]).await;
+    change(&a, &[put("y")]).await;
+    let forgotten = a.write(|_, held| {
+        let mut set = held.set.clone();
+        assert_eq!(set.expire(u64::MAX), 1);
+        let view = held.next_view(&set, held.view.stored.clone());
+        *held = Held {
+            view: Arc::new(view),
+            set,
+        };
+    });
+    forgotten.await.unwrap();
+    // Two that were away meet each other first, and then one that is new.
+    cluster.net.line("a", Line::Down);
+    let b = cluster.reopen_after("b", AWAY_AFTER * 2).await;
+    let c = cluster.reopen_after("c", AWAY_AFTER * 2).await;
+    cluster.round("b").await;
+    cluster.round("c").await;
+    let new = cluster.store("new");
+    cluster.net.line("new", Line::Up);
+    cluster.round("new").await;
+    assert_eq!(names(&new), ["old", "x"]);
+    for store in [&b, &c, &new] {
+        assert_eq!(store.attendance_at(now_ms()), Attendance::Returned);
+    }
+    // And then the one that was there all the time.
+    cluster.net.line("a", Line::Up);
+    for name in ["new", "c", "b", "a", "new"] {
+        cluster.round(name).await;
+    }
+    for store in [&a, &b, &c, &new] {
+        assert_eq!(names(store), ["x", "y"]);
+        assert_eq!(store.attendance_at(now_ms()), Attendance::Current);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_away_and_holds_what_the_others_hold_gives_way_no_more() {
+    let cluster = Cluster::new(&["a", "b"]);
+    let a = cluster.store("a");
+    change(&a, &[put("x")]).await;
+    cluster.round("a").await;
+    a.heard(Attendance::Current);
+    let b = cluster.reopen_after("b", AWAY_AFTER * 2).await;
+    cluster.round("b").await;
+    assert_eq!(b.attendance_at(now_ms()), Attendance::Current);
+    // What it acknowledges from now on stays, whoever asks whom first.
+    change(&b, &[put("y")]).await;
+    cluster.round("b").await;
+    assert_eq!(names(&b), ["x", "y"]);
+    assert_eq!(names(&a), ["x", "y"]);
 }
 
 #[tokio::test]
@@ -444,7 +514,10 @@ async fn a_crash_while_a_table_is_replaced_resurrects_nothing() {
     let log = fs::read(folder.path().join("registers.log")).unwrap();
     let mut theirs = RegisterSet::default();
     let other = "other".parse().unwrap();
-    for (name, register) in theirs.write(&other, &[put("x")], 0).unwrap() {
+    for (name, register) in theirs
+        .write(&other, &[put("x")], Counting::ByClock, 0)
+        .unwrap()
+    {
         theirs.merge(&name, &register).unwrap();
     }
     store.take_over(theirs, "test".to_owned()).await.unwrap();
@@ -481,7 +554,7 @@ async fn a_register_that_no_set_may_hold_does_not_keep_the_others_out() {
     let store = alone(folder.path());
     let other = "other".parse().unwrap();
     let mut told = RegisterSet::default()
-        .write(&other, &[put("a"), put("b")], 0)
+        .write(&other, &[put("a"), put("b")], Counting::ByClock, 0)
         .unwrap();
     told[0].0 = "c".parse().unwrap();
     store.hear(told).await.unwrap();
