@@ -79,7 +79,7 @@ pub trait RouteStore: Send + Sync + fmt::Debug {
     /// [`Superseded`], and the other replicas follow.
     ///
     /// # Errors
-    /// As for a commit.
+    /// As for a commit; [`CommitError::LostRace`] where the store is not empty any more.
     async fn accept(&self) -> Result<ViewSeq, CommitError>;
 }
 

@@ -161,6 +161,16 @@ impl Announcement {
         }
     }
 
+    /// Whether it comes from a replica whose store other replicas share.
+    pub(crate) fn is_of_a_store(&self) -> bool {
+        self.reach.is_some() || !self.records.is_empty()
+    }
+
+    /// Whether it comes from a replica that keeps its table with others, without a store.
+    pub(crate) fn is_among_replicas(&self) -> bool {
+        !self.registers.is_empty() || !self.stamps.is_empty()
+    }
+
     /// Whether nobody waits for the answers.
     pub(crate) fn is_hint(&self) -> bool {
         self.names.is_empty()

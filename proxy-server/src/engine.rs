@@ -12,6 +12,7 @@ mod isolate;
 mod live;
 mod pending;
 mod pulse;
+mod retry;
 mod snapshot;
 mod turn;
 mod wait;
@@ -21,7 +22,7 @@ mod model;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use proxy_core::{Change, RouteStore, RouteTable, ServiceName, StoreView};
 use tokio::{
@@ -44,6 +45,7 @@ use crate::{
 use command::Command;
 use pending::Pending;
 use pulse::Pulse;
+use retry::Retry;
 use snapshot::Failure;
 
 /// How many commands may wait for the engine. One more is refused at once: a caller that is told
@@ -51,17 +53,6 @@ use snapshot::Failure;
 pub(crate) const MAX_WAITING: usize = 4_096;
 /// How many changes go into one turn. More would make the first wait for the last.
 const MAX_BATCH: usize = 1_024;
-/// How long the engine waits before it tries again what failed to go live, at first.
-const RETRY_FIRST: Duration = Duration::from_secs(1);
-/// And at most, where the disk, the process or the time was missing: replicas agree within ten
-/// seconds of the end of such a fault, and a try costs one check.
-const FAULT_RETRY_MOST: Duration = Duration::from_secs(5);
-/// And at most, where HAProxy would not take something.
-const RETRY_MOST: Duration = Duration::from_secs(60);
-/// And at most, where HAProxy would not load a service: a reload that fails on a port in use refuses
-/// connections for two seconds.
-const RELOAD_RETRY_MOST: Duration = Duration::from_secs(600);
-
 /// The single writer of the table.
 pub(crate) struct Engine<C: Carrier> {
     store: Arc<dyn RouteStore>,
@@ -103,22 +94,17 @@ enum Work {
 struct Held {
     change: Change,
     why: String,
-    refused: Refused,
+    /// When it is tried again.
+    due: Instant,
 }
 
 /// When HAProxy refused a change.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refused {
     /// When it was asked whether it would take it.
     AtCheck,
     /// Only when it was to load it.
     AtLoad,
-}
-
-/// When to try again.
-struct Retry {
-    at: Option<Instant>,
-    wait: Duration,
 }
 
 /// What an engine is made of.
@@ -172,7 +158,7 @@ impl<C: Carrier> Engine<C> {
         loop {
             let stop = self.stop.clone();
             let (store, carrier) = (Arc::clone(&self.store), Arc::clone(&self.carrier));
-            let (seen, retry_at) = (self.view.seq, self.retry.at);
+            let (seen, retry_at) = (self.view.seq, self.retry.next(&self.quarantine));
             // Each branch only waits; the work is done outside, where nothing is dropped half-way.
             let work = tokio::select! {
                 biased;
@@ -259,8 +245,10 @@ impl<C: Carrier> Engine<C> {
 
     /// Tries again what is quarantined, what could not be checked, and what failed to go live.
     async fn try_again(&mut self) {
-        self.retry.at = None;
-        self.quarantine.clear();
+        self.retry.begin();
+        // What is not due stays where it is: a try may cost traffic.
+        let now = Instant::now();
+        self.quarantine.retain(|_, held| held.due > now);
         self.render_moved(Reason::Retry).await;
     }
 
@@ -302,29 +290,13 @@ impl<C: Carrier> Engine<C> {
     }
 
     fn settle_retry(&mut self) {
-        if self.failure.is_none() && self.quarantine.is_empty() {
-            self.retry = Retry::idle();
-        } else if self.retry.at.is_none() {
-            let costly = |held: &Held| held.refused == Refused::AtLoad;
-            let most = match &self.failure {
-                Some(_) if !self.unloadable => FAULT_RETRY_MOST,
-                None if self.quarantine.values().any(costly) => RELOAD_RETRY_MOST,
-                _ => RETRY_MOST,
-            };
-            let wait = self.retry.wait.min(most);
-            self.retry.at = Some(Instant::now() + wait);
-            self.retry.wait = (wait * 2).min(most);
-        }
-    }
-}
-
-// === impl Retry ===
-
-impl Retry {
-    fn idle() -> Self {
-        Self {
-            at: None,
-            wait: RETRY_FIRST,
+        self.retry.keep(&self.quarantine);
+        match &self.failure {
+            None => self.retry.well(),
+            Some(_) => {
+                let refused = self.unloadable.then_some(Refused::AtLoad);
+                self.retry.failed(refused);
+            }
         }
     }
 }

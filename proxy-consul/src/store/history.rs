@@ -84,15 +84,19 @@ impl Shared {
 
     pub(super) async fn accept(&self) -> Result<ViewSeq, CommitError> {
         let deadline = self.deadline();
+        let wiped = matches!(self.view().condition, StoreCondition::Wiped { .. });
         let ready = async {
             let turn = self.turn.lock().await;
             Ok::<_, CommitError>((turn, self.catch_up(None).await.map_err(unavailable)?))
         };
         let ready = timeout_at(deadline, ready).await;
         let (_turn, caught) = ready.map_err(|_| unavailable(self.out_of_time()))??;
-        let wiped = matches!(self.view().condition, StoreCondition::Wiped { .. });
         let Caught::Empty(blank) = caught else {
-            return Ok(self.view().seq);
+            return match wiped {
+                // Somebody filled it meanwhile: what was to be accepted is not so any more.
+                true => Err(CommitError::LostRace { view: self.view() }),
+                false => Ok(self.view().seq),
+            };
         };
         if !wiped {
             return Ok(self.view().seq);

@@ -124,6 +124,10 @@ async fn drop_all(api: &Api, held: &[ServiceName], wait: Wait) -> Result<Answere
     let accepted = api.store.accept().await.map_err(|error| {
         let status = match &error {
             CommitError::Refused { .. } => StatusCode::FORBIDDEN,
+            CommitError::LostRace { .. } => {
+                let message = "the store is not empty any more: it was restored or filled again meanwhile; nothing was changed";
+                return Answered::refused(StatusCode::CONFLICT, message);
+            }
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };
         Answered::refused(status, chain(&error))

@@ -35,7 +35,13 @@ pub(super) async fn announce(
         let wait = wait.saturating_sub(WAY_BACK);
         let taken = async {
             match &api.registers {
+                None if announcement.is_among_replicas() => Err(format!(
+                    "it shares a store (CONSUL_ADDRESS) and the caller does not; {SAME_STORE}"
+                )),
                 None => follow(&api, announcement).await,
+                Some(_) if announcement.is_of_a_store() => Err(format!(
+                    "it shares no store and the caller does (CONSUL_ADDRESS); {SAME_STORE}"
+                )),
                 Some(store) => hear(&api, store, announcement).await,
             }
         };
@@ -53,6 +59,9 @@ pub(super) async fn announce(
     };
     named(&api, (status, Json(answer)))
 }
+
+/// What to do about replicas that do not keep their table in the same way.
+const SAME_STORE: &str = "give all replicas of one proxy the same CONSUL_ADDRESS";
 
 /// Replicas without a shared store compare what they hold.
 pub(super) async fn registers(State(api): State<Api>, Json(call): Json<RegisterCall>) -> Response {

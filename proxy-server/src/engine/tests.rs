@@ -1,6 +1,6 @@
 //! The engine against a scripted carrier and a store in memory, which several engines may share.
 
-use std::sync::atomic::Ordering::SeqCst;
+use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 use proxy_core::{MemoryStore, Params, parse_reconfigure};
 use tokio::task::JoinHandle;
@@ -341,7 +341,7 @@ async fn a_base_that_no_longer_passes_does_not_block_the_rest() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_passes_the_check_and_does_not_load_is_quarantined_and_nobody_waits_for_it() {
     let store = store();
     let replica = Replica::on(&store);
@@ -362,7 +362,12 @@ async fn what_passes_the_check_and_does_not_load_is_quarantined_and_nobody_waits
     assert_eq!(replica.carrier.live(), ["a", "b", "d", "f", "g"]);
     let held = replica.handle.snapshot().quarantined.clone();
     assert_eq!(held["e"].why, "e does not load");
+    // A try costs traffic, so there is none for a while, whatever else is tried again.
+    let reloads = replica.carrier.reloads.load(SeqCst);
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    assert_eq!(replica.carrier.reloads.load(SeqCst), reloads);
     replica.carrier.unloadable.lock().unwrap().clear();
+    tokio::time::sleep(Duration::from_secs(30)).await;
     replica.serves(&["a", "b", "c", "d", "e", "f", "g"]).await;
     assert!(replica.handle.snapshot().quarantined.is_empty());
 }

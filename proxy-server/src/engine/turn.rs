@@ -299,11 +299,8 @@ impl<C: Carrier> Engine<C> {
     pub(super) fn hold(&mut self, change: Change, why: String, refused: Refused) {
         let name = change.service_name().clone();
         tracing::error!(service = %name, why, "quarantined: its stored version is not valid here");
-        let held = Held {
-            change,
-            why,
-            refused,
-        };
+        let due = self.retry.hold(&name, refused);
+        let held = Held { change, why, due };
         self.quarantine.insert(name, held);
     }
 

@@ -222,7 +222,11 @@ impl ReplicatedStore {
             {
                 let gives_way = Superseded::new(revision, held.view.stored.clone(), why);
                 // On disk before it is gone.
-                file.send_replace(save_superseded(&folder, &gives_way));
+                let Some(saved) = save_superseded(&folder, &gives_way) else {
+                    let problem = "the table that gives way could not be saved first".to_owned();
+                    return Err(JournalError::Encode { problem });
+                };
+                file.send_replace(Some(saved));
                 superseded = Some(Arc::new(gives_way));
             }
             writer.journal.rewrite(&set)?;

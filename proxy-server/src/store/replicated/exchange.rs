@@ -74,6 +74,8 @@ enum ExchangeError {
     NoAnswer(String),
     #[error("its answer cannot be read; is it a proxy of this version?")]
     Answer(#[source] serde_json::Error),
+    #[error("it held something else by the time it was copied")]
+    Moved,
     #[error(transparent)]
     Hear(#[from] HearError),
 }
@@ -238,6 +240,9 @@ impl Exchange {
         );
         let taken = async {
             let theirs = self.copy(peer).await?;
+            if theirs.revision() != best.revision {
+                return Err(ExchangeError::Moved);
+            }
             self.store.take_over(theirs, why).await?;
             Ok::<_, ExchangeError>(())
         };

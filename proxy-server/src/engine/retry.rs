@@ -1,0 +1,85 @@
+//! When to try again what failed to go live, and what HAProxy would not take.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use proxy_core::ServiceName;
+use tokio::time::Instant;
+
+use super::{Held, Refused};
+
+/// How long the engine waits before it tries again what failed, at first.
+const FIRST: Duration = Duration::from_secs(1);
+/// And at most, where the disk, the process or the time was missing: replicas agree within ten
+/// seconds of the end of such a fault, and a try costs one check.
+const FAULT_MOST: Duration = Duration::from_secs(5);
+/// And at most, where HAProxy would not take something.
+const MOST: Duration = Duration::from_secs(60);
+/// And at least and at most, where HAProxy would not load a service: a reload that fails on a port in
+/// use refuses connections for two seconds, and who stores a better version does not wait for this.
+const LOAD_FIRST: Duration = Duration::from_secs(60);
+const LOAD_MOST: Duration = Duration::from_secs(600);
+
+/// When to try again.
+#[derive(Debug)]
+pub(super) struct Retry {
+    /// What failed as a whole.
+    at: Option<Instant>,
+    wait: Duration,
+    /// How long each service that is quarantined waits.
+    waits: BTreeMap<ServiceName, Duration>,
+}
+
+// === impl Retry ===
+
+impl Retry {
+    pub(super) fn idle() -> Self {
+        Self {
+            at: None,
+            wait: FIRST,
+            waits: BTreeMap::new(),
+        }
+    }
+
+    /// Nothing failed as a whole.
+    pub(super) fn well(&mut self) {
+        (self.at, self.wait) = (None, FIRST);
+    }
+
+    /// Something did. `refused` says when HAProxy refused it, where it did.
+    pub(super) fn failed(&mut self, refused: Option<Refused>) {
+        if self.at.is_none() {
+            let most = refused.map_or(FAULT_MOST, |_| MOST);
+            let wait = self.wait.min(most);
+            self.at = Some(Instant::now() + wait);
+            self.wait = (wait * 2).min(most);
+        }
+    }
+
+    /// A service is quarantined, or is again. Gives when it is tried next.
+    pub(super) fn hold(&mut self, name: &ServiceName, refused: Refused) -> Instant {
+        let (first, most) = match refused {
+            Refused::AtCheck => (FIRST, MOST),
+            Refused::AtLoad => (LOAD_FIRST, LOAD_MOST),
+        };
+        let before = self.waits.get(name);
+        let wait = before.map_or(first, |before| (*before * 2).clamp(first, most));
+        self.waits.insert(name.clone(), wait);
+        Instant::now() + wait
+    }
+
+    /// Forgets the services that are not quarantined any more.
+    pub(super) fn keep(&mut self, quarantine: &BTreeMap<ServiceName, Held>) {
+        self.waits.retain(|name, _| quarantine.contains_key(name));
+    }
+
+    /// When the next try is due.
+    pub(super) fn next(&self, quarantine: &BTreeMap<ServiceName, Held>) -> Option<Instant> {
+        let held = quarantine.values().map(|held| held.due);
+        held.chain(self.at).min()
+    }
+
+    /// What failed is tried now.
+    pub(super) fn begin(&mut self) {
+        self.at = None;
+    }
+}
