@@ -12,9 +12,6 @@ COPY . .
 RUN cargo build --release --locked --package proxy-server --package proxy-cli
 
 FROM debian:bookworm-slim
-LABEL org.opencontainers.image.title="proxy" \
-      org.opencontainers.image.description="A reverse proxy for services that come and go: HAProxy carries the traffic, Consul remembers the routes, any replica takes a change and every replica serves it." \
-      org.opencontainers.image.licenses="MIT OR Apache-2.0"
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends ca-certificates haproxy tini \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/log/apt /var/log/dpkg.log \
@@ -26,4 +23,12 @@ USER proxy
 EXPOSE 80 443 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 CMD ["proxyctl", "ready"]
+# Last, so that another version takes all else from the cache.
+ARG VERSION=unreleased
+LABEL org.opencontainers.image.title="proxy" \
+      org.opencontainers.image.description="A reverse proxy for services that come and go: HAProxy carries the traffic, Consul remembers the routes, any replica takes a change and every replica serves it." \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.source="https://github.com/docker-flow/proxy-rs" \
+      org.opencontainers.image.documentation="https://github.com/docker-flow/proxy-rs/blob/main/deploy/README.md" \
+      org.opencontainers.image.licenses="MIT OR Apache-2.0"
 ENTRYPOINT ["tini", "--", "proxy-server"]

@@ -131,7 +131,7 @@ pub(super) fn full(workspace: &Workspace) -> Result<Vec<Part>> {
         // The base image's packages are fetched once, the images built, five rounds of tasks started.
         Part {
             name: "swarm",
-            budget: Duration::from_secs(180),
+            budget: Duration::from_secs(190),
             limit: LIMIT,
             work: Work::Swarm,
         },

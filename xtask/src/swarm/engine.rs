@@ -52,11 +52,23 @@ impl Engine {
             ));
             return Self::in_swarm(docker, None).await;
         }
-        let (dockerd, client) = match tools::engine()? {
+        let (dockerd, client) = match tools::engine() {
             Ok(programs) => programs,
-            Err(why) => return Ok(Search::Absent(why)),
+            Err(error) => return Ok(Search::Absent(format!("{error:#}"))),
         };
-        let private = Private::start(workspace, &dockerd, &client).await?;
+        // An engine that was installed just now may have been started with it.
+        if let Some(docker) = running().await? {
+            return Self::in_swarm(docker, None).await;
+        }
+        let private = match Private::start(workspace, &dockerd, &client).await {
+            Ok(private) => private,
+            // A container without the rights for one is no fault of ours; what it is stands in the words.
+            Err(error) => {
+                return Ok(Search::Absent(format!(
+                    "no Docker Engine listens, and one of our own cannot be started: {error:#}"
+                )));
+            }
+        };
         let docker = private.docker().clone();
         Self::in_swarm(docker, Some(private)).await
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -27,9 +28,9 @@ const NETWORKS: &str = "/var/lib/docker/network/files";
 const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// The machine as it was.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Host {
-    bridges: Vec<&'static str>,
+    bridges: Vec<String>,
     rules: String,
     forwarding: String,
     /// Folders that engines leave.
@@ -48,10 +49,38 @@ impl Host {
         })
     }
 
+    /// Writes it down, for a run that does not come to its end.
+    pub(super) fn keep(&self, file: &Path) -> Result<()> {
+        let note = json!({
+            "bridges": self.bridges,
+            "rules": self.rules,
+            "forwarding": self.forwarding,
+            "folders": self.folders,
+        });
+        fs::write(file, note.to_string())
+            .with_context(|| format!("cannot write {}", file.display()))
+    }
+
+    /// What was written down, if all of it is there.
+    pub(super) fn kept(file: &Path) -> Option<Self> {
+        let note: Value = serde_json::from_slice(&fs::read(file).ok()?).ok()?;
+        let text = |name: &str| Some(note.get(name)?.as_str()?.to_owned());
+        let list = |name: &str| {
+            let list = note.get(name)?.as_array()?.iter();
+            Some(list.filter_map(|item| Some(item.as_str()?.to_owned())))
+        };
+        Some(Self {
+            bridges: list("bridges")?.collect(),
+            rules: text("rules")?,
+            forwarding: text("forwarding")?,
+            folders: list("folders")?.map(PathBuf::from).collect(),
+        })
+    }
+
     pub(super) async fn restore(&self) -> Result<()> {
         for bridge in bridges() {
             if !self.bridges.contains(&bridge) {
-                call("ip", &["link", "delete", bridge], "").await?;
+                call("ip", &["link", "delete", &bridge], "").await?;
             }
         }
         let undo = undo(&self.rules, &call("iptables-save", &[], "").await?);
@@ -102,10 +131,11 @@ fn remove(folder: &Path) -> std::io::Result<()> {
     fs::remove_dir(folder)
 }
 
-fn bridges() -> Vec<&'static str> {
+fn bridges() -> Vec<String> {
     BRIDGES
         .into_iter()
         .filter(|bridge| Path::new("/sys/class/net").join(bridge).exists())
+        .map(str::to_owned)
         .collect()
 }
 
@@ -229,6 +259,22 @@ mod tests {
             "*filter\n-D FORWARD -j DOCKER-USER\n-D FORWARD -o docker0 -j DOCKER\n-F DOCKER\n-F DOCKER-USER\n\
              -X DOCKER\n-X DOCKER-USER\n-P FORWARD ACCEPT\nCOMMIT\n"
         );
+    }
+
+    #[test]
+    fn what_is_written_down_is_read_again_and_half_of_it_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("host");
+        let host = Host {
+            bridges: vec!["docker0".to_owned()],
+            rules: AFTER.to_owned(),
+            forwarding: "1\n".to_owned(),
+            folders: vec!["/run/docker".into()],
+        };
+        host.keep(&file).unwrap();
+        assert_eq!(Host::kept(&file), Some(host));
+        fs::write(&file, "{\"bridges\": []").unwrap();
+        assert_eq!(Host::kept(&file), None);
     }
 
     #[test]

@@ -33,7 +33,7 @@ const CARGO: &str = "#!/bin/sh\nmkdir -p target/release\ncp /prebuilt/* target/r
 
 /// Names of what was built, and what must go again.
 pub(super) struct Images {
-    /// The proxy, in two releases that differ in a label.
+    /// The proxy, in two versions that differ in a label.
     pub(super) proxy: [String; 2],
     pub(super) consul: String,
     pub(super) demo: String,
@@ -70,14 +70,14 @@ impl Images {
         for number in [1, 2] {
             let name = format!("{}:{number}", engine.name("proxy"));
             let root = workspace.root().display().to_string();
-            let label = format!("org.opencontainers.image.version=release-{number}");
+            let version = format!("VERSION=0.0.{number}");
             // The host's network: the machine's package mirror may be reachable from nowhere else.
             let arguments = [
                 "build",
                 "--network",
                 "host",
-                "--label",
-                &label,
+                "--build-arg",
+                &version,
                 "--tag",
                 &name,
                 &root,

@@ -51,6 +51,7 @@ impl Private {
             socket = std::env::temp_dir().join(format!("xtask-swarm-{}.sock", std::process::id()));
         }
         let host = Host::now().await?;
+        host.keep(&host_file(&folder))?;
         let log = File::create(folder.join("dockerd.log"))?;
         let child = Command::new(dockerd)
             .arg("--data-root")
@@ -137,6 +138,10 @@ fn pid_file(folder: &Path) -> PathBuf {
     folder.join("dockerd.pid")
 }
 
+fn host_file(folder: &Path) -> PathBuf {
+    folder.join("host.json")
+}
+
 /// An earlier run that was killed leaves an engine behind. It is known by its folder on its command line.
 async fn end_earlier(folder: &Path) -> Result<()> {
     if !folder.exists() {
@@ -166,7 +171,12 @@ async fn end_earlier(folder: &Path) -> Result<()> {
             }
         }
     }
-    remove(folder).await
+    let host = Host::kept(&host_file(folder));
+    remove(folder).await?;
+    match host {
+        Some(host) => host.restore().await,
+        None => Ok(()),
+    }
 }
 
 /// Unmounts what is left below a folder, deepest first, and removes it.

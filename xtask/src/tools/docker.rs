@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::{SBIN, apt, on_path, say};
 
@@ -23,22 +23,20 @@ pub(crate) struct Bootstrap {
     pub(crate) mirror: String,
 }
 
-/// The engine's program and its client, installed where they are missing and may be; else why there are none.
+/// The engine's program and its client, installed where they are missing.
 ///
 /// # Errors
-/// When they may be installed and that does not go through.
-pub(crate) fn engine() -> Result<Result<(PathBuf, PathBuf), String>> {
+/// When this machine can have none, and why.
+pub(crate) fn engine() -> Result<(PathBuf, PathBuf)> {
     if !apt::is_root()? {
-        return Ok(Err(
-            "no Docker Engine listens, and only root may start one".to_owned()
-        ));
+        bail!("no Docker Engine listens, and only root may start one");
     }
     let (release, _) = apt::own_release()?;
     if release != BASE {
-        return Ok(Err(format!(
+        bail!(
             "no Docker Engine listens, and the images of one of our own are made of this machine's programs: \
              that wants Debian {BASE}, and this is {release:?}"
-        )));
+        );
     }
     let dockerd = || first_file(sbin("dockerd"));
     let client = || first_file(docker_clients());
@@ -48,9 +46,9 @@ pub(crate) fn engine() -> Result<Result<(PathBuf, PathBuf), String>> {
             "a Docker Engine is missing and could not be installed: install one, then run this again",
         )?;
     }
-    Ok(dockerd()
+    dockerd()
         .zip(client())
-        .ok_or_else(|| "Debian's package left no dockerd or no client".to_owned()))
+        .context("Debian's package left no dockerd or no client")
 }
 
 /// The clients that there are, those on `PATH` last: Debian's fits Debian's engine.
