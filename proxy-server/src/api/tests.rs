@@ -355,6 +355,23 @@ async fn an_announcement_is_confirmed_once_it_is_served() {
 }
 
 #[tokio::test]
+async fn what_a_replica_without_the_store_tells_is_not_confirmed() {
+    let bench = Bench::new().await;
+    let news =
+        r#"{"reach":null,"records":[],"names":["a"],"stamps":{"a":{"counter":1,"replica":"r"}}}"#;
+    let request = Request::post(PEER_PATH)
+        .header("content-type", "application/json")
+        .header(INSTANCE_HEADER, "other");
+    let (status, json) = bench.send(request.body(news.into()).unwrap()).await;
+    assert_eq!(status, 500, "{json}");
+    let reason = json["Reason"].as_str().unwrap();
+    assert!(
+        reason.contains("give all replicas of one proxy the same CONSUL_ADDRESS"),
+        "{json}"
+    );
+}
+
+#[tokio::test]
 async fn a_table_goes_out_and_comes_in_whole() {
     let bench = Bench::new().await;
     for name in ["a", "b"] {

@@ -9,13 +9,14 @@
 mod attendance;
 mod disk;
 mod exchange;
+mod house;
 mod wire;
 
 use std::{
     collections::{BTreeMap, VecDeque},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use async_trait::async_trait;
@@ -26,7 +27,6 @@ use proxy_core::{
     record_changes,
 };
 use tokio::sync::{Notify, watch};
-use tokio_util::sync::CancellationToken;
 
 use self::disk::{Opened, RegisterJournal};
 use super::{JournalError, OpenError, StateLock};
@@ -38,8 +38,6 @@ pub(crate) use wire::{RegisterAnswer, RegisterCall, answer};
 
 /// How many commits are remembered for the question what became of one.
 const REMEMBERED: usize = 1_000;
-/// How often a table that no other replica shares is looked after.
-const HOUSEKEEPING: Duration = Duration::from_secs(60);
 
 /// Whether there may be other replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,80 +252,6 @@ impl ReplicatedStore {
             }
         });
         live.await.map_err(HearError::Lost)
-    }
-
-    /// How far these registers can be relied on.
-    fn attendance_at(&self, now_unix_ms: u64) -> Attendance {
-        self.record().attendance(now_unix_ms)
-    }
-
-    /// This replica holds what one of that attendance holds.
-    fn heard(&self, from: Attendance) {
-        self.record().heard(from, now_ms());
-    }
-
-    /// Everybody there is has answered, and nobody of them is current.
-    fn unled(&self) {
-        self.record().unled(now_ms());
-    }
-
-    /// Somebody is current, or may be and did not answer.
-    fn led(&self) {
-        self.record().led();
-    }
-
-    /// Notes on disk, now and again, that this replica is alive.
-    async fn note_alive(&self) {
-        let marks = self.record().alive(now_ms());
-        let Some(marks) = marks else { return };
-        let folder = self.folder.clone();
-        // Only a bug ends the thread early, and the next mark comes.
-        let _ = tokio::task::spawn_blocking(move || marks.save(&folder)).await;
-    }
-
-    fn record(&self) -> std::sync::MutexGuard<'_, attendance::Record> {
-        self.attendance
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Looks after a table that no other replica shares, until the token is cancelled.
-    pub(crate) async fn keep_house(self: Arc<Self>, stop: CancellationToken) {
-        loop {
-            self.unled();
-            self.note_alive().await;
-            if let Err(error) = self.expire().await {
-                let why = chain(&error);
-                tracing::warn!(
-                    why,
-                    "old removals could not be forgotten; it is tried again"
-                );
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(HOUSEKEEPING) => {}
-            }
-        }
-    }
-
-    /// Forgets removals that are too old to be remembered.
-    async fn expire(&self) -> Result<(), HearError> {
-        let expired = self.write(|writer, held| {
-            let mut set = held.set.clone();
-            if set.expire(now_ms()) > 0 {
-                writer.journal.rewrite(&set)?;
-                let view = held.next_view(&set, held.view.stored.clone());
-                *held = Held {
-                    view: Arc::new(view),
-                    set,
-                };
-            }
-            Ok::<_, JournalError>(())
-        });
-        expired
-            .await
-            .map_err(HearError::Lost)?
-            .map_err(HearError::Disk)
     }
 
     /// Runs on a blocking thread as the only one that writes, and publishes what it made of what is

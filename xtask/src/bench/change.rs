@@ -30,7 +30,7 @@ fn milliseconds(time: Duration) -> f64 {
 pub(super) async fn burst(tools: &Tools) -> Result<Vec<Figure>> {
     let (mut reloads, mut times, mut by_hand) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..3 {
-        let stage = Stage::set(tools, 1, Store::Embedded, Place::Anywhere).await?;
+        let stage = Stage::set(tools, 1, Store::Own, Place::Anywhere).await?;
         let stage = Arc::new(stage);
         let before = stage.reloads().await?;
         let begun = Instant::now();
@@ -124,13 +124,13 @@ pub(super) async fn path_added(tools: &Tools) -> Result<Vec<Figure>> {
 pub(super) async fn first_request(tools: &Tools) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for &count in tools.sizes(&[1, 1_000, 10_000]) {
-        let one = until_first(tools, 1, Store::Embedded, count).await?;
+        let one = until_first(tools, 1, Store::Own, count).await?;
         let three = until_first(tools, 3, Store::Consul, count).await?;
         let what = format!("call to first routed request, N = {}", tools.number(count));
         let all = format!("{what}, all of three, three Consul servers, distribute");
         figures.push(
             Figure::new(
-                format!("{what}, one replica, embedded store"),
+                format!("{what}, one replica, no Consul"),
                 "ms",
                 one.ours.clone(),
             )
@@ -202,7 +202,7 @@ async fn until_first(tools: &Tools, replicas: usize, store: Store, count: usize)
 }
 
 async fn filled(tools: &Tools, count: usize) -> Result<Stage> {
-    let stage = Stage::set(tools, 1, Store::Embedded, Place::Anywhere).await?;
+    let stage = Stage::set(tools, 1, Store::Own, Place::Anywhere).await?;
     stage.fill(count).await?;
     Ok(stage)
 }

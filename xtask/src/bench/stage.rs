@@ -21,7 +21,7 @@ const DEADLINE: Duration = Duration::from_secs(120);
 /// Where the table is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Store {
-    Embedded,
+    Own,
     /// Three real Consul servers.
     Consul,
 }

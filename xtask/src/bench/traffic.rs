@@ -32,7 +32,7 @@ struct Runs {
 pub(super) async fn requests(tools: &Tools) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for &count in tools.sizes(&[1, 10, 100, 1_000, 10_000]) {
-        let stage = Stage::set(tools, 1, Store::Embedded, Place::Measured).await?;
+        let stage = Stage::set(tools, 1, Store::Own, Place::Measured).await?;
         stage.fill(count).await?;
         let mut hand = ByHand::new(&tools.haproxy, Place::Measured)?;
         hand.write(&hand.one_service(&path(0), stage.backend.address()))?;
@@ -103,7 +103,7 @@ impl Runs {
 
 /// Requests that fail while the configuration is reloaded again and again.
 pub(super) async fn reload_failures(tools: &Tools) -> Result<Vec<Figure>> {
-    let stage = Stage::set(tools, 1, Store::Embedded, Place::Anywhere).await?;
+    let stage = Stage::set(tools, 1, Store::Own, Place::Anywhere).await?;
     stage.fill(10).await?;
     let kinds = [
         (Connections::KeptAlive, "kept connections"),
