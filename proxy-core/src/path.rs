@@ -186,6 +186,11 @@ impl PathPattern {
         &self.text
     }
 
+    /// The same, shared.
+    pub(crate) fn shared_text(&self) -> Arc<str> {
+        Arc::clone(&self.text)
+    }
+
     /// Whether a request for this path (the bytes as sent, without the query) is meant.
     #[must_use]
     pub fn matches(&self, path: &[u8]) -> bool {

@@ -7,7 +7,7 @@ use imbl::{OrdMap, OrdSet, ordmap::DiffItem};
 use crate::{
     domain::DomainPattern,
     host::Port,
-    index::{Claimant, RouteIndex},
+    index::RouteIndex,
     name::{AclName, ServiceName},
     path::PathPattern,
     plan::{Conflict, ConflictOutcome},
@@ -148,13 +148,11 @@ impl RouteTable {
     ///
     /// This is the definition of routing that every rendered configuration is held to. Where the most
     /// specific route wins it does not look at every route: its cost grows with the request's own domains
-    /// and prefixes. In the order by ACL name it does, as the rules of that order do.
+    /// and with how many lengths the prefixes have that it may begin with. In the order by ACL name it does, as the rules of that order do.
     #[must_use]
     pub fn resolve(&self, request: &RequestHead) -> Option<RouteMatch<'_>> {
         let route = match self.order {
-            RouteOrder::Specific => self
-                .index
-                .resolve(request, |claimant| self.destination(claimant))?,
+            RouteOrder::Specific => self.index.resolve(request)?,
             order => {
                 let routes = self.iter().flat_map(|service| Route::of(service));
                 routes
@@ -212,28 +210,7 @@ impl RouteTable {
     /// Every route of the table that claims what a route claims (its port, domain and path), least rank
     /// first.
     pub fn claimants(&self, route: &Route<'_>) -> impl Iterator<Item = Route<'_>> {
-        self.index.claimants(route).filter_map(|claimant| {
-            let (service, destination) = self.destination(claimant)?;
-            let mut domains = destination.domains().iter();
-            let domain = match route.domain {
-                None => None,
-                wanted => Some(domains.find(|domain| Some(*domain) == wanted)?),
-            };
-            let path = destination.paths().iter().find(|p| *p == route.path)?;
-            Some(Route {
-                service,
-                destination,
-                domain,
-                path,
-            })
-        })
-    }
-
-    fn destination(&self, claimant: &Claimant) -> Option<(&Service, &Destination)> {
-        let service = &**self.services.get(&claimant.service)?;
-        let mut destinations = service.destinations().iter();
-        let destination = destinations.find(|d| d.index() == claimant.index())?;
-        Some((service, destination))
+        self.index.claimants(route)
     }
 
     /// Another service that already uses the ACL name of `service`, if there is one.
