@@ -1,3 +1,5 @@
+use std::{fs::File, io::Write as _, os::unix::fs::MetadataExt as _};
+
 use super::*;
 
 fn config(text: &str) -> RenderedConfig {
