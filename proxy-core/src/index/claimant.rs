@@ -28,6 +28,8 @@ pub(super) struct Claimant {
     destination: u16,
     domain: Option<u16>,
     path: u16,
+    /// Here and not only in the destination, which is memory that nobody else may have looked at.
+    is_conditional: bool,
 }
 
 /// What becomes of a claimant.
@@ -42,18 +44,23 @@ pub(super) enum Step {
 impl Claimants {
     /// The route of the first claimant that admits a request.
     pub(super) fn first(&self, request: &RequestHead) -> Option<Route<'_>> {
-        self.routes()
-            .find(|route| route.destination.admits(request))
+        self.iter().find_map(|claimant| {
+            let route = claimant.route()?;
+            let admits = !claimant.is_conditional || route.destination.admits(request);
+            admits.then_some(route)
+        })
     }
 
     pub(super) fn routes(&self) -> impl Iterator<Item = Route<'_>> {
+        self.iter().filter_map(Claimant::route)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Claimant> {
         let (one, many) = match self {
             Self::One(claimant) => (Some(claimant), None),
             Self::Many(claimants) => (None, Some(claimants)),
         };
-        one.into_iter()
-            .chain(many.into_iter().flatten())
-            .filter_map(Claimant::route)
+        one.into_iter().chain(many.into_iter().flatten())
     }
 
     pub(super) fn change(&mut self, claimant: &Claimant, step: Step) {
@@ -99,6 +106,7 @@ impl Claimant {
                     destination: number,
                     domain,
                     path,
+                    is_conditional: destination.is_conditional(),
                 })
             })
         })
