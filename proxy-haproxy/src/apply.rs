@@ -10,11 +10,12 @@ use tokio::time::Instant;
 use crate::{
     file::{Active, ConfigDir, ConfigDirError, Staged},
     reload::{Reload, ReloadError, Reloaded, Serving},
-    rendered::{Digest, MAP_FILE, RenderedConfig},
+    rendered::{Digest, MAIN_FILE, MAP_FILE, RenderedConfig},
+    runtime::{RuntimeError, ServerMove, moves_between},
 };
 
-/// Makes configurations current and has them loaded, one at a time. Where only the map differs from what
-/// is served, HAProxy is told the new one instead, and on any doubt it is reloaded. Disk comes first, so that a
+/// Makes configurations current and has them loaded, one at a time. Where only the map and the addresses of
+/// servers differ from what is served, HAProxy is told these instead, and on any doubt it is reloaded. Disk comes first, so that a
 /// HAProxy that is restarted at any moment reads what it is about to be told.
 #[derive(Debug)]
 pub struct Applier<R> {
@@ -37,8 +38,8 @@ struct Running {
 pub enum ApplyStep {
     /// Nothing: it is served.
     None,
-    /// The runtime API: only the routes in its map differ from what is served. There is nothing in it
-    /// that HAProxy has not checked, so it need not be validated.
+    /// The runtime API: only the routes in its map and the addresses of servers differ from what is
+    /// served. There is nothing in it that HAProxy has not checked, so it need not be validated.
     Runtime,
     /// A reload.
     Reload,
@@ -55,7 +56,8 @@ pub enum Applied {
         /// The reload.
         reloaded: Reloaded,
     },
-    /// It is served, without a reload: only its map is another, and HAProxy was told the new one.
+    /// It is served, without a reload: only its map and the addresses of servers are others, and HAProxy
+    /// was told these.
     Runtime {
         /// The configuration on disk.
         active: Active,
@@ -123,7 +125,7 @@ impl<R: Reload> Applier<R> {
         }
     }
 
-    /// As [`Applier::with_running`], with all of it, so that the first step can be a change of the map.
+    /// As [`Applier::with_running`], with all of it, so that the first step can be one at run time.
     #[must_use]
     pub fn with_running_config(self, config: RenderedConfig) -> Self {
         Self {
@@ -146,7 +148,7 @@ impl<R: Reload> Applier<R> {
         let known = running.config.as_ref();
         if running.digest == config.digest() {
             ApplyStep::None
-        } else if known.and_then(|known| map_change(known, config)).is_some() {
+        } else if known.is_some_and(|known| Difference::between(known, config).is_some()) {
             ApplyStep::Runtime
         } else {
             ApplyStep::Reload
@@ -205,20 +207,20 @@ impl<R: Reload> Applier<R> {
             }
         };
         let known = before.as_ref().and_then(|known| known.config.as_ref());
-        if let Some((old, new)) = known.and_then(|known| map_change(known, &config)) {
+        if let Some(difference) = known.and_then(|known| Difference::between(known, &config)) {
             let begun = Instant::now();
-            match self.reload.change_map(MAP_FILE, old, new).await {
+            match self.tell(&difference).await {
                 Ok(()) => {
                     self.running = Some(Running::new(config));
                     let took = begun.elapsed();
                     return Ok(Applied::Runtime { active, took });
                 }
-                Err(error) => {
+                Err((error, serving)) => {
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
-                        "a map cannot be replaced while HAProxy serves; it is reloaded"
+                        "HAProxy cannot be told what changed while it serves; it is reloaded"
                     );
-                    if error.may_be_served() {
+                    if serving != Serving::Previous {
                         before = None;
                     }
                 }
@@ -245,6 +247,27 @@ impl<R: Reload> Applier<R> {
                 }
             }
         }
+    }
+
+    /// Tells HAProxy what is different; else why it could not be told, and what is served.
+    async fn tell(&self, difference: &Difference<'_>) -> Result<(), (RuntimeError, Serving)> {
+        let untold = |error: RuntimeError| match error.may_be_served() {
+            true => (error, Serving::Unknown),
+            false => (error, Serving::Previous),
+        };
+        // The servers first: a route that is new finds them where they are.
+        if !difference.moves.is_empty() {
+            let moved = self.reload.move_servers(&difference.moves).await;
+            moved.map_err(untold)?;
+        }
+        let Some((old, new)) = difference.map else {
+            return Ok(());
+        };
+        let changed = self.reload.change_map(MAP_FILE, old, new).await;
+        changed.map_err(|error| match difference.moves.is_empty() {
+            true => untold(error),
+            false => (error, Serving::Unknown),
+        })
     }
 
     /// Has HAProxy read what is on disk again.
@@ -317,11 +340,31 @@ impl Running {
     }
 }
 
-/// The old and the new text of the map, where that is all in which two configurations differ.
-fn map_change<'a>(old: &'a RenderedConfig, new: &'a RenderedConfig) -> Option<(&'a str, &'a str)> {
-    let texts = (old.map_text()?, new.map_text()?);
-    let rest = |config| RenderedConfig::contents(config).filter(|(name, _)| *name != MAP_FILE);
-    rest(old).eq(rest(new)).then_some(texts)
+/// What HAProxy can be told while it serves, where that is all in which two configurations differ.
+struct Difference<'a> {
+    /// The old and the new text of the map.
+    map: Option<(&'a str, &'a str)>,
+    moves: Vec<ServerMove>,
+}
+
+impl<'a> Difference<'a> {
+    fn between(old: &'a RenderedConfig, new: &'a RenderedConfig) -> Option<Self> {
+        let rest = |config: &'a RenderedConfig| {
+            let told = |name: &str| name == MAP_FILE || name == MAIN_FILE;
+            config.contents().filter(move |(name, _)| !told(name))
+        };
+        if !rest(old).eq(rest(new)) {
+            return None;
+        }
+        Some(Self {
+            map: match (old.map_text(), new.map_text()) {
+                (Some(old), Some(new)) => (old != new).then_some((old, new)),
+                (None, None) => None,
+                _ => return None,
+            },
+            moves: moves_between(old.main_text(), new.main_text())?,
+        })
+    }
 }
 
 // === impl ApplyError ===

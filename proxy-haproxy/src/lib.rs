@@ -42,7 +42,8 @@
 //! HAProxy saw, whatever the client said.
 //!
 //! In the map form a path or a domain added to a known service changes the map alone, and `Applier`
-//! tells the running HAProxy the new one instead of reloading it.
+//! tells the running HAProxy the new one instead of reloading it. So it does with a server that is at
+//! another address, in both forms.
 //!
 //! # Features
 //!
@@ -115,7 +116,7 @@ pub use renderer::Renderer;
 pub use routing::form::{MAX_ACL_RULES, MIN_MAP_RULES, Routing, RoutingError, RoutingForm};
 pub use run_path::{MAX_SOCKET_PATH_BYTES, RunPath, RunPathError};
 #[cfg(feature = "run")]
-pub use runtime::RuntimeError;
+pub use runtime::{RuntimeError, ServerMove};
 pub use settings::{
     AccessLog, Bind, BindAddress, BindAddressError, DEFAULT_FD_HARD_LIMIT, DEFAULT_HARD_STOP_AFTER,
     DEFAULT_MAX_OLD_WORKERS, RenderSettings, Timeouts, TlsMode,

@@ -4,7 +4,7 @@
 //! HAProxy resolves names one after the other when it reads its configuration, 20 seconds each when
 //! DNS hangs. So it is given the last known addresses instead, and follows names with resolvers of
 //! its own while it runs. What DNS does not know it cannot follow: such names are rendered as their
-//! addresses and followed by resolving and rendering again.
+//! addresses and followed by resolving and rendering again; HAProxy is then told without a reload.
 
 use std::{
     collections::BTreeSet,

@@ -22,7 +22,7 @@ use crate::{
     lock::{FolderLock, LockError},
     master::{self, DEFAULT_ASK_DEADLINE, Processes},
     reload::{Reload, ReloadError, Reloaded},
-    runtime::{self, RuntimeError},
+    runtime::{self, RuntimeError, ServerMove},
 };
 
 mod find;
@@ -287,12 +287,25 @@ impl Reload for Haproxy {
 
     async fn change_map(&self, name: &str, old: &str, new: &str) -> Result<(), RuntimeError> {
         let _turn = self.reloading.lock().await;
-        let workers = match &*self.shared.state.borrow() {
+        let (socket, workers) = self.shared.worker();
+        runtime::change_map(socket.as_ref(), &workers, name, old, new).await
+    }
+
+    async fn move_servers(&self, moves: &[ServerMove]) -> Result<(), RuntimeError> {
+        let _turn = self.reloading.lock().await;
+        let (socket, workers) = self.shared.worker();
+        runtime::move_servers(socket.as_ref(), &workers, moves).await
+    }
+}
+
+impl Shared {
+    /// The socket of the worker that serves, and who may answer on it.
+    fn worker(&self) -> (&str, Vec<u32>) {
+        let workers = match &*self.state.borrow() {
             HaproxyState::Running { worker_pids, .. } => worker_pids.clone(),
             _ => Vec::new(),
         };
-        let socket = self.shared.settings.run().worker_socket();
-        runtime::change_map(socket.as_ref(), &workers, name, old, new).await
+        (self.settings.run().worker_socket(), workers)
     }
 }
 

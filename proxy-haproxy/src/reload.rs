@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use crate::runtime::RuntimeError;
+use crate::runtime::{RuntimeError, ServerMove};
 
 /// Something that can read its configuration again.
 #[async_trait]
@@ -23,6 +23,16 @@ pub trait Reload: Send + Sync + std::fmt::Debug {
     /// Not cancel safe: the map may be the old one, the new one or between them.
     async fn change_map(&self, name: &str, old: &str, new: &str) -> Result<(), RuntimeError> {
         let _ = (name, old, new);
+        Err(RuntimeError::Unsupported)
+    }
+
+    /// Tells the worker that serves where servers are now, without a reload. Returns once every request
+    /// that begins from then on goes there, or it is known that some may not; the configuration on disk
+    /// is the caller's business.
+    ///
+    /// Not cancel safe: some servers may have moved and others not.
+    async fn move_servers(&self, moves: &[ServerMove]) -> Result<(), RuntimeError> {
+        let _ = moves;
         Err(RuntimeError::Unsupported)
     }
 }
@@ -109,5 +119,8 @@ impl<R: Reload + ?Sized> Reload for Arc<R> {
 
     async fn change_map(&self, name: &str, old: &str, new: &str) -> Result<(), RuntimeError> {
         (**self).change_map(name, old, new).await
+    }
+    async fn move_servers(&self, moves: &[ServerMove]) -> Result<(), RuntimeError> {
+        (**self).move_servers(moves).await
     }
 }

@@ -1,6 +1,6 @@
-//! The runtime API of a worker: a map is replaced while it serves, without a reload.
+//! The runtime API of a worker: a map is replaced and servers move while it serves, without a reload.
 //!
-//! A few keys are changed where they are: one command each, in an order in which every request gets
+//! A few keys of a map are changed where they are: one command each, in an order in which every request gets
 //! the old answer or the new one, each looked up before and afterwards. Otherwise all entries go into a
 //! version of the map that no request sees, that version is read back and compared whole, and one
 //! command makes it the one that is served. So requests meet the old map or the new one, and a
@@ -16,9 +16,15 @@ use tokio::{
 
 use crate::routing::map::{Edit, between, in_order};
 
-/// For all of a replacement. A hundred thousand entries take about a second (measured: 10,000 take
+mod servers;
+
+pub use servers::ServerMove;
+
+pub(crate) use servers::{move_servers, moves_between};
+
+/// For all of a change. A hundred thousand entries take about a second (measured: 10,000 take
 /// 0.1 s); past this a reload is the shorter way.
-pub(crate) const DEFAULT_MAP_DEADLINE: Duration = Duration::from_secs(5);
+pub(crate) const DEFAULT_RUNTIME_DEADLINE: Duration = Duration::from_secs(5);
 
 /// More keys than this are sent with all others, as one new map: 10,000 keys take about as long as a
 /// hundred that are changed one by one.
@@ -37,12 +43,12 @@ const MAX_BYTES_BEFORE_ENTRY: usize = 32;
 /// The most bytes of an answer other than the list of a map.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
-/// Why a map was not replaced, or may not have been. A reload settles it either way.
+/// Why a map was not replaced or a server not moved, or may not have been. A reload settles it either way.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RuntimeError {
     /// What reloads has no way to do it.
-    #[error("there is no runtime API to change a map with; nothing was changed")]
+    #[error("there is no runtime API to change anything with; nothing was changed")]
     Unsupported,
     /// The worker that answered is not the one that serves.
     #[error("the worker {pid} answered on the runtime socket, which is not the one that serves")]
@@ -51,23 +57,23 @@ pub enum RuntimeError {
         pid: u32,
     },
     /// The conversation failed.
-    #[error("{operation} the map {map} over the runtime socket failed")]
+    #[error("{operation} {what} over the runtime socket failed")]
     Io {
         /// What was done.
         operation: &'static str,
-        /// With which map.
-        map: String,
+        /// With what.
+        what: String,
         /// Why it failed.
         #[source]
         source: io::Error,
     },
     /// HAProxy said something else than it says on success.
-    #[error("{operation} the map {map} was answered with {answer:?}")]
+    #[error("{operation} {what} was answered with {answer:?}")]
     Answer {
         /// What was done.
         operation: &'static str,
-        /// With which map.
-        map: String,
+        /// With what.
+        what: String,
         /// The beginning of the answer.
         answer: String,
     },
@@ -86,7 +92,7 @@ pub enum RuntimeError {
 }
 
 impl RuntimeError {
-    /// Whether the new map may be the one that is served all the same.
+    /// Whether some or all of what was to change may have changed all the same.
     #[must_use]
     pub fn may_be_served(&self) -> bool {
         matches!(
@@ -114,7 +120,7 @@ pub(crate) async fn change_map(
     old: &str,
     new: &str,
 ) -> Result<(), RuntimeError> {
-    let cli = connect(socket, workers, name).await?;
+    let cli = connect(socket, workers, &the_map(name)).await?;
     let few = between(old, new, MAX_EDITS)
         .and_then(|edits| in_order(&edits))
         .filter(|edits| edits.iter().all(is_plain));
@@ -124,27 +130,33 @@ pub(crate) async fn change_map(
     }
 }
 
-fn fail(map: &str, operation: &'static str) -> impl FnOnce(io::Error) -> RuntimeError {
+fn fail(what: &str, operation: &'static str) -> impl FnOnce(io::Error) -> RuntimeError {
     move |source| RuntimeError::Io {
         operation,
-        map: map.to_owned(),
+        what: what.to_owned(),
         source,
     }
 }
 
-fn unlike(map: &str, operation: &'static str, answer: &str) -> RuntimeError {
+fn unlike(what: &str, operation: &'static str, answer: &str) -> RuntimeError {
     RuntimeError::Answer {
         operation,
-        map: map.to_owned(),
+        what: what.to_owned(),
         answer: answer.chars().take(200).collect(),
     }
 }
 
-async fn connect(socket: &Path, workers: &[u32], name: &str) -> Result<Cli, RuntimeError> {
-    let fail = |operation| fail(name, operation);
+/// How errors call a map.
+fn the_map(name: &str) -> String {
+    format!("the map {name}")
+}
+
+/// `what` is what the conversation is about.
+async fn connect(socket: &Path, workers: &[u32], what: &str) -> Result<Cli, RuntimeError> {
+    let fail = |operation| fail(what, operation);
     let mut cli = Cli::connect(socket).await.map_err(fail(ASKING))?;
     let info = cli.ask("show info\n").await.map_err(fail(ASKING))?;
-    let pid = field(&info, "Pid: ").ok_or_else(|| unlike(name, ASKING, &info))?;
+    let pid = field(&info, "Pid: ").ok_or_else(|| unlike(what, ASKING, &info))?;
     if !workers.contains(&pid) {
         return Err(RuntimeError::OtherWorker { pid });
     }
@@ -170,9 +182,12 @@ async fn edit_map(mut cli: Cli, name: &str, edits: &[Edit<'_>]) -> Result<(), Ru
             (Some(_), Some(to)) => format!("set map {name} {key} {to}\n"),
             (_, None) => format!("del map {name} {key}\n"),
         };
-        let answer = cli.ask(&command).await.map_err(fail(name, CHANGING))?;
+        let answer = cli
+            .ask(&command)
+            .await
+            .map_err(fail(&the_map(name), CHANGING))?;
         if !answer.trim().is_empty() {
-            return Err(unlike(name, CHANGING, &answer));
+            return Err(unlike(&the_map(name), CHANGING, &answer));
         }
     }
     for edit in edits {
@@ -183,8 +198,9 @@ async fn edit_map(mut cli: Cli, name: &str, edits: &[Edit<'_>]) -> Result<(), Ru
 
 /// Replaces all entries at once.
 async fn replace_map(mut cli: Cli, name: &str, text: &str) -> Result<(), RuntimeError> {
-    let fail = |operation| fail(name, operation);
-    let unlike = |operation, answer: &str| unlike(name, operation, answer);
+    let what = &the_map(name);
+    let fail = |operation| fail(what, operation);
+    let unlike = |operation, answer: &str| unlike(what, operation, answer);
     let prepared = cli.ask(&format!("prepare map {name}\n")).await;
     let prepared = prepared.map_err(fail(PREPARING))?;
     let version: u32 =
@@ -259,7 +275,7 @@ struct Cli {
 
 impl Cli {
     async fn connect(socket: &Path) -> io::Result<Self> {
-        let until = Instant::now() + DEFAULT_MAP_DEADLINE;
+        let until = Instant::now() + DEFAULT_RUNTIME_DEADLINE;
         let stream = timeout_at(until, UnixStream::connect(socket)).await;
         let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
         let mut this = Self { stream, until };
@@ -276,7 +292,8 @@ impl Cli {
         operation: &'static str,
     ) -> Result<(), RuntimeError> {
         let question = format!("get map {map} {key}\n");
-        let answer = self.ask(&question).await.map_err(fail(map, operation))?;
+        let what = &the_map(map);
+        let answer = self.ask(&question).await.map_err(fail(what, operation))?;
         let is_told = answer.starts_with("type=") && answer.contains(", found=");
         let entry = format!(", key=\"{key}\", value=\"");
         let found = answer
@@ -285,7 +302,7 @@ impl Cli {
         if is_told && found == value {
             Ok(())
         } else {
-            Err(unlike(map, operation, &answer))
+            Err(unlike(what, operation, &answer))
         }
     }
 

@@ -114,7 +114,7 @@ pub(crate) enum Applied {
     Started,
     /// HAProxy was reloaded with it.
     Reloaded,
-    /// HAProxy was told of it while it ran on: only its map is another.
+    /// HAProxy was told of it while it ran on: only its map and the addresses of servers are others.
     Runtime,
 }
 

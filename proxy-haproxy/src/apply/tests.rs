@@ -9,13 +9,22 @@ use async_trait::async_trait;
 use super::*;
 use crate::runtime::RuntimeError;
 
+/// What HAProxy can be told while it serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Takes {
+    #[default]
+    Nothing,
+    Servers,
+    All,
+}
+
 /// Answers as told, then with success.
 #[derive(Debug, Default)]
 struct Scripted {
     answers: Mutex<VecDeque<ReloadError>>,
     reloads: Mutex<usize>,
-    takes_maps: Mutex<bool>,
-    map: Mutex<String>,
+    takes: Mutex<Takes>,
+    told: Mutex<Vec<String>>,
 }
 
 #[async_trait]
@@ -34,10 +43,20 @@ impl Reload for Scripted {
     }
 
     async fn change_map(&self, name: &str, old: &str, new: &str) -> Result<(), RuntimeError> {
-        if !*self.takes_maps.lock().unwrap() {
+        if *self.takes.lock().unwrap() != Takes::All {
             return Err(RuntimeError::Unsupported);
         }
-        *self.map.lock().unwrap() = format!("{name}: {old}to {new}");
+        let mut told = self.told.lock().unwrap();
+        told.push(format!("{name}: {old}to {new}"));
+        Ok(())
+    }
+
+    async fn move_servers(&self, moves: &[ServerMove]) -> Result<(), RuntimeError> {
+        if *self.takes.lock().unwrap() == Takes::Nothing {
+            return Err(RuntimeError::Unsupported);
+        }
+        let mut told = self.told.lock().unwrap();
+        told.extend(moves.iter().map(|step| format!("{step} to {}", step.to)));
         Ok(())
     }
 }
@@ -136,12 +155,12 @@ async fn a_map_alone_needs_no_reload() {
     let root = tempfile::tempdir().unwrap();
     let (mut applier, reload) = applier(root.path(), vec![]);
     applier.apply(&mapped("a", "1\n")).await.unwrap();
-    *reload.takes_maps.lock().unwrap() = true;
+    *reload.takes.lock().unwrap() = Takes::All;
 
     assert_eq!(applier.step_to(&mapped("a", "2\n")), ApplyStep::Runtime);
     let applied = applier.apply(&mapped("a", "2\n")).await.unwrap();
     assert!(matches!(applied, Applied::Runtime { .. }), "{applied:?}");
-    assert_eq!(*reload.map.lock().unwrap(), "routing.map: 1\nto 2\n");
+    assert_eq!(*reload.told.lock().unwrap(), ["routing.map: 1\nto 2\n"]);
     assert_eq!(applier.step_to(&mapped("a", "2\n")), ApplyStep::None);
     let map = root.path().join("current/routing.map");
     assert_eq!(std::fs::read_to_string(map).unwrap(), "2\n");
@@ -169,6 +188,62 @@ async fn a_map_that_is_not_taken_is_loaded() {
     assert_eq!(applier.running(), Some(mapped("a", "2\n").digest()));
 }
 
+fn at(address: &str, map: &str) -> RenderedConfig {
+    mapped(&format!("backend b\n    server s {address}:80"), map)
+}
+
+#[tokio::test]
+async fn a_server_that_moved_needs_no_reload() {
+    let root = tempfile::tempdir().unwrap();
+    let (mut applier, reload) = applier(root.path(), vec![]);
+    applier.apply(&at("10.0.0.1", "1\n")).await.unwrap();
+    *reload.takes.lock().unwrap() = Takes::All;
+
+    let moved = "the server b/s to 10.0.0.2:80".to_owned();
+    let back = "the server b/s to 10.0.0.1:80".to_owned();
+    let map = "routing.map: 1\nto 2\n".to_owned();
+    for (next, told) in [
+        (at("10.0.0.2", "1\n"), vec![moved]),
+        (at("10.0.0.1", "2\n"), vec![back, map]),
+    ] {
+        assert_eq!(applier.step_to(&next), ApplyStep::Runtime);
+        let applied = applier.apply(&next).await.unwrap();
+        assert!(matches!(applied, Applied::Runtime { .. }), "{applied:?}");
+        assert_eq!(std::mem::take(&mut *reload.told.lock().unwrap()), told);
+        assert_eq!(applier.running(), Some(next.digest()));
+        let text = applier.active_text().await.unwrap();
+        assert_eq!(text.as_deref(), Some(next.main_text()), "on disk");
+    }
+    // Another file that differs, or one that comes.
+    for (name, step) in [
+        ("routing.map", ApplyStep::Runtime),
+        ("x.lst", ApplyStep::Reload),
+    ] {
+        let other = at("10.0.0.2", "2\n").with_file(name.parse().unwrap(), "x\n");
+        assert_eq!(applier.step_to(&other), step, "{name}");
+    }
+    assert_eq!(*reload.reloads.lock().unwrap(), 1);
+}
+
+#[tokio::test]
+async fn what_is_told_in_part_is_loaded_whole() {
+    let root = tempfile::tempdir().unwrap();
+    let (mut applier, reload) = applier(root.path(), vec![]);
+    applier.apply(&at("10.0.0.1", "1\n")).await.unwrap();
+    *reload.takes.lock().unwrap() = Takes::Servers;
+    let next = at("10.0.0.2", "2\n");
+    let applied = applier.apply(&next).await.unwrap();
+    assert!(matches!(applied, Applied::Loaded { .. }), "{applied:?}");
+    assert_eq!(reload.told.lock().unwrap().len(), 1);
+    assert_eq!(applier.running(), Some(next.digest()));
+
+    // And where the reload fails after that, what is served is not known.
+    let refused = ReloadError::Refused { detail: None };
+    reload.answers.lock().unwrap().push_back(refused);
+    applier.apply(&at("10.0.0.1", "3\n")).await.unwrap_err();
+    assert_eq!(applier.running(), None);
+}
+
 #[tokio::test]
 async fn what_runs_is_learnt_from_the_disk() {
     let root = tempfile::tempdir().unwrap();
@@ -178,7 +253,7 @@ async fn what_runs_is_learnt_from_the_disk() {
 
     for (running, reloads) in [(mapped("a", "1\n"), 0), (mapped("a", "0\n"), 1)] {
         let (applier, reload) = self::applier(root.path(), vec![]);
-        *reload.takes_maps.lock().unwrap() = true;
+        *reload.takes.lock().unwrap() = Takes::All;
         let mut applier = applier.with_running(running.digest());
         assert_eq!(applier.step_to(&mapped("a", "2\n")), ApplyStep::Reload);
         applier.apply(&mapped("a", "2\n")).await.unwrap();

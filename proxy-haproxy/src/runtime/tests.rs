@@ -152,11 +152,33 @@ enum KeyFault {
     HangsUpAtAChange,
 }
 
+/// Holds one conversation, line by line, until an answer is none.
+pub(super) async fn converse(
+    listener: UnixListener,
+    mut answer: impl FnMut(&[&str]) -> Option<String>,
+) {
+    let (stream, _) = listener.accept().await.unwrap();
+    let mut stream = tokio::io::BufReader::new(stream);
+    let mut line = String::new();
+    while stream.read_line(&mut line).await.unwrap() > 0 {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let answer = match words.as_slice() {
+            ["prompt"] => Some(String::new()),
+            ["show", "info"] => Some("Name: HAProxy\nPid: 7\n".to_owned()),
+            words => answer(words),
+        };
+        let Some(answer) = answer else {
+            return;
+        };
+        let answer = format!("{answer}\n> ");
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        line.clear();
+    }
+}
+
 /// A worker that holds `/a` and `/b`, for one conversation; gives what it was told to change.
 fn keyed_worker(listener: UnixListener, fault: KeyFault) -> JoinHandle<Vec<String>> {
     tokio::spawn(async move {
-        let (stream, _) = listener.accept().await.unwrap();
-        let mut stream = tokio::io::BufReader::new(stream);
         let first = if fault == KeyFault::HoldsAnotherMap {
             "0|z"
         } else {
@@ -166,44 +188,34 @@ fn keyed_worker(listener: UnixListener, fault: KeyFault) -> JoinHandle<Vec<Strin
             [("/a", first), ("/b", "0|b")].map(|(k, v)| (k.to_owned(), v.to_owned())),
         );
         let mut told = Vec::new();
-        let mut line = String::new();
-        while stream.read_line(&mut line).await.unwrap() > 0 {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            let answer = match words.as_slice() {
-                ["prompt"] => String::new(),
-                ["show", "info"] => "Name: HAProxy\nPid: 7\n".to_owned(),
-                ["get", "map", "routing.map", key] => match map.get(*key) {
-                    Some(value) => format!(
-                        "type=beg, case=sensitive, found=yes, idx=tree, key=\"{key}\", value=\"{value}\", type=\"str\"\n"
-                    ),
-                    None => "type=beg, case=sensitive, found=no\n".to_owned(),
-                },
-                [_, "map", ..] if fault == KeyFault::HangsUpAtAChange => return told,
-                [_, "map", ..] if fault == KeyFault::Refuses => "Out of memory.\n".to_owned(),
-                [
-                    verb @ ("add" | "set" | "del"),
-                    "map",
-                    "routing.map",
-                    key,
-                    value @ ..,
-                ] => {
-                    told.push(format!("{verb} {key}"));
-                    if fault != KeyFault::ForgetsWhatItIsTold {
-                        match value {
-                            [value] => map.insert((*key).to_owned(), (*value).to_owned()),
-                            _ => map.remove(*key),
-                        };
-                    }
-                    String::new()
+        let answer = |words: &[&str]| match words {
+            ["get", "map", "routing.map", key] => Some(match map.get(*key) {
+                Some(value) => format!(
+                    "type=beg, case=sensitive, found=yes, idx=tree, key=\"{key}\", value=\"{value}\", type=\"str\"\n"
+                ),
+                None => "type=beg, case=sensitive, found=no\n".to_owned(),
+            }),
+            [_, "map", ..] if fault == KeyFault::HangsUpAtAChange => None,
+            [_, "map", ..] if fault == KeyFault::Refuses => Some("Out of memory.\n".to_owned()),
+            [
+                verb @ ("add" | "set" | "del"),
+                "map",
+                "routing.map",
+                key,
+                value @ ..,
+            ] => {
+                told.push(format!("{verb} {key}"));
+                if fault != KeyFault::ForgetsWhatItIsTold {
+                    match value {
+                        [value] => map.insert((*key).to_owned(), (*value).to_owned()),
+                        _ => map.remove(*key),
+                    };
                 }
-                _ => "Unknown command\n".to_owned(),
-            };
-            stream
-                .write_all(format!("{answer}\n> ").as_bytes())
-                .await
-                .unwrap();
-            line.clear();
-        }
+                Some(String::new())
+            }
+            _ => Some("Unknown command\n".to_owned()),
+        };
+        converse(listener, answer).await;
         told
     })
 }

@@ -1,6 +1,7 @@
-//! Routes that change while HAProxy serves, without a reload.
+//! Routes that change and servers that move while HAProxy serves, without a reload.
 
 use std::{
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,11 +12,15 @@ use nix::{
 };
 use proxy_core::RouteTable;
 use proxy_haproxy::{
-    AddressBook, Applied, Applier, ApplyStep, Haproxy, RenderedConfig, Routing, render,
+    AddressBook, Applied, Applier, ApplyStep, Haproxy, RenderedConfig, Resolution, Routing, render,
 };
 use testkit::{
     haproxy::DemoBackend,
     load::{Connections, Load, LoadPlan},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::UnixStream,
 };
 
 use crate::bench::{Bench, at, running, table};
@@ -166,4 +171,135 @@ async fn a_route_without_a_backend_is_503() {
     assert!(answer.body.contains("leads to no backend"), "{answer:?}");
     assert_eq!(bench.get("/b").await.status, 404);
     haproxy.shutdown(Duration::from_secs(5)).await;
+}
+
+/// Two addresses at which a name can be, with the same port.
+struct Homes {
+    backends: [DemoBackend; 2],
+}
+
+impl Homes {
+    async fn start(texts: [&str; 2]) -> Self {
+        let first = DemoBackend::start(texts[0]).await.unwrap();
+        let second = SocketAddr::from(([127, 0, 0, 2], first.address().port()));
+        let second = DemoBackend::start_at(second, texts[1]).await.unwrap();
+        Self {
+            backends: [first, second],
+        }
+    }
+
+    fn port(&self) -> u16 {
+        self.backends[0].address().port()
+    }
+
+    fn at(&self, turn: usize) -> Resolution {
+        let address = self.backends[turn % 2].address().ip();
+        Resolution::System { address }
+    }
+}
+
+/// Names that only the system knows move again and again.
+async fn servers_move(routing: Routing) {
+    let bench = Bench::new();
+    let probe = Homes::start(["first", "second"]).await;
+    let steady = Homes::start(["here", "here"]).await;
+    let config = |paths: &str, turn: usize| {
+        let services = [("probe", "/probe", &probe), ("steady", paths, &steady)];
+        let table = table(&services.map(|(name, paths, homes)| {
+            let port = homes.port();
+            format!("serviceName={name}&servicePath={paths}&port={port}")
+        }));
+        let book = services.map(|(name, _, homes)| (name.parse().unwrap(), homes.at(turn)));
+        let settings = bench.render_settings().with_routing(routing);
+        render(&table, &settings, &book.into_iter().collect()).unwrap()
+    };
+    let (haproxy, mut applier) = bench.serve::<&str>(&[]).await;
+    applier.apply(&config("/steady", 0)).await.unwrap();
+    let before = running(&haproxy, None).await;
+    let mut loads = [Connections::KeptAlive, Connections::OneEach].map(|connections| {
+        Load::start(&LoadPlan {
+            address: bench.address(),
+            host: "acme.com".to_owned(),
+            path: "/steady".to_owned(),
+            expect: "here".to_owned(),
+            rate: 300,
+            clients: 4,
+            connections,
+        })
+    });
+    for turn in 1..=20 {
+        // In the map form a path may come in the same step.
+        let paths = match (routing, turn % 4) {
+            (Routing::Map, 0) => "/steady,/more",
+            _ => "/steady",
+        };
+        let config = config(paths, turn);
+        assert_eq!(applier.step_to(&config), ApplyStep::Runtime);
+        let applied = applier.apply(&config).await.unwrap();
+        assert!(matches!(applied, Applied::Runtime { .. }), "{applied:?}");
+        let here = ["first", "second"][turn % 2];
+        assert_eq!(bench.get("/probe").await.body, here, "at once");
+        let more = if paths.contains("/more") { 200 } else { 404 };
+        assert_eq!(bench.get("/more").await.status, more);
+        let asked = steady.backends[turn % 2].requests();
+        for load in &mut loads {
+            let seen = load.report().answered;
+            load.answered(seen + 20).await.unwrap();
+        }
+        assert!(steady.backends[turn % 2].requests() >= asked + 40, "{turn}");
+    }
+    for load in loads {
+        let report = load.stop().await;
+        assert_eq!(report.failed(), 0, "{report:?}");
+    }
+    assert_eq!(running(&haproxy, None).await, before, "no reload");
+
+    applier.apply(&config("/steady", 1)).await.unwrap();
+    assert_eq!(running(&haproxy, None).await, before, "no reload");
+    let text = std::fs::read_to_string(bench.sandbox.configs_path().join("haproxy.cfg")).unwrap();
+    let line = format!("    server probe 127.0.0.2:{}\n", probe.port());
+    assert!(text.contains(&line), "{text}");
+    kill(Pid::from_raw(before.0.try_into().unwrap()), Signal::SIGKILL).unwrap();
+    let restarted = running(&haproxy, Some(before.0)).await;
+    assert_eq!(bench.get("/probe").await.body, "second");
+    // The new worker is told as the old one was.
+    let applied = applier.apply(&config("/steady", 2)).await.unwrap();
+    assert!(matches!(applied, Applied::Runtime { .. }), "{applied:?}");
+    assert_eq!(bench.get("/probe").await.body, "first");
+    assert_eq!(running(&haproxy, None).await, restarted, "no reload");
+
+    // One that is not where it is thought to be: HAProxy is reloaded, and it is where it should be.
+    tell(
+        &bench,
+        &format!(
+            "set server probe-be{0}/probe addr 127.0.0.3 port {0}\n",
+            probe.port()
+        ),
+    )
+    .await;
+    let applied = applier.apply(&config("/steady", 3)).await.unwrap();
+    assert!(matches!(applied, Applied::Loaded { .. }), "{applied:?}");
+    assert_eq!(bench.get("/probe").await.body, "second");
+    haproxy.shutdown(Duration::from_secs(5)).await;
+}
+
+/// Says something on the socket of the worker, as a person would.
+async fn tell(bench: &Bench, command: &str) {
+    let mut stream = UnixStream::connect(bench.run().worker_socket())
+        .await
+        .unwrap();
+    stream.write_all(command.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("127.0.0.3"), "{answer}");
+}
+
+#[tokio::test]
+async fn servers_move_under_load_without_a_reload_and_survive_a_crash() {
+    servers_move(Routing::Acl).await;
+}
+
+#[tokio::test]
+async fn servers_move_with_and_without_the_map() {
+    servers_move(Routing::Map).await;
 }

@@ -72,7 +72,7 @@ struct Shown {
 enum Written {
     /// It is the live one.
     Live,
-    /// Only its map differs from the live one: nothing that HAProxy checks.
+    /// Only its map and the addresses of servers differ from the live one: nothing that HAProxy checks.
     Good(Staged),
     /// HAProxy has not judged it yet.
     New(Staged),
@@ -151,7 +151,7 @@ impl HaproxyCarrier {
                 let staged = applier.stage(config).await;
                 let staged = staged.map_err(|error| unable(error.into()))?;
                 Ok(match step {
-                    // HAProxy's own text stays as it was, and was found good.
+                    // HAProxy's own text stays as it was but for addresses, and was found good.
                     ApplyStep::Runtime => Written::Good(staged),
                     _ => Written::New(staged),
                 })

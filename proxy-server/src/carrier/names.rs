@@ -3,7 +3,7 @@
 //!
 //! HAProxy's own resolvers follow a name that DNS answers. What only this system knows (hosts file,
 //! search domain) is rendered as an address, so it is followed here: when it moves, the engine is
-//! told to render again.
+//! told to render again, and HAProxy where the server is.
 
 use std::{
     collections::BTreeSet,

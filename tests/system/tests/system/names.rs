@@ -6,10 +6,10 @@ use testkit::{
     dns::Fault,
     haproxy::DemoBackend,
     load::{Connections, Load, LoadPlan},
-    topology::{Failure, Plan},
+    topology::{Failure, Plan, until},
 };
 
-use crate::story::reconfigure;
+use crate::{maps::applies, story::reconfigure};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_goes_live_by_itself_when_its_name_appears() -> Result<(), Failure> {
@@ -94,10 +94,20 @@ async fn a_name_that_only_the_hosts_file_knows_works_and_is_followed() -> Result
     // It moves to an address where another listens on the same port.
     let moved =
         DemoBackend::start_at(([127, 0, 0, 99], demo.address().port()).into(), "moved").await?;
+    let reloads = applies(replica, "reloaded").await?;
     std::fs::write(&path, "127.0.0.99 only-here\n")?;
     drop(demo);
     let answer = replica.until_status("/here", 200).await?;
     assert_eq!(answer.body, "moved");
+    // It is counted once it is done, and answers before.
+    until("the move to be counted", || async {
+        match applies(replica, "runtime").await? {
+            1 => Ok(()),
+            other => Err(format!("it is counted {other} times").into()),
+        }
+    })
+    .await?;
+    assert_eq!(applies(replica, "reloaded").await?, reloads, "no reload");
     drop(moved);
     Ok(())
 }

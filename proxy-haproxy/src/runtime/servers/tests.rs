@@ -1,0 +1,195 @@
+use tokio::{net::UnixListener, task::JoinHandle};
+
+use super::{super::tests::converse, *};
+
+const CONFIG: &str = "\
+frontend services
+    bind *:80
+
+backend a-be80
+    mode http
+    server a 10.0.0.1:80
+
+backend b-be80
+    mode http
+    default-server init-addr last,10.0.0.7,none resolvers dns resolve-prefer ipv4
+    server b b:80
+
+listen six
+    server c [::1]:80 check
+";
+
+fn moves(edits: &[(&str, &str)]) -> Option<Vec<String>> {
+    let mut new = CONFIG.to_owned();
+    for (from, to) in edits {
+        assert!(new.contains(from), "{from}");
+        new = new.replace(from, to);
+    }
+    let moves = moves_between(CONFIG, &new)?;
+    let told = moves
+        .iter()
+        .map(|step| format!("{step} {} {}", step.from, step.to));
+    Some(told.collect())
+}
+
+#[test]
+fn servers_that_moved_are_found_by_their_backends() {
+    assert_eq!(moves(&[]), Some(vec![]));
+    let both = moves(&[("10.0.0.1:80", "10.0.0.2:81"), ("[::1]", "[::2]")]).unwrap();
+    assert_eq!(
+        both,
+        [
+            "the server a-be80/a 10.0.0.1:80 10.0.0.2:81",
+            "the server six/c [::1]:80 [::2]:80"
+        ]
+    );
+    // Where a name is looked for first is read at a start.
+    for begin in ["last,10.0.0.8,none", "last,none"] {
+        assert_eq!(moves(&[("last,10.0.0.7,none", begin)]), Some(vec![]));
+    }
+}
+
+#[test]
+fn everything_else_is_another_configuration() {
+    for edit in [
+        ("server a 10.0.0.1:80", "server a 10.0.0.1:80 check"),
+        ("server a 10.0.0.1:80", "server a2 10.0.0.2:80"),
+        ("server a 10.0.0.1:80", "server a name:80"),
+        ("server a 10.0.0.1:80", "# server a 10.0.0.2:80"),
+        ("server b b:80", "server b 10.0.0.1:80"),
+        ("[::1]:80 check", "[::2]:80"),
+        ("bind *:80", "bind *:81"),
+        ("listen six\n", ""),
+        ("last,10.0.0.7,none", "last,libc,none"),
+        ("resolve-prefer ipv4", "resolve-prefer ipv6"),
+        ("check\n", "check\nbackend new\n"),
+    ] {
+        assert_eq!(moves(&[edit]), None, "{edit:?}");
+    }
+    // A server of no backend, and names that are no single words on the command line.
+    for (section, server) in [
+        ("peers p", "a"),
+        ("backend \"b x\"", "a"),
+        ("backend b", "a;show"),
+        ("backend b", "a/b"),
+    ] {
+        let text = |ip: &str| format!("backend x\n{section}\n    server {server} {ip}:80\n");
+        assert_eq!(
+            moves_between(&text("10.0.0.1"), &text("10.0.0.2")),
+            None,
+            "{section} {server}"
+        );
+    }
+}
+
+#[test]
+fn more_than_a_few_are_another_configuration() {
+    let text = |count: usize, ip: &str| {
+        let servers = (0..count).map(|n| format!("backend b{n}\n    server s {ip}:80\n"));
+        servers.collect::<String>()
+    };
+    let count = |count| {
+        let moves = moves_between(&text(count, "10.0.0.1"), &text(count, "10.0.0.2"));
+        moves.map(|moves| moves.len())
+    };
+    assert_eq!(count(MAX_MOVES), Some(MAX_MOVES));
+    assert_eq!(count(MAX_MOVES + 1), None);
+}
+
+/// What a worker does wrong.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fault {
+    None,
+    IsElsewhere,
+    FollowsAName,
+    KnowsNoSuchServer,
+    ForgetsWhatItIsTold,
+    HangsUpAtAChange,
+}
+
+/// A worker with the process number 7 and two servers, for one conversation; gives what it was told.
+fn worker(listener: UnixListener, fault: Fault) -> JoinHandle<Vec<String>> {
+    tokio::spawn(async move {
+        let start = match fault {
+            Fault::IsElsewhere => "10.9.9.9",
+            _ => "10.0.0.1",
+        };
+        let mut at = BTreeMap::from(["a", "b"].map(|name| (name.to_owned(), start.to_owned())));
+        let mut told = Vec::new();
+        let answer = |words: &[&str]| match words {
+            ["show", "servers", "state", _] if fault == Fault::KnowsNoSuchServer => {
+                Some("Can't find backend.\n".to_owned())
+            }
+            ["show", "servers", "state", backend] => {
+                let name = backend.trim_end_matches("-be");
+                let fqdn = if fault == Fault::FollowsAName {
+                    "x"
+                } else {
+                    "-"
+                };
+                Some(format!(
+                    "1\n# be_id be_name srv_id srv_name srv_addr more srv_fqdn srv_port\n\
+                     3 {backend} 1 {name} {} 2 {fqdn} 80\n",
+                    at[name]
+                ))
+            }
+            ["set", ..] if fault == Fault::HangsUpAtAChange => None,
+            ["set", "server", server, "addr", ip, "port", "80"] => {
+                told.push(format!("{server} {ip}"));
+                if fault != Fault::ForgetsWhatItIsTold {
+                    let (_, name) = server.split_once('/').unwrap();
+                    at.insert(name.to_owned(), (*ip).to_owned());
+                }
+                Some("IP changed by 'stats socket command'\n".to_owned())
+            }
+            _ => Some("Unknown command\n".to_owned()),
+        };
+        converse(listener, answer).await;
+        told
+    })
+}
+
+async fn told(fault: Fault, workers: &[u32]) -> (Result<(), RuntimeError>, Vec<String>) {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("s");
+    let worker = worker(UnixListener::bind(&socket).unwrap(), fault);
+    let moves = ["a", "b"].map(|name| ServerMove {
+        backend: format!("{name}-be"),
+        server: name.to_owned(),
+        from: "10.0.0.1:80".parse().unwrap(),
+        to: "10.0.0.2:80".parse().unwrap(),
+    });
+    let outcome = move_servers(&socket, workers, &moves).await;
+    (outcome, worker.await.unwrap())
+}
+
+#[tokio::test]
+async fn every_server_is_told_once_all_are_where_they_were() {
+    let (outcome, told) = told(Fault::None, &[7]).await;
+    outcome.unwrap();
+    assert_eq!(told, ["a-be/a 10.0.0.2", "b-be/b 10.0.0.2"]);
+}
+
+#[tokio::test]
+async fn a_move_is_looked_up_before_and_afterwards() {
+    for (fault, may_be_served) in [
+        (Fault::IsElsewhere, false),
+        (Fault::FollowsAName, false),
+        (Fault::KnowsNoSuchServer, false),
+        (Fault::ForgetsWhatItIsTold, true),
+        (Fault::HangsUpAtAChange, true),
+    ] {
+        let (outcome, told) = told(fault, &[7]).await;
+        let error = outcome.unwrap_err();
+        assert_eq!(error.may_be_served(), may_be_served, "{fault:?}: {error}");
+        assert!(error.to_string().contains("the server a-be/a"), "{error}");
+        assert_eq!(
+            told.is_empty(),
+            fault != Fault::ForgetsWhatItIsTold,
+            "{told:?}"
+        );
+    }
+    let (outcome, told) = told(Fault::None, &[6]).await;
+    assert!(matches!(outcome, Err(RuntimeError::OtherWorker { pid: 7 })));
+    assert!(told.is_empty());
+}
