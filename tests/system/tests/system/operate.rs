@@ -55,7 +55,11 @@ async fn meddle(topology: &mut Topology) -> Result<(), Failure> {
     topology.replica_mut(3).crash();
     topology.replica(3).wipe()?;
     topology.replica_mut(3).start()?;
-    topology.replica(3).until_status("/elsewhere", 200).await?;
+    let third = topology.replica(3);
+    third.until_status("/elsewhere", 200).await?;
+    // HAProxy serves it a moment before the replica says so.
+    let told = |state: &Value| state["Services"] == 1;
+    third.until_state("it tells what it serves", told).await?;
     Ok(())
 }
 
