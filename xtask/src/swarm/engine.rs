@@ -16,6 +16,9 @@ const USUAL_SOCKET: &str = "/var/run/docker.sock";
 /// What stands before every name on an engine that is not ours.
 const PREFIX: &str = "xtask-";
 
+/// The bridge between the containers of a swarm and their machine.
+const BRIDGE: &str = "docker_gwbridge";
+
 /// What was looked for, and what came of it.
 pub(super) enum Search {
     Found(Box<Engine>),
@@ -29,6 +32,8 @@ pub(super) struct Engine {
     /// Where it is ours: it ends with us.
     private: Option<Private>,
     membership: Membership,
+    /// Whether the bridge that a swarm makes, and leaves, was there before.
+    bridge: bool,
 }
 
 /// How the engine came to be in a swarm.
@@ -78,6 +83,7 @@ impl Engine {
             docker,
             private,
             membership: Membership::Before,
+            bridge: true,
         };
         let joined = engine.join().await;
         match joined {
@@ -105,6 +111,8 @@ impl Engine {
             "inactive false" => {
                 // Set first: an init that fails half-way is taken back.
                 self.membership = Membership::Ours;
+                let inspect = ["network", "inspect", BRIDGE];
+                self.bridge = self.docker.holds(&inspect).await;
                 self.docker
                     .run(&["swarm", "init", "--advertise-addr", "127.0.0.1"])
                     .await
@@ -131,10 +139,14 @@ impl Engine {
 
     /// Leaves the swarm that we made, and ends the engine that we started.
     pub(super) async fn end(self) -> Result<()> {
-        let left = match self.membership {
+        let mut left = match self.membership {
             Membership::Ours => self.docker.run(&["swarm", "leave", "--force"]).await,
             Membership::Before => Ok(String::new()),
         };
+        if !self.bridge && self.docker.holds(&["network", "inspect", BRIDGE]).await {
+            let removed = self.docker.run(&["network", "rm", BRIDGE]).await;
+            left = left.and(removed);
+        }
         let ended = match self.private {
             Some(private) => private.end().await,
             None => Ok(()),

@@ -26,6 +26,10 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Requests that each replica must have answered before and after.
 const ENOUGH: u64 = 25;
 
+/// A request that is sent so shortly before the order may still be on its way to HAProxy, through the program that
+/// holds a published port, or in the queue of a listener that closes.
+const ON_ITS_WAY: Duration = Duration::from_millis(500);
+
 /// What a replica's log says when it is asked to end.
 const ASKED_TO_END: &str = "asked to end";
 
@@ -44,6 +48,8 @@ struct Sum {
     answered: u64,
     /// Sent before the replica was asked to end, or through one that was not, and not answered.
     lost: Vec<String>,
+    /// Sent in the last [`ON_ITS_WAY`] before.
+    on_their_way: u64,
     /// Sent to a replica that had been asked to end.
     too_late: u64,
 }
@@ -125,10 +131,16 @@ impl Traffic {
         for failed in &report.failed {
             let (instant, time) = self.anchor;
             let begun = time + failed.begun.saturating_duration_since(instant);
-            if asked.is_some_and(|asked| begun >= asked) {
-                sum.too_late += 1;
-            } else {
-                sum.lost.push(format!("{}: {}", task.name, failed.reason));
+            match asked.map(|asked| asked.duration_since(begun)) {
+                Some(Err(_)) => sum.too_late += 1,
+                Some(Ok(before)) if before <= ON_ITS_WAY => sum.on_their_way += 1,
+                Some(Ok(before)) => sum.lost.push(format!(
+                    "{}, {} ms before the order: {}",
+                    task.name,
+                    before.as_millis(),
+                    failed.reason
+                )),
+                None => sum.lost.push(format!("{}: {}", task.name, failed.reason)),
             }
         }
         Ok(())
@@ -199,11 +211,13 @@ pub(super) async fn proxy_updated(
         );
     }
     held(&format!(
-        "rolling update of {} replicas to another image in {} s: {} requests answered, 0 lost that were sent \
-         to a replica before it was asked to end ({} sent to one after that failed: its port is gone with it)",
+        "rolling update of {} replicas to another image in {} s: {} requests answered, 0 lost of those sent before \
+         their replica was asked to end; {} failed that were on their way when it was, {} that were sent later: its \
+         port is gone with it",
         new.len(),
         took.as_secs(),
         sum.answered,
+        sum.on_their_way,
         sum.too_late
     ));
     Ok(new)

@@ -210,6 +210,21 @@ impl<'a> Stage<'a> {
         tasks::until(self.docker, (&network, &network), 3, &[]).await
     }
 
+    /// Containers of our services, those that ended too.
+    async fn containers(&self) -> Result<Vec<String>> {
+        let of_service = |name: &String| format!("label=com.docker.swarm.service.name={name}");
+        let mut filters: Vec<_> = [&self.demo, &self.proxy, &self.consul]
+            .map(of_service)
+            .into();
+        filters.push(format!("label=com.docker.stack.namespace={}", self.stack));
+        let mut found = Vec::new();
+        for filter in &filters {
+            let list = ["ps", "--all", "--quiet", "--filter", filter];
+            found.extend(self.docker.words(&list).await?);
+        }
+        Ok(found)
+    }
+
     /// Removes all of it. What is not there is gone already.
     pub(super) async fn remove(&self) -> Result<()> {
         let start = Instant::now();
@@ -241,14 +256,15 @@ impl<'a> Stage<'a> {
                     **name == self.proxy || **name == self.demo_network || name.starts_with(&ours)
                 })
                 .collect();
-            if left.is_empty() {
+            let containers = self.containers().await?;
+            if left.is_empty() && containers.is_empty() {
                 break;
             }
             for network in &left {
                 let _busy = self.docker.run(&["network", "rm", network]).await;
             }
             if start.elapsed() > REMOVE_DEADLINE {
-                bail!("networks are left: {left:?}");
+                bail!("networks {left:?} and containers {containers:?} are left");
             }
             sleep(LOOK).await;
         }
