@@ -1,6 +1,6 @@
 //! What is known of the names of destinations, for the renderer that writes addresses down.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use proxy_core::Host;
 use serde::{Deserialize, Serialize};
@@ -28,11 +28,13 @@ pub enum Resolution {
 }
 
 /// The last known resolution of every name. It is kept over restarts, so that a start with silent
-/// DNS serves what it served before.
+/// DNS serves what it served before. A copy costs nothing until one of the two changes, and neither does
+/// the comparison of a book with its copy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct AddressBook {
-    entries: BTreeMap<Host, Resolution>,
+    // `Arc` compares what is in it only where it is not the same one.
+    entries: Arc<BTreeMap<Host, Resolution>>,
 }
 
 // === impl Resolution ===
@@ -66,7 +68,15 @@ impl AddressBook {
 
     /// Writes down what is known of a host, in place of what was.
     pub fn insert(&mut self, host: Host, resolution: Resolution) {
-        self.entries.insert(host, resolution);
+        if self.entries.get(&host) != Some(&resolution) {
+            Arc::make_mut(&mut self.entries).insert(host, resolution);
+        }
+    }
+
+    /// Whether the book knows of a host, be it that nothing is known of it.
+    #[must_use]
+    pub fn contains(&self, host: &Host) -> bool {
+        self.entries.contains_key(host)
     }
 
     /// Every host of the book, in order.
@@ -92,13 +102,35 @@ impl AddressBook {
 impl FromIterator<(Host, Resolution)> for AddressBook {
     fn from_iter<I: IntoIterator<Item = (Host, Resolution)>>(entries: I) -> Self {
         Self {
-            entries: entries.into_iter().collect(),
+            entries: Arc::new(entries.into_iter().collect()),
         }
     }
 }
 
 impl Extend<(Host, Resolution)> for AddressBook {
     fn extend<I: IntoIterator<Item = (Host, Resolution)>>(&mut self, entries: I) {
-        self.entries.extend(entries);
+        for (host, resolution) in entries {
+            self.insert(host, resolution);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_stays_as_it_was() {
+        let host: Host = "a".parse().unwrap();
+        let mut book = AddressBook::new();
+        book.insert(host.clone(), Resolution::Unknown);
+        let copy = book.clone();
+        book.insert(host.clone(), Resolution::Unknown);
+        assert!(Arc::ptr_eq(&book.entries, &copy.entries), "nothing changed");
+        let last = Some(IpAddr::from([10, 0, 0, 1]));
+        book.insert(host.clone(), Resolution::Dns { last });
+        assert_eq!(copy.get(&host), Resolution::Unknown);
+        assert_eq!(book.get(&host), Resolution::Dns { last });
+        assert!(book.contains(&host) && book != copy);
     }
 }

@@ -67,13 +67,8 @@ impl NameFollower {
     pub(crate) async fn look_up(&self, hosts: &BTreeSet<Host>, deadline: Duration) -> AddressBook {
         let (new, book) = {
             let known = self.known();
-            let in_book: BTreeSet<&Host> = known.book.iter().map(|(host, _)| host).collect();
-            let new: BTreeSet<Host> = hosts
-                .iter()
-                .filter(|host| !in_book.contains(host))
-                .cloned()
-                .collect();
-            (new, known.book.clone())
+            let new = hosts.iter().filter(|host| !known.book.contains(host));
+            (new.cloned().collect::<BTreeSet<Host>>(), known.book.clone())
         };
         if new.is_empty() {
             return book;
@@ -89,8 +84,12 @@ impl NameFollower {
     /// Follows these names from now on and forgets all others: the table with them is live.
     pub(crate) fn want(&self, hosts: BTreeSet<Host>) {
         let mut known = self.known();
-        let book = known.book.iter().filter(|(host, _)| hosts.contains(*host));
-        known.book = book.map(|(host, at)| (host.clone(), at)).collect();
+        // Most changes are of routes, or add a name: then the book stays the one it was, for whoever
+        // compares it with a copy.
+        if !known.book.iter().map(|(host, _)| host).eq(&hosts) {
+            let book = known.book.iter().filter(|(host, _)| hosts.contains(*host));
+            known.book = book.map(|(host, at)| (host.clone(), at)).collect();
+        }
         known.wanted = hosts;
     }
 
@@ -190,5 +189,21 @@ mod tests {
         assert!(rendered_anew(Resolution::Unknown, system(ip(1))));
         assert!(rendered_anew(system(ip(1)), system(ip(2))));
         assert!(rendered_anew(system(ip(1)), dns(Some(ip(1)))));
+    }
+    #[test]
+    fn names_that_are_not_wanted_are_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let resolver = NameResolver::new(vec![], vec![]).unwrap();
+        let names = NameFollower::new(resolver, folder.path().join("names"));
+        let host = |name: &str| -> Host { name.parse().unwrap() };
+        let book = ["a", "b"].map(|name| (host(name), Resolution::default()));
+        names.known().book.extend(book);
+        for wanted in [&["a", "b"][..], &["b"], &[]] {
+            let wanted: BTreeSet<Host> = wanted.iter().map(|name| host(name)).collect();
+            names.want(wanted.clone());
+            let known = names.known();
+            assert!(known.book.iter().map(|(host, _)| host).eq(&wanted));
+            assert_eq!(known.wanted, wanted);
+        }
     }
 }
