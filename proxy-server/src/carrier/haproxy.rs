@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use proxy_core::{Host, RouteOrder, RouteTable};
 use proxy_haproxy::{
     AddressBook, Applier, ApplyStep, ConfigDir, Haproxy, HaproxyState, OldWorkers, ProcessSettings,
-    RenderSettings, RenderedConfig, Renderer, RoutingForm, Staged, Start, Validate, ValidateError,
-    Validator, probe_bind,
+    RenderSettings, RenderedConfig, Renderer, RoutingForm, Staged, Start, StartError, Validate,
+    ValidateError, Validator, probe_bind,
 };
 use tokio::{sync::Mutex, time::Instant};
 
@@ -204,7 +204,13 @@ impl HaproxyCarrier {
                     let _ = dir.restore_previous();
                 }
                 *slot = Some(dir);
-                return Err(ApplyError::new(error));
+                return Err(match error {
+                    // It has the ports to itself: what it read, or what that wants, is to blame.
+                    StartError::Exited { .. } => ApplyError::Refused {
+                        words: chain(&error),
+                    },
+                    error => ApplyError::new(error),
+                });
             }
         };
         self.shown().haproxy = Some(Arc::clone(&haproxy));

@@ -424,6 +424,20 @@ async fn a_replica_that_starts_anew_serves_the_older_version_of_what_is_not_vali
 }
 
 #[tokio::test]
+async fn a_haproxy_that_does_not_even_start_with_one_service_starts_with_the_others() {
+    let store = store();
+    let changes = ["a", "b", "c"].map(put);
+    store.commit(&store.view(), &changes).await.unwrap();
+    for served in [RouteTable::new(), store.view().stored.table().clone()] {
+        let carrier = Scripted::default();
+        carrier.unloadable.lock().unwrap().insert("b");
+        let replica = Replica::after(&store, carrier, served);
+        replica.serves(&["a", "c"]).await;
+        assert!(replica.handle.snapshot().quarantined.contains_key("b"));
+    }
+}
+
+#[tokio::test]
 async fn many_culprits_do_not_keep_the_good_ones_waiting() {
     let store = store();
     let names: Vec<String> = (0..60).map(|i| format!("s{i:02}")).collect();
