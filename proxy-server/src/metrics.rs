@@ -37,6 +37,7 @@ pub(crate) struct Metrics {
     revision: Gauge<u64, AtomicU64>,
     services: Gauge,
     quarantined: Gauge,
+    quarantined_by_name: Family<ServiceLabel, Gauge>,
     degraded: Gauge,
     store_live: Gauge,
     live: Gauge,
@@ -46,9 +47,17 @@ pub(crate) struct Metrics {
     drift: Family<DriftLabels, Counter>,
 }
 
+/// How many quarantined services the metrics name; `status` names all.
+const MOST_NAMED: usize = 100;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DriftLabels {
     against: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ServiceLabel {
+    service: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -101,6 +110,7 @@ impl Metrics {
             revision: Gauge::default(),
             services: Gauge::default(),
             quarantined: Gauge::default(),
+            quarantined_by_name: Family::default(),
             degraded: Gauge::default(),
             store_live: Gauge::default(),
             live: Gauge::default(),
@@ -163,6 +173,11 @@ impl Metrics {
             "quarantined_services",
             "Services whose stored version cannot be served",
             m.quarantined.clone(),
+        );
+        registry.register(
+            "quarantined",
+            "1 for each service that is not served as stored (the first 100 by name)",
+            m.quarantined_by_name.clone(),
         );
         registry.register(
             "degraded_services",
@@ -294,6 +309,12 @@ impl Metrics {
             .set(snapshot.revision().map_or(0, |r| r.number));
         self.services.set(gauge(snapshot.served.len()));
         self.quarantined.set(gauge(snapshot.quarantined.len()));
+        self.quarantined_by_name.clear();
+        for name in snapshot.quarantined.keys().take(MOST_NAMED) {
+            let service = name.to_string();
+            let label = ServiceLabel { service };
+            self.quarantined_by_name.get_or_create(&label).set(1);
+        }
         self.degraded.set(gauge(snapshot.view.degraded().len()));
         let live = snapshot.view.condition == proxy_core::StoreCondition::Live;
         self.store_live.set(i64::from(live));

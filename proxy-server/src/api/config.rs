@@ -7,9 +7,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use proxy_core::Params;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::{Api, answer::Answered, service_json::service_json};
+use super::{Api, answer::Answered, blame, service_json::service_json};
 
 /// Carries what tells the live configuration from others.
 const DIGEST_HEADER: &str = "x-config-digest";
@@ -58,11 +58,14 @@ fn services(api: &Api) -> Json<Value> {
         services.insert(service.name().to_string(), Value::Object(fields));
     }
     for (name, held) in &snapshot.quarantined {
+        let stored = snapshot.view.stored.table().get(name);
+        let parameter = stored.and_then(|service| blame::parameter(service, &held.why));
         let entry = services
             .entry(name.to_string())
             .or_insert_with(|| Value::Object(Map::new()));
         if let Value::Object(fields) = entry {
             fields.insert("Quarantined".into(), held.why.clone().into());
+            fields.insert("QuarantinedParameter".into(), json!(parameter));
         }
     }
     for (name, why) in snapshot.view.degraded() {

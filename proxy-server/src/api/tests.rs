@@ -26,6 +26,7 @@ mod status;
 mod wait;
 
 struct Bench {
+    metrics: Arc<Metrics>,
     app: Router,
     carrier: Arc<Scripted>,
     store: Arc<proxy_core::MemoryStore>,
@@ -48,12 +49,13 @@ impl Bench {
     async fn among(keys: Keys, announce: Arc<dyn Announce>) -> Self {
         let (store, carrier) = (store(), Arc::new(Scripted::default()));
         let stop = CancellationToken::new();
+        let metrics = Arc::new(Metrics::new());
         let (engine, handle) = Engine::new(Parts {
             served: proxy_core::RouteTable::new(),
             store: Arc::clone(&store) as Arc<dyn RouteStore>,
             carrier: Arc::clone(&carrier),
             announce,
-            metrics: Arc::new(Metrics::new()),
+            metrics: Arc::clone(&metrics),
             stop: stop.clone(),
         });
         let mut snapshots = handle.snapshots();
@@ -72,7 +74,7 @@ impl Bench {
             engine: handle.clone(),
             store: Arc::clone(&store) as Arc<dyn RouteStore>,
             carrier: Arc::clone(&carrier) as Arc<dyn Carried>,
-            metrics: Arc::new(Metrics::new()),
+            metrics: Arc::clone(&metrics),
             instance: "me-1".parse().unwrap(),
             registers: None,
             wait_timeout: Duration::from_secs(2),
@@ -81,6 +83,7 @@ impl Bench {
         };
         Self {
             app: router(api),
+            metrics,
             carrier,
             store,
             peers,

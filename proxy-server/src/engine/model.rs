@@ -9,6 +9,7 @@
 //! `MODEL_SEED=<number>` draws other schedules, `MODEL_CASES=<number>` more of them.
 
 mod carrier;
+mod findings;
 mod judge;
 mod replica;
 mod store;

@@ -106,6 +106,16 @@ async fn status_says_how_the_servers_answer_and_which_parameter_is_bad() {
     let held = &json["Quarantined"]["evil"];
     assert_eq!(held["Why"], "evil is bad", "{json}");
     assert_eq!(held["Parameter"], Value::Null, "its path is /evil");
+    let (_, json) = bench.get("config?type=json").await;
+    assert_eq!(json["evil"]["Quarantined"], "evil is bad", "{json}");
+    assert!(json["evil"].get("QuarantinedParameter").is_some());
+    let named = "proxy_quarantined{service=\"evil\"} 1\n";
+    assert!(bench.metrics.text().contains(named));
+    bench.carrier.bad.lock().unwrap().clear();
+    let seq = bench.store.view().seq;
+    seen.wait_for(|s| s.quarantined.is_empty()).await.unwrap();
+    bench.engine.served(seq).await.unwrap();
+    assert!(!bench.metrics.text().contains("service=\"evil\""));
 }
 
 #[tokio::test]
