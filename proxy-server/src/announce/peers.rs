@@ -137,10 +137,12 @@ impl Announce for PeerAnnouncer {
                 Some(row) => {
                     if let Some(old) = told.rows.get_mut(row.place) {
                         *old = self.own_row(row.address, row.took, failure);
+                        told.own = Some(row.place);
                     }
                 }
                 None => {
                     let own = self.settings.own_address.clone();
+                    told.own = Some(told.rows.len());
                     told.rows.push(self.own_row(own, Duration::ZERO, failure));
                 }
             });

@@ -67,7 +67,10 @@ impl<C: Carrier> Engine<C> {
         }
         let waits = waiting.into_iter().map(|mut pending| async move {
             let rows = match pending.told.take() {
-                Some(told) => pending.request.wait.rows(told).await,
+                Some(told) => {
+                    let failure = pending.failure.clone();
+                    pending.request.wait.rows(told, failure.as_deref()).await
+                }
                 None => Vec::new(),
             };
             pending.succeed(revision, rows);

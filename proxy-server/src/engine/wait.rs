@@ -37,6 +37,8 @@ pub(crate) enum WaitFor {
 pub(crate) struct Told {
     /// A row per replica that is known; those that were not heard yet are pending.
     pub rows: Vec<ReplicaRow>,
+    /// Which of the rows is this replica's, once that is known.
+    pub own: Option<usize>,
     /// Whether no more is coming.
     pub done: bool,
 }
@@ -61,15 +63,27 @@ impl Wait {
     }
 
     /// Waits until enough replicas said that they serve it, nobody is left who could, or the time
-    /// is over; and gives what they said.
-    pub(super) async fn rows(self, mut told: watch::Receiver<Told>) -> Vec<ReplicaRow> {
+    /// is over; and gives what they said. `failure` is why the change is not served here, where it is
+    /// not: another change of the same turn may be served all the same.
+    pub(super) async fn rows(
+        self,
+        mut told: watch::Receiver<Told>,
+        failure: Option<&str>,
+    ) -> Vec<ReplicaRow> {
         let enough = async {
             let met = |told: &Told| told.done || self.who.is_met(&told.rows);
             told.wait_for(met).await.is_ok()
         };
         // Too late, or nobody tells any more: what was told counts.
         let _in_time = tokio::time::timeout(self.most + LAST_ROW, enough).await;
-        told.borrow().rows.clone()
+        let mut told = told.borrow().clone();
+        if let (Some(why), Some(own)) = (failure, told.own)
+            && let Some(row) = told.rows.get_mut(own)
+        {
+            row.status = ReplicaStatus::Failed;
+            row.reason = Some(why.to_owned());
+        }
+        told.rows
     }
 }
 
@@ -147,6 +161,7 @@ mod tests {
     async fn a_quorum_does_not_wait_for_the_last_and_a_deadline_ends_all() {
         let told = watch::Sender::new(Told {
             rows: rows(2, 1),
+            own: Some(0),
             done: false,
         });
         let most = Duration::from_secs(5);
@@ -155,14 +170,17 @@ mod tests {
             who: WaitFor::Quorum,
             most,
         };
-        assert_eq!(quorum.rows(told.subscribe()).await.len(), 3);
+        assert_eq!(quorum.rows(told.subscribe(), None).await.len(), 3);
         assert_eq!(before.elapsed(), Duration::ZERO);
         let everyone = Wait {
             who: WaitFor::Everyone,
             most,
         };
-        let rows = everyone.rows(told.subscribe()).await;
+        let rows = everyone.rows(told.subscribe(), Some("quarantined")).await;
         assert_eq!(before.elapsed(), most + LAST_ROW);
         assert_eq!(rows[2].status, ReplicaStatus::Pending);
+        // What is quarantined here is served by nobody here, whatever else of its turn is.
+        assert_eq!(rows[0].status, ReplicaStatus::Failed);
+        assert_eq!(rows[1].status, ReplicaStatus::Applied);
     }
 }
