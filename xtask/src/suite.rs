@@ -11,13 +11,14 @@ use crate::swarm::{self, Outcome};
 use crate::tidy;
 use crate::tools::Tools;
 use crate::up;
-use crate::workspace::Workspace;
+use crate::workspace::{LIBRARIES, Workspace};
 
 pub(crate) mod child;
+mod packed;
 mod parts;
 
 use self::child::{Ended, run};
-use self::parts::{Part, Work, full, quick};
+use self::parts::{Line, Part, Work, full, quick};
 
 /// How much of the suite to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,33 +130,44 @@ async fn must_pass(workspace: &Workspace, part: &Part, tools: &mut Option<Tools>
             }
             Ok(())
         }
-        Work::Commands(commands) => {
-            let mut problems = Vec::new();
-            for line in commands {
-                let mut command = workspace.cargo();
-                command.args(&line.arguments);
-                command.envs(line.environment.iter().copied());
-                if let Some(tools) = tools {
-                    command.env("HAPROXY_BIN", &tools.haproxy.path);
-                    command.env("CONSUL_BIN", &tools.consul.path);
-                }
-                eprintln!("$ {line}");
-                match run(command, part.limit).await? {
-                    Ended::Well => {}
-                    Ended::Badly(status) => problems.push(format!("`{line}` ended with {status}")),
-                    Ended::OutOfTime => problems.push(format!(
-                        "`{line}` was ended after {} s",
-                        part.limit.as_secs()
-                    )),
-                    Ended::Interrupted => bail!("interrupted"),
-                }
-            }
-            if problems.is_empty() {
-                return Ok(());
-            }
-            bail!("{}", problems.join("; "))
+        Work::Package(line) => {
+            packed::forget(&LIBRARIES)?;
+            run_all(workspace, part, std::slice::from_ref(line), tools).await
+        }
+        Work::Commands(commands) => run_all(workspace, part, commands, tools).await,
+    }
+}
+
+async fn run_all(
+    workspace: &Workspace,
+    part: &Part,
+    commands: &[Line],
+    tools: &Option<Tools>,
+) -> Result<()> {
+    let mut problems = Vec::new();
+    for line in commands {
+        let mut command = workspace.cargo();
+        command.args(&line.arguments);
+        command.envs(line.environment.iter().copied());
+        if let Some(tools) = tools {
+            command.env("HAPROXY_BIN", &tools.haproxy.path);
+            command.env("CONSUL_BIN", &tools.consul.path);
+        }
+        eprintln!("$ {line}");
+        match run(command, part.limit).await? {
+            Ended::Well => {}
+            Ended::Badly(status) => problems.push(format!("`{line}` ended with {status}")),
+            Ended::OutOfTime => problems.push(format!(
+                "`{line}` was ended after {} s",
+                part.limit.as_secs()
+            )),
+            Ended::Interrupted => bail!("interrupted"),
         }
     }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    bail!("{}", problems.join("; "))
 }
 
 fn banner(name: &str) {

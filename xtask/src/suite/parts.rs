@@ -30,6 +30,8 @@ pub(super) enum Work {
     Tools,
     Tidy,
     Commands(Vec<Line>),
+    /// The libraries as the registry would get them, built from what is packed.
+    Package(Line),
     /// The main job in these shapes, tried once each.
     Up(Vec<Shape>),
     /// The story on a real Docker Engine, where there is one or one can be started.
@@ -74,7 +76,7 @@ fn fmt_check() -> Part {
 
 fn clippy() -> Part {
     let text = "clippy --workspace --all-targets --all-features -- -D warnings";
-    part("clippy", 150, vec![line(text)])
+    part("clippy", 120, vec![line(text)])
 }
 
 /// What is worth running between two edits.
@@ -108,11 +110,11 @@ pub(super) fn full(workspace: &Workspace) -> Result<Vec<Part>> {
             work: Work::Tidy,
         },
         clippy(),
-        part("docs", 90, vec![docs]),
-        part("tests", 720, vec![line(tests)]),
+        part("docs", 60, vec![docs]),
+        part("tests", 600, vec![line(tests)]),
         part(
             "doc tests",
-            150,
+            60,
             vec![line("test --workspace --all-features --doc")],
         ),
         part(
@@ -120,8 +122,13 @@ pub(super) fn full(workspace: &Workspace) -> Result<Vec<Part>> {
             60,
             vec![line("build --workspace --examples --all-features")],
         ),
-        part("feature sets", 240, features),
-        part("package", 120, vec![package()]),
+        part("feature sets", 150, features),
+        Part {
+            name: "package",
+            budget: Duration::from_secs(120),
+            limit: LIMIT,
+            work: Work::Package(package()),
+        },
         Part {
             name: "up",
             budget: Duration::from_secs(90),
@@ -131,13 +138,17 @@ pub(super) fn full(workspace: &Workspace) -> Result<Vec<Part>> {
         // The base image's packages are fetched once, the images built, five rounds of tasks started.
         Part {
             name: "swarm",
-            budget: Duration::from_secs(190),
+            budget: Duration::from_secs(240),
             limit: LIMIT,
             work: Work::Swarm,
         },
-        // Rounds that fit three minutes, the start and the end. A seed that it finds wanting is
-        // printed, and repeats it.
-        part("chaos", 210, vec![line("xtask chaos --minutes 3")]),
+        // Rounds that fit three minutes, the start and the end. Always the same schedule: a run of
+        // the suite judges a change; new schedules are for the long runs of CONTRIBUTING.
+        part(
+            "chaos",
+            210,
+            vec![line("xtask chaos --minutes 3 --seed 381160")],
+        ),
     ])
 }
 
@@ -217,10 +228,10 @@ mod tests {
     }
 
     #[test]
-    fn all_of_it_fits_thirty_five_minutes() {
+    fn all_of_it_fits_half_an_hour() {
         let parts = full(&Workspace::find().unwrap()).unwrap();
         let whole: Duration = parts.iter().map(|part| part.budget).sum();
-        assert!(whole <= Duration::from_secs(35 * 60), "{whole:?}");
+        assert!(whole <= Duration::from_secs(30 * 60), "{whole:?}");
     }
 
     #[test]
