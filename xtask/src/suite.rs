@@ -132,7 +132,11 @@ async fn must_pass(workspace: &Workspace, part: &Part, tools: &mut Option<Tools>
         }
         Work::Package(line) => {
             packed::forget(&LIBRARIES)?;
-            run_all(workspace, part, std::slice::from_ref(line), tools).await
+            let place = packed::new_place(&workspace.target()?)?;
+            let line = line
+                .clone()
+                .with(["--target-dir", &place.to_string_lossy()]);
+            run_all(workspace, part, &[line], tools).await
         }
         Work::Commands(commands) => run_all(workspace, part, commands, tools).await,
     }

@@ -47,6 +47,15 @@ impl Workspace {
         self.root.join("target").join("tools")
     }
 
+    /// The folder of what is built.
+    pub(crate) fn target(&self) -> Result<PathBuf> {
+        let metadata = self.metadata()?;
+        let target = metadata["target_directory"].as_str();
+        target
+            .map(PathBuf::from)
+            .context("cargo metadata names no target directory")
+    }
+
     /// The cargo that runs us.
     pub(crate) fn cargo(&self) -> Command {
         let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

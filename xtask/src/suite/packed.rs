@@ -1,13 +1,30 @@
-//! What an earlier `cargo package` left in cargo's home: the libraries as they were then. Cargo
-//! unpacks a package of one name, version and place once, and a workspace at the same place packs
-//! the same version many times, so a library would be built against its neighbour of another day.
+//! A place for `cargo package` that was never used. Cargo unpacks and builds a package of one name,
+//! version and place once, and a workspace packs the same version many times, so that at one place a
+//! library would be built against its neighbour of another day.
 
 use std::{
     env, fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result};
+
+/// A new path to the folder of what is built, for one run.
+pub(super) fn new_place(target: &Path) -> Result<PathBuf> {
+    let places = target.join("packed");
+    // What earlier runs left: links, and nothing behind them.
+    for entry in fs::read_dir(&places).into_iter().flatten().flatten() {
+        fs::remove_file(entry.path())
+            .with_context(|| format!("cannot remove {}", entry.path().display()))?;
+    }
+    fs::create_dir_all(&places).with_context(|| format!("cannot make {}", places.display()))?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let place = places.join(now.unwrap_or_default().as_nanos().to_string());
+    symlink("..", &place).with_context(|| format!("cannot make {}", place.display()))?;
+    Ok(place)
+}
 
 /// Forgets the unpacked packages of these names that came from a folder and not from a registry.
 pub(super) fn forget(names: &[&str]) -> Result<()> {
@@ -59,6 +76,17 @@ fn folders(folder: &Path) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_run_has_a_place_of_its_own() {
+        let target = tempfile::tempdir().unwrap();
+        fs::write(target.path().join("built"), "").unwrap();
+        let first = new_place(target.path()).unwrap();
+        assert!(first.join("built").is_file());
+        let second = new_place(target.path()).unwrap();
+        assert!(first != second && second.join("built").is_file());
+        assert!(!first.exists() && target.path().join("built").is_file());
+    }
 
     #[test]
     fn only_what_was_packed_here_is_forgotten() {

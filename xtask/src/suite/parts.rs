@@ -39,10 +39,18 @@ pub(super) enum Work {
 }
 
 /// One call of cargo.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line {
     pub(super) arguments: Vec<String>,
     pub(super) environment: Vec<(&'static str, &'static str)>,
+}
+
+impl Line {
+    /// With more arguments.
+    pub(super) fn with<const N: usize>(mut self, more: [&str; N]) -> Self {
+        self.arguments.extend(more.map(str::to_owned));
+        self
+    }
 }
 
 impl fmt::Display for Line {
