@@ -50,7 +50,7 @@ impl Workspace {
     /// The folder of what is built.
     pub(crate) fn target(&self) -> Result<PathBuf> {
         let metadata = self.metadata()?;
-        let target = metadata["target_directory"].as_str();
+        let target = metadata.get("target_directory").and_then(Value::as_str);
         target
             .map(PathBuf::from)
             .context("cargo metadata names no target directory")
