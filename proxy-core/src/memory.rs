@@ -109,11 +109,7 @@ impl RouteStore for MemoryStore {
     }
 
     async fn confirm(&self, base: &StoreView) -> Result<(), CommitError> {
-        let view = self.view();
-        match view.revision == base.revision {
-            true => Ok(()),
-            false => Err(CommitError::LostRace { view }),
-        }
+        self.view().confirm(base)
     }
 
     async fn offer(&self, _record: CommitRecord) -> Result<ViewSeq, OfferError> {

@@ -278,6 +278,17 @@ impl StoreView {
         }
     }
 
+    /// That this view, the newest, stands where `base` does.
+    ///
+    /// # Errors
+    /// [`CommitError::LostRace`] with this view, where it does not.
+    pub fn confirm(self: Arc<Self>, base: &Self) -> Result<(), CommitError> {
+        match self.revision == base.revision {
+            true => Ok(()),
+            false => Err(CommitError::LostRace { view: self }),
+        }
+    }
+
     /// Services that are served in an older version than the store's, or that the store lost.
     #[must_use]
     pub fn degraded(&self) -> &BTreeMap<ServiceName, Degradation> {

@@ -1,19 +1,16 @@
 //! Keeping the last good table on disk, for a start while the store cannot be reached, and the
 //! table that gave way when the store turned out to hold another history.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::path::{Path, PathBuf};
 
 use proxy_core::{BoxError, CommitRecord, InstanceId, Revision, StoreCondition, StoredTable};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::Export,
     chain::chain,
     engine::Snapshot,
+    keep::Keep,
     store::{JournalError, StateLock, TableJournal, replace_file},
 };
 
@@ -81,30 +78,15 @@ impl Keeper {
         self.superseded.subscribe()
     }
 
-    /// Follows what goes live until the token is cancelled.
-    pub(crate) async fn run(
-        mut self,
-        mut snapshots: watch::Receiver<Arc<Snapshot>>,
-        stop: CancellationToken,
-    ) {
-        loop {
-            let snapshot = Arc::clone(&snapshots.borrow_and_update());
-            // Disk work, where it holds nobody up. The keeper comes back with it.
-            let kept = tokio::task::spawn_blocking(move || {
-                self.keep(&snapshot);
-                self
-            });
-            self = match kept.await {
-                Ok(keeper) => keeper,
-                Err(_) => return,
-            };
-            tokio::select! {
-                () = stop.cancelled() => return,
-                changed = snapshots.changed() => if changed.is_err() { return },
-            }
+    fn keep_superseded(&mut self, superseded: &proxy_core::Superseded) {
+        if let Some(file) = save_superseded(&self.folder, superseded) {
+            self.superseded.send_replace(Some(file));
+            self.superseded_at = Some(superseded.revision);
         }
     }
+}
 
+impl Keep for Keeper {
     fn keep(&mut self, snapshot: &Snapshot) {
         let view = &snapshot.view;
         if let Some(superseded) = &view.superseded
@@ -142,13 +124,6 @@ impl Keeper {
             );
         }
     }
-
-    fn keep_superseded(&mut self, superseded: &proxy_core::Superseded) {
-        if let Some(file) = save_superseded(&self.folder, superseded) {
-            self.superseded.send_replace(Some(file));
-            self.superseded_at = Some(superseded.revision);
-        }
-    }
 }
 
 /// Saves a table that gives way to another, and says where; none where it could not be saved.
@@ -181,6 +156,8 @@ pub(crate) fn save_superseded(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proxy_core::{
         Change, CommitId, Epoch, Params, StoreView, ViewSeq, parse_reconfigure, record_changes,
     };

@@ -16,6 +16,7 @@ mod digest;
 mod drift;
 mod engine;
 pub mod flags;
+mod keep;
 mod keeper;
 pub mod logging;
 mod metrics;

@@ -8,10 +8,8 @@ use std::{
 };
 
 use proxy_core::{Change, Document, RouteTable, Service, ServiceName};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
-use crate::{chain::chain, engine::Snapshot, store::replace_file};
+use crate::{chain::chain, engine::Snapshot, keep::Keep, store::replace_file};
 
 /// The name of the file in `STATE_PATH`.
 const FILE: &str = "older-versions.json";
@@ -59,36 +57,6 @@ impl OlderVersions {
         served
     }
 
-    /// Follows what is served until the token is cancelled.
-    pub(crate) async fn run(
-        mut self,
-        mut snapshots: watch::Receiver<Arc<Snapshot>>,
-        stop: CancellationToken,
-    ) {
-        loop {
-            let snapshot = Arc::clone(&snapshots.borrow_and_update());
-            // What the file says stands until this run has a table of its own.
-            if snapshot.is_loaded() && snapshot.failure.is_none() {
-                let older = older(&snapshot);
-                if older != self.known {
-                    self.known = older;
-                    let kept = tokio::task::spawn_blocking(move || {
-                        self.write();
-                        self
-                    });
-                    self = match kept.await {
-                        Ok(versions) => versions,
-                        Err(_) => return,
-                    };
-                }
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                changed = snapshots.changed() => if changed.is_err() { return },
-            }
-        }
-    }
-
     fn write(&self) {
         let documents = self.known.values().cloned().map(Document::from_service);
         let documents: Vec<Document> = documents.filter_map(Result::ok).collect();
@@ -100,6 +68,20 @@ impl OlderVersions {
                 why,
                 "older versions of quarantined services could not be written down"
             );
+        }
+    }
+}
+
+impl Keep for OlderVersions {
+    fn keep(&mut self, snapshot: &Snapshot) {
+        // What the file says stands until this run has a table of its own.
+        if !snapshot.is_loaded() || snapshot.failure.is_some() {
+            return;
+        }
+        let older = older(snapshot);
+        if older != self.known {
+            self.known = older;
+            self.write();
         }
     }
 }
@@ -118,8 +100,11 @@ fn older(snapshot: &Snapshot) -> BTreeMap<ServiceName, Arc<Service>> {
 mod tests {
     use proxy_core::{StoreCondition, StoreView, StoredTable, ViewSeq};
 
+    use tokio::sync::watch;
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
-    use crate::{engine::Quarantined, testing::put};
+    use crate::{engine::Quarantined, keep::follow, testing::put};
 
     fn table(changes: &[Change]) -> RouteTable {
         let mut table = RouteTable::new();
@@ -161,7 +146,7 @@ mod tests {
         let stop = CancellationToken::new();
         let versions = OlderVersions::read(folder.path());
         assert_eq!(versions.served(&stored), stored);
-        let keeping = tokio::spawn(versions.run(snapshots, stop.clone()));
+        let keeping = tokio::spawn(follow(versions, snapshots, stop.clone()));
         let written = folder.path().join(FILE);
         let there = async {
             while !written.exists() {

@@ -128,11 +128,7 @@ impl Shared {
             Ok(Err(why)) => return Err(unavailable(why)),
             Err(_) => return Err(unavailable(self.out_of_time())),
         }
-        let view = self.view();
-        match view.revision == base.revision {
-            true => Ok(()),
-            false => Err(CommitError::LostRace { view }),
-        }
+        self.view().confirm(base)
     }
 
     /// The chain with the index of its head, read from the store where it is not known. What a

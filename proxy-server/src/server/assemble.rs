@@ -27,6 +27,7 @@ use crate::{
     contacts::Contacts,
     drift::DriftCheck,
     engine::{Engine, Parts},
+    keep,
     keeper::Keeper,
     metrics::Metrics,
     older::OlderVersions,
@@ -105,13 +106,16 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
     let engine = tokio::spawn(engine.run());
 
     let mut followers = vec![tokio::spawn(names.follow(stops.followers.clone()))];
-    followers.push(tokio::spawn(
-        older.run(handle.snapshots(), stops.followers.clone()),
-    ));
+    followers.push(tokio::spawn(keep::follow(
+        older,
+        handle.snapshots(),
+        stops.followers.clone(),
+    )));
     let superseded_file = match kept.keeper {
         Some(keeper) => {
             let file = keeper.superseded();
-            let keeping = keeper.run(handle.snapshots(), stops.followers.clone());
+            let stop = stops.followers.clone();
+            let keeping = keep::follow(keeper, handle.snapshots(), stop);
             followers.push(tokio::spawn(keeping));
             file
         }

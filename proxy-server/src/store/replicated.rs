@@ -354,11 +354,7 @@ impl RouteStore for ReplicatedStore {
 
     /// What is held here is all that there is to ask; what others wrote comes and is merged.
     async fn confirm(&self, base: &StoreView) -> Result<(), CommitError> {
-        let view = self.view();
-        if view.revision == base.revision {
-            return Ok(());
-        }
-        Err(CommitError::LostRace { view })
+        self.view().confirm(base)
     }
 
     async fn outcome(&self, id: CommitId) -> Outcome {

@@ -251,11 +251,7 @@ impl RouteStore for Sight {
             });
         }
         self.follow(usize::MAX);
-        let view = self.view();
-        match view.revision == base.revision {
-            true => Ok(()),
-            false => Err(CommitError::LostRace { view }),
-        }
+        self.view().confirm(base)
     }
 
     async fn offer(&self, record: CommitRecord) -> Result<ViewSeq, OfferError> {

@@ -378,6 +378,20 @@ async fn a_replica_that_garbles_or_hangs_keeps_nobody_from_the_others() {
     }
 }
 
+/// The time for which the one removal that a replica holds is remembered is over.
+async fn forget_the_removal(store: &ReplicatedStore) {
+    let forgotten = store.write(|_, held| {
+        let mut set = held.set.clone();
+        assert_eq!(set.expire(u64::MAX), 1);
+        let view = held.next_view(&set, held.view.stored.clone());
+        *held = Held {
+            view: Arc::new(view),
+            set,
+        };
+    });
+    forgotten.await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_was_away_for_more_than_a_week_takes_the_others_table_and_reports_its_own() {
     let cluster = Cluster::new(&["a", "b", "c"]);
@@ -393,16 +407,7 @@ async fn who_was_away_for_more_than_a_week_takes_the_others_table_and_reports_it
     change(&a, &[put("y")]).await;
     cluster.round("b").await;
     for store in [&a, &b] {
-        let forgotten = store.write(|_, held| {
-            let mut set = held.set.clone();
-            assert_eq!(set.expire(u64::MAX), 1);
-            let view = held.next_view(&set, held.view.stored.clone());
-            *held = Held {
-                view: Arc::new(view),
-                set,
-            };
-        });
-        forgotten.await.unwrap();
+        forget_the_removal(store).await;
     }
     let c = cluster
         .reopen_after("c", AWAY_AFTER + Duration::from_secs(60))
@@ -455,16 +460,7 @@ async fn what_was_removed_while_some_were_away_does_not_come_back_by_way_of_othe
     }
     change(&a, &[remove("old")]).await;
     change(&a, &[put("y")]).await;
-    let forgotten = a.write(|_, held| {
-        let mut set = held.set.clone();
-        assert_eq!(set.expire(u64::MAX), 1);
-        let view = held.next_view(&set, held.view.stored.clone());
-        *held = Held {
-            view: Arc::new(view),
-            set,
-        };
-    });
-    forgotten.await.unwrap();
+    forget_the_removal(&a).await;
     // Two that were away meet each other first, and then one that is new.
     cluster.net.line("a", Line::Down);
     let b = cluster.reopen_after("b", AWAY_AFTER * 2).await;
