@@ -39,6 +39,13 @@ pub struct TemplateError {
 // === impl Template ===
 
 impl Template {
+    /// The text of the suite's own template, to begin one's own with.
+    pub const DEFAULT_TEXT: &str = concat!(
+        include_str!("render/global.cfg.j2"),
+        include_str!("render/frontend.cfg.j2"),
+        include_str!("render/backends.cfg.j2"),
+    );
+
     /// Reads a template.
     ///
     /// # Errors
@@ -71,13 +78,13 @@ impl Template {
 }
 
 impl Default for Template {
-    /// The template of the suite: see `render/default.cfg.j2`.
+    /// The template of the suite: [`Template::DEFAULT_TEXT`].
     #[expect(
         clippy::expect_used,
         reason = "the text is a part of the program, and a test reads it"
     )]
     fn default() -> Self {
-        Self::new(include_str!("render/default.cfg.j2")).expect("the default template is valid")
+        Self::new(Self::DEFAULT_TEXT).expect("the default template is valid")
     }
 }
 

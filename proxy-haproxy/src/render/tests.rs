@@ -1,12 +1,12 @@
 use std::{net::IpAddr, sync::Arc};
 
 use proxy_core::{
-    AclName, Change, DestinationSpec, DomainPattern, Params, PathKind, PathPattern, Port,
+    AclName, Change, DestinationSpec, DomainPattern, Params, PathKind, PathPattern, Port, Service,
     parse_reconfigure,
 };
 
-use super::*;
-use crate::{Bind, BindAddress, RunPath, Template};
+use super::{backend::NAMES_A_SECTION, *};
+use crate::{Bind, BindAddress, RunPath, Template, address_book::Resolution};
 
 fn service(query: &str) -> Arc<Service> {
     let params = Params::from_query(query).unwrap();

@@ -134,7 +134,11 @@ async fn what_haproxy_no_longer_starts_with_is_quarantined() -> Result<(), Failu
     let replica = topology.replica_mut(1);
     replica.terminate().await?;
     // A template that makes one of them a line that HAProxy does not know.
-    let template = include_str!("../../../../proxy-haproxy/src/render/default.cfg.j2");
+    let template = concat!(
+        include_str!("../../../../proxy-haproxy/src/render/global.cfg.j2"),
+        include_str!("../../../../proxy-haproxy/src/render/frontend.cfg.j2"),
+        include_str!("../../../../proxy-haproxy/src/render/backends.cfg.j2"),
+    );
     let end = "    server {{ backend.server }} {{ backend.address }}\n";
     assert!(template.contains(end));
     let broken =
