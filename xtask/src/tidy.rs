@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::workspace::Workspace;
 
+mod compatibility;
 mod documents;
 mod graph;
 mod licences;
@@ -34,6 +35,7 @@ pub(crate) fn tidy(workspace: &Workspace) -> Result<()> {
         problems.extend(sources::check(file));
     }
     problems.extend(documents::check(&files, &metadata));
+    problems.extend(compatibility::check(&files));
     if problems.is_empty() {
         return Ok(());
     }
