@@ -32,7 +32,7 @@ mod testing;
 pub use server::Server;
 pub use settings::{
     AccessLog, ApiSettings, ConsulAddresses, DEFINITIONS, Definition, Discovery, EXIT_USAGE,
-    EntryPort, EntryTls, HaproxySettings, HaproxyTimeouts, Layered, LogFormat, LogSettings,
-    MapSource, OnEmpty, PeerSettings, ProcessEnv, SecretFiles, Sensitivity, SettingError, Settings,
-    SettingsErrors, SettingsSource, StoreSettings,
+    EndSettings, EntryPort, EntryTls, HaproxySettings, HaproxyTimeouts, Layered, LogFormat,
+    LogSettings, MapSource, OnEmpty, PeerSettings, ProcessEnv, SecretFiles, Sensitivity,
+    SettingError, Settings, SettingsErrors, SettingsSource, StoreSettings,
 };

@@ -5,10 +5,7 @@ use std::{io::Write, process::ExitCode, time::Duration};
 use proxy_server::{
     EXIT_USAGE, Layered, ProcessEnv, SecretFiles, Server, Settings, SettingsSource, flags, logging,
 };
-use tokio::signal::unix::{SignalKind, signal};
-
-/// How long open connections and calls may take to end. Docker kills 10 s after it asks.
-const GRACE: Duration = Duration::from_secs(8);
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 fn main() -> ExitCode {
     let matches = match flags::command().try_get_matches() {
@@ -66,20 +63,40 @@ fn main() -> ExitCode {
 async fn serve(settings: Settings) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let end = settings.end;
     let mut server = Server::start(settings).await?;
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = asked(&mut terminate, &mut interrupt) => {}
         part = server.broken() => {
             // HAProxy is left serving for the next start to take over.
             return Err(anyhow::anyhow!("{part}"));
         }
     }
-    tracing::info!(grace = ?GRACE, "asked to end: finishing what is open");
+    let (delay, left) = (end.drain_delay, end.timeout.saturating_sub(end.drain_delay));
+    tracing::info!(
+        ?delay,
+        ?left,
+        "asked to end: not ready any more, then no new connections, then finishing what is open"
+    );
+    let twice = || anyhow::anyhow!("asked to end twice; ended at once");
     tokio::select! {
-        () = server.shutdown(GRACE) => Ok(()),
-        _ = terminate.recv() => Err(anyhow::anyhow!("asked to end twice; ended at once")),
-        _ = interrupt.recv() => Err(anyhow::anyhow!("asked to end twice; ended at once")),
+        () = server.drain(delay) => {}
+        () = asked(&mut terminate, &mut interrupt) => {
+            // HAProxy was not told yet; nobody is left to do it later.
+            server.shutdown(Duration::ZERO).await;
+            return Err(twice());
+        }
+    }
+    tokio::select! {
+        () = server.shutdown(left) => Ok(()),
+        () = asked(&mut terminate, &mut interrupt) => Err(twice()),
+    }
+}
+
+async fn asked(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
 }
 

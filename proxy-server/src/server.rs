@@ -30,6 +30,8 @@ pub struct Server {
 /// What is stopped, in this order.
 #[derive(Debug, Default)]
 struct Stops {
+    /// No longer ready for traffic.
+    ready: CancellationToken,
     /// No new calls.
     api: CancellationToken,
     /// No new changes.
@@ -73,6 +75,13 @@ impl Server {
         part
     }
 
+    /// Says from now on that this replica is not ready, so that whoever sends it traffic looks
+    /// elsewhere, and goes on serving for the delay: what is on its way still arrives. Cancel safe.
+    pub async fn drain(&self, delay: Duration) {
+        self.stops.ready.cancel();
+        tokio::time::sleep(delay).await;
+    }
+
     /// Ends the replica: no new calls; those that run are answered; HAProxy takes no new
     /// connections and finishes those it has. Whatever is left at the deadline is cut.
     pub async fn shutdown(self, deadline: Duration) {
@@ -84,6 +93,7 @@ impl Server {
             followers,
             ..
         } = self;
+        stops.ready.cancel();
         stops.api.cancel();
         stops.engine.cancel();
         let quiet = async {

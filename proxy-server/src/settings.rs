@@ -35,6 +35,8 @@ pub struct Settings {
     pub haproxy: HaproxySettings,
     /// Where state that outlives the process is kept.
     pub state_path: PathBuf,
+    /// How to end.
+    pub end: EndSettings,
     /// How to log.
     pub log: LogSettings,
 }
@@ -182,6 +184,18 @@ pub struct HaproxyTimeouts {
     pub tunnel: Duration,
     pub http_request: Duration,
     pub http_keep_alive: Duration,
+}
+
+/// How a replica ends once it is asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EndSettings {
+    /// How long it says that it is not ready before it takes no new connections. Two seconds by default:
+    /// Docker takes a task out of its DNS that long before it asks it to end, so what still comes is from
+    /// clients that looked up the name a moment before.
+    pub drain_delay: Duration,
+    /// How long the whole end may take, the delay included; longer than the delay.
+    pub timeout: Duration,
 }
 
 /// How to log.

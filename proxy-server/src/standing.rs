@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use proxy_core::{InstanceId, Revision, ServiceName, StoreCondition};
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 pub(crate) use compare::{Place, compare};
 pub(crate) use survey::{PeerSurvey, STANDING_PATH, Survey, Surveyed};
 
-use crate::{api::Carried, digest::TableDigest, engine::EngineHandle};
+use crate::{api::Carried, carrier::CarrierCondition, digest::TableDigest, engine::EngineHandle};
 
 /// The most services that a replica names in trouble to its peers. `status` on the replica itself
 /// names all.
@@ -44,6 +45,8 @@ pub(crate) struct Station {
     engine: EngineHandle,
     carrier: Arc<dyn Carried>,
     digest: TableDigest,
+    /// Cancelled once this replica is asked to end.
+    ending: CancellationToken,
 }
 
 // === impl Station ===
@@ -53,12 +56,34 @@ impl Station {
         instance: InstanceId,
         engine: EngineHandle,
         carrier: Arc<dyn Carried>,
+        ending: CancellationToken,
     ) -> Self {
         Self {
+            ending,
             instance,
             engine,
             carrier,
             digest: TableDigest::default(),
+        }
+    }
+
+    /// Why no traffic shall be sent here; none where a table is loaded and HAProxy runs it. One that is
+    /// old, or lacks what was quarantined, is better than none.
+    pub(crate) fn why_not_ready(&self) -> Option<&'static str> {
+        if self.ending.is_cancelled() {
+            return Some("this replica shuts down");
+        }
+        if !self.engine.snapshot().is_loaded() {
+            return Some(
+                "the table was not read from the store yet, and none is held from an earlier run",
+            );
+        }
+        match self.carrier.condition() {
+            CarrierCondition::Running => None,
+            CarrierCondition::NotStarted | CarrierCondition::Starting => {
+                Some("HAProxy does not run yet")
+            }
+            CarrierCondition::Down(_) => Some("HAProxy is down; it is started again"),
         }
     }
 

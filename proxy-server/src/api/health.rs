@@ -10,7 +10,6 @@ use axum::{
 use proxy_core::StoreCondition;
 
 use super::{Api, answer::Answered};
-use crate::carrier::CarrierCondition;
 
 /// Carries what is wrong with a replica that is ready all the same, once per thing.
 const WARNING_HEADER: HeaderName = HeaderName::from_static("x-proxy-warning");
@@ -23,18 +22,14 @@ pub(super) async fn healthz(State(api): State<Api>) -> Answered {
     }
 }
 
-/// A table is loaded and HAProxy runs it. One that is old, or lacks what was quarantined, is better
-/// than none.
+/// A table is loaded, HAProxy runs it, and nobody asked this replica to end.
 pub(super) async fn readyz(State(api): State<Api>) -> Response {
-    let why_not = match api.carrier.condition() {
-        _ if !api.engine.snapshot().is_loaded() => {
-            "the table was not read from the store yet, and none is held from an earlier run"
+    match api.station.why_not_ready() {
+        None => ready(&api),
+        Some(why_not) => {
+            Answered::refused(StatusCode::SERVICE_UNAVAILABLE, why_not).into_response()
         }
-        CarrierCondition::Running => return ready(&api),
-        CarrierCondition::NotStarted | CarrierCondition::Starting => "HAProxy does not run yet",
-        CarrierCondition::Down(_) => "HAProxy is down; it is started again",
-    };
-    Answered::refused(StatusCode::SERVICE_UNAVAILABLE, why_not).into_response()
+    }
 }
 
 fn ready(api: &Api) -> Response {

@@ -34,6 +34,7 @@ struct Bench {
     station: Arc<Station>,
     engine: EngineHandle,
     stop: CancellationToken,
+    ending: CancellationToken,
     task: JoinHandle<()>,
 }
 
@@ -61,11 +62,12 @@ impl Bench {
         let mut snapshots = handle.snapshots();
         let task = tokio::spawn(engine.run());
         snapshots.wait_for(|s| s.is_loaded()).await.unwrap();
-        let peers = Arc::new(Peers::default());
+        let (peers, ending) = (Arc::new(Peers::default()), CancellationToken::new());
         let station = Arc::new(Station::new(
             "me-1".parse().unwrap(),
             handle.clone(),
             Arc::clone(&carrier) as Arc<dyn Carried>,
+            ending.clone(),
         ));
         let api = Api {
             station: Arc::clone(&station),
@@ -90,6 +92,7 @@ impl Bench {
             station,
             engine: handle,
             stop,
+            ending,
             task,
         }
     }

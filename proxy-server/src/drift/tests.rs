@@ -118,7 +118,12 @@ impl Bench {
         tokio::spawn(engine.run());
         handle.served(ViewSeq(1)).await.unwrap();
         let carrier = carrier as Arc<dyn Carried>;
-        let station = Station::new("me".parse().unwrap(), handle.clone(), carrier);
+        let station = Station::new(
+            "me".parse().unwrap(),
+            handle.clone(),
+            carrier,
+            CancellationToken::new(),
+        );
         let peers = Arc::new(Peers::default());
         let check = DriftCheck {
             station: Arc::new(station),

@@ -140,7 +140,12 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
     }
 
     warn_if_open(&settings.api);
-    let station = Station::new(instance.clone(), handle.clone(), Arc::clone(&carrier) as _);
+    let station = Station::new(
+        instance.clone(),
+        handle.clone(),
+        Arc::clone(&carrier) as _,
+        stops.ready.clone(),
+    );
     let (station, survey) = (Arc::new(station), Arc::new(survey) as Arc<dyn Survey>);
     if let Some(interval) = settings.peers.drift_check {
         let check = DriftCheck {

@@ -209,6 +209,16 @@ pub const DEFINITIONS: &[Definition] = &[
         "seconds a connection waits for its next request",
     ),
     plain(
+        "DRAIN_DELAY",
+        "2",
+        "seconds between being asked to end, which `/readyz` answers with 503 at once, and taking no new connections, so that whoever sends traffic looks elsewhere first; `0`: none",
+    ),
+    plain(
+        "SHUTDOWN_TIMEOUT",
+        "8",
+        "seconds from being asked to end until whatever is open is cut, DRAIN_DELAY included; less than the 10 after which Docker kills",
+    ),
+    plain(
         "LOG",
         "info",
         "which lines are logged (`error`, `warn`, `info`, `debug`, or directives per module)",

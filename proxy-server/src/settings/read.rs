@@ -7,7 +7,7 @@ use proxy_haproxy::Routing;
 use secrecy::SecretString;
 
 use super::{
-    AccessLog, ApiSettings, DEFINITIONS, Definition, Discovery, EntryPort, EntryTls,
+    AccessLog, ApiSettings, DEFINITIONS, Definition, Discovery, EndSettings, EntryPort, EntryTls,
     HaproxySettings, HaproxyTimeouts, LogFormat, LogSettings, OnEmpty, PeerSettings, Sensitivity,
     SettingError, Settings, SettingsErrors, SettingsSource, StoreSettings,
 };
@@ -41,6 +41,7 @@ impl Reader<'_> {
         let api = self.api();
         let haproxy = self.haproxy();
         let state_path = self.path("STATE_PATH");
+        let end = self.end();
         let format = self.parse("LOG_FORMAT", |text| match text {
             "text" => Ok(LogFormat::Text),
             "json" => Ok(LogFormat::Json),
@@ -52,6 +53,7 @@ impl Reader<'_> {
             api: api?,
             haproxy: haproxy?,
             state_path,
+            end: end?,
             log: LogSettings {
                 filter: self.text("LOG").unwrap_or_default(),
                 format: format?,
@@ -116,11 +118,7 @@ impl Reader<'_> {
             Ok::<_, String>((list, text.to_owned()))
         });
         let wait_timeout = self.seconds("WAIT_TIMEOUT");
-        let drift_check = self.parse("DRIFT_CHECK_INTERVAL", |text| {
-            text.parse::<u32>()
-                .map(|seconds| Duration::from_secs(seconds.into()))
-                .map_err(|_| "it is not a whole number of seconds")
-        });
+        let drift_check = self.seconds_or_none("DRIFT_CHECK_INTERVAL");
         let discovery = match (list, name, swarm?, service?) {
             (Some((list, text)), _, _, _) => Discovery::List(list, text),
             (None, Some(name), _, _) => Discovery::Dns(name),
@@ -192,6 +190,23 @@ impl Reader<'_> {
             timeouts: timeouts?,
             routing: routing?,
             route_order: route_order?,
+        })
+    }
+
+    fn end(&mut self) -> Option<EndSettings> {
+        let drain_delay = self.seconds_or_none("DRAIN_DELAY");
+        let timeout = self.seconds("SHUTDOWN_TIMEOUT");
+        let (drain_delay, timeout) = (drain_delay?, timeout?);
+        if drain_delay >= timeout {
+            let problem = format!(
+                "it is not less than SHUTDOWN_TIMEOUT ({} s), which leaves open connections no time to finish",
+                timeout.as_secs()
+            );
+            return self.refuse("DRAIN_DELAY", &problem);
+        }
+        Some(EndSettings {
+            drain_delay,
+            timeout,
         })
     }
 
@@ -291,6 +306,15 @@ impl Reader<'_> {
         self.parse(name, |text| match text.parse::<u32>() {
             Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds.into())),
             _ => Err("it is not a whole number of seconds, at least 1"),
+        })
+    }
+
+    /// As [`Self::seconds`], and 0 is allowed.
+    fn seconds_or_none(&mut self, name: &'static str) -> Option<Duration> {
+        self.parse(name, |text| {
+            text.parse::<u32>()
+                .map(|seconds| Duration::from_secs(seconds.into()))
+                .map_err(|_| "it is not a whole number of seconds")
         })
     }
 

@@ -105,6 +105,22 @@ fn a_map_holds_no_order_by_acl_name() {
 }
 
 #[test]
+fn draining_leaves_time_to_finish() {
+    let end = |delay, timeout| {
+        read(&[("DRAIN_DELAY", delay), ("SHUTDOWN_TIMEOUT", timeout)]).map(|settings| settings.end)
+    };
+    let none = end("0", "1").unwrap();
+    assert_eq!(none.drain_delay, Duration::ZERO);
+    assert_eq!(none.timeout, Duration::from_secs(1));
+    let refused = end("8", "8").unwrap_err();
+    assert_eq!(refused.errors[0].name, "DRAIN_DELAY");
+    assert!(
+        refused.to_string().contains("SHUTDOWN_TIMEOUT (8 s)"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn an_instance_is_told_apart_from_its_past() {
     assert_ne!(instance_id([1; 4]), instance_id([2; 4]));
 }

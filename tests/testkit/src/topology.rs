@@ -141,6 +141,8 @@ impl Plan {
                 ("STATE_PATH", home.join("state").display().to_string()),
                 ("SECRETS_PATH", home.join("secrets").display().to_string()),
                 ("DNS_SERVER", dns.address().to_string()),
+                // No traffic is sent elsewhere by whoever watches a replica of a test.
+                ("DRAIN_DELAY", "0".to_owned()),
                 ("LOG", "info".to_owned()),
             ];
             if let Some(consul) = &consul {

@@ -74,6 +74,8 @@ impl Place {
             ("SECRETS_PATH", folder("secrets")),
             ("HAPROXY_BIN", self.haproxy.display().to_string()),
             ("DNS_SERVER", self.name_server.to_string()),
+            // Ctrl-C is not kept waiting: nobody watches to send the traffic elsewhere.
+            ("DRAIN_DELAY", "0".to_owned()),
         ];
         if !self.alone {
             settings.push(("MODE", "swarm".to_owned()));

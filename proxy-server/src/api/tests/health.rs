@@ -34,6 +34,17 @@ async fn a_replica_is_ready_once_haproxy_runs_its_table() {
 }
 
 #[tokio::test]
+async fn a_replica_that_is_asked_to_end_is_not_ready_and_alive() {
+    let bench = Bench::new().await;
+    until_running(&bench).await;
+    bench.ending.cancel();
+    let (status, json, _) = probe(&bench, "/readyz").await;
+    assert_eq!(status, 503, "{json}");
+    assert_eq!(json["Message"], "this replica shuts down");
+    assert_eq!(probe(&bench, "/healthz").await.0, 200);
+}
+
+#[tokio::test]
 async fn what_is_wrong_and_no_reason_to_go_elsewhere_is_a_warning() {
     let bench = Bench::new().await;
     until_running(&bench).await;

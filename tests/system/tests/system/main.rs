@@ -3,6 +3,7 @@
 mod burst;
 mod conflict;
 mod embedded;
+mod ending;
 mod hostile;
 mod maps;
 mod membership;

@@ -78,21 +78,6 @@ async fn thirty_reconfigures_and_a_killed_server_fail_no_request() -> Result<(),
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_asked_to_end_leaves_nothing_behind() -> Result<(), Failure> {
-    let mut topology = Plan::replicas(1).setting("MODE", "default").start().await?;
-    let ended = topology.replica_mut(1).terminate().await?;
-    let replica = topology.replica(1);
-    assert!(ended.success(), "{ended}: {}", replica.log());
-    assert_eq!(replica.masters(), [] as [u32; 0]);
-    let sockets: Vec<_> = std::fs::read_dir(replica.home().join("run"))?
-        .flatten()
-        .filter(|entry| entry.path().extension().is_some_and(|end| end == "sock"))
-        .collect();
-    assert!(sockets.is_empty(), "{sockets:?}");
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_a_client_says_of_itself_is_replaced() -> Result<(), Failure> {
     use testkit::haproxy::{Request, request};
     let topology = Plan::replicas(1).setting("MODE", "default").start().await?;

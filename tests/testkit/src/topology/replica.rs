@@ -128,8 +128,25 @@ impl Replica {
     /// # Errors
     /// When it did not run, or did not end in time.
     pub async fn terminate(&mut self) -> Result<std::process::ExitStatus, Failure> {
+        self.ask_to_end()?;
+        self.until_ended().await
+    }
+
+    /// Asks the server to end.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn ask_to_end(&self) -> Result<(), Failure> {
+        let pid = self.pid().ok_or("the replica does not run")?;
+        Ok(kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGTERM)?)
+    }
+
+    /// Waits until the server has ended.
+    ///
+    /// # Errors
+    /// When it did not run, or did not end in time.
+    pub async fn until_ended(&mut self) -> Result<std::process::ExitStatus, Failure> {
         let mut child = self.child.take().ok_or("the replica does not run")?;
-        kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGTERM)?;
         let child = std::cell::RefCell::new(&mut child);
         until("the replica ends", async || {
             child

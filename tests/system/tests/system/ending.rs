@@ -1,0 +1,99 @@
+//! The end of a replica: whoever sends it traffic hears of it first, and nothing is left behind.
+
+use testkit::{
+    haproxy::DemoBackend,
+    topology::{Failure, Plan, Topology, until},
+};
+
+use crate::story::reconfigure;
+
+/// One replica that serves `/demo`.
+async fn serving(drain_delay: &str) -> Result<(Topology, DemoBackend), Failure> {
+    let plan = Plan::replicas(1)
+        .setting("MODE", "default")
+        .setting("DRAIN_DELAY", drain_delay)
+        .setting("SHUTDOWN_TIMEOUT", "60");
+    let topology = plan.start().await?;
+    let demo = DemoBackend::start("hello").await?;
+    let call = format!(
+        "{}&outboundHostname=127.0.0.1",
+        reconfigure("go-demo", "/demo", &demo)
+    );
+    let answer = topology.replica(1).call(&call).await?;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    Ok((topology, demo))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_drains_is_not_ready_and_serves_and_a_second_signal_ends_it()
+-> Result<(), Failure> {
+    // Longer than anything here takes, so that only the second signal can end it with a failure.
+    let (mut topology, _demo) = serving("30").await?;
+    let replica = topology.replica(1);
+    assert_eq!(replica.probe("readyz").await?.status, 200);
+    replica.ask_to_end()?;
+    until("it is not ready", async || {
+        let answer = replica.probe("readyz").await?;
+        match answer.status {
+            503 => Ok(answer.text),
+            _ => Err(answer.text.into()),
+        }
+    })
+    .await
+    .map(|text| assert!(text.contains("this replica shuts down"), "{text}"))?;
+    for _ in 0..20 {
+        // Each on a connection of its own.
+        assert_eq!(replica.request("/demo").await?.status, 200);
+    }
+    assert_eq!(replica.probe("healthz").await?.status, 200);
+
+    replica.ask_to_end()?;
+    let ended = topology.replica_mut(1).until_ended().await?;
+    let replica = topology.replica(1);
+    assert!(!ended.success(), "{ended}: {}", replica.log());
+    assert!(replica.log().contains("asked to end twice"));
+    assert_eq!(replica.masters(), [] as [u32; 0]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sends_only_to_what_is_ready_loses_no_request() -> Result<(), Failure> {
+    let (mut topology, _demo) = serving("3").await?;
+    let replica = topology.replica(1);
+    replica.ask_to_end()?;
+    // As a load balancer does: one look, then requests on what it saw.
+    let mut served = 0;
+    while replica
+        .probe("readyz")
+        .await
+        .is_ok_and(|answer| answer.status == 200)
+    {
+        served += 1;
+        assert_eq!(replica.request("/demo").await?.status, 200, "{served}");
+    }
+    assert_eq!(
+        replica.request("/demo").await?.status,
+        200,
+        "the last look was old"
+    );
+    let ended = topology.replica_mut(1).until_ended().await?;
+    let replica = topology.replica(1);
+    assert!(ended.success(), "{ended}: {}", replica.log());
+    assert!(replica.request("/demo").await.is_err());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_asked_to_end_leaves_nothing_behind() -> Result<(), Failure> {
+    let mut topology = Plan::replicas(1).setting("MODE", "default").start().await?;
+    let ended = topology.replica_mut(1).terminate().await?;
+    let replica = topology.replica(1);
+    assert!(ended.success(), "{ended}: {}", replica.log());
+    assert_eq!(replica.masters(), [] as [u32; 0]);
+    let sockets: Vec<_> = std::fs::read_dir(replica.home().join("run"))?
+        .flatten()
+        .filter(|entry| entry.path().extension().is_some_and(|end| end == "sock"))
+        .collect();
+    assert!(sockets.is_empty(), "{sockets:?}");
+    Ok(())
+}
