@@ -184,12 +184,24 @@ impl Client {
                 &format!("wait={}ms", wait.as_millis()),
             ],
         );
-        let deadline = wait + wait / 16 + self.inner.timeouts.watch_grace;
-        let request = Request::get(Operation::Watch, path, deadline);
         let parse = |response: &Response| {
             let index = response.index.ok_or("no X-Consul-Index")?;
             Ok((parse_entries(response)?.pop(), index))
         };
+        self.wait_for(Operation::Watch, path, wait, parse).await
+    }
+
+    /// Asks a blocking query, which a server answers within `wait`.
+    pub(crate) async fn wait_for<T>(
+        &self,
+        operation: Operation,
+        path: String,
+        wait: Duration,
+        parse: impl Fn(&Response) -> Result<T, String> + Send + Sync,
+    ) -> Result<T, ClientError> {
+        // Consul adds up to a sixteenth, so that not all wake at once.
+        let deadline = wait + wait / 16 + self.inner.timeouts.watch_grace;
+        let request = Request::get(operation, path, deadline);
         Ok(self.walk(&request, Walk::UntilTimeout, parse).await?.value)
     }
 
@@ -197,7 +209,7 @@ impl Client {
         &self.inner.timeouts
     }
 
-    fn path(&self, path: &str, query: &[&str]) -> String {
+    pub(crate) fn path(&self, path: &str, query: &[&str]) -> String {
         let mut all = path.to_owned();
         let datacenter = self
             .inner
@@ -213,7 +225,7 @@ impl Client {
     }
 
     /// Sends one request to the addresses in order until one answers usefully.
-    async fn ask<T>(
+    pub(crate) async fn ask<T>(
         &self,
         request: &Request,
         parse: impl Fn(&Response) -> Result<T, String> + Send + Sync,

@@ -53,6 +53,7 @@
 //! | wait for a key | [`Watch`] |
 //! | know whether a failed write may have arrived | [`ClientError::sent`], [`Answer::doubtful`] |
 //! | count calls | [`Observer`] |
+//! | follow the instances of services in the catalog | [`Catalog`] |
 //! | keep routes | [`ConsulStore`] |
 //! | read what Docker Flow Proxy of 2016 left | [`read_legacy`] |
 //! | test without a network | [`Transport`] |
@@ -72,12 +73,14 @@
 //!
 //! The crate has no features. It logs with `tracing` and installs no subscriber. It runs on tokio.
 
+mod catalog;
 mod client;
 mod endpoints;
 mod error;
 mod kv;
 mod legacy;
 mod observe;
+mod pause;
 mod request;
 mod settings;
 mod store;
@@ -85,6 +88,7 @@ mod transport;
 mod txn;
 mod watch;
 
+pub use catalog::{Catalog, CatalogView, Health, Instance, MAX_INSTANCES};
 pub use client::{Answer, Client};
 pub use endpoints::{Address, AddressError, DEFAULT_COOL_DOWN, Endpoints, MAX_ADDRESSES};
 pub use error::{AddressFailure, ClientError, FailureKind, Sent, TransportError};

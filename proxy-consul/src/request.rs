@@ -20,6 +20,12 @@ pub enum Operation {
     WriteTxn,
     /// Wait for a key to change.
     Watch,
+    /// Read the instances of a service of the catalog.
+    Instances,
+    /// Read the names of the services of the catalog.
+    Services,
+    /// Wait for the catalog to change.
+    WatchCatalog,
 }
 
 /// The methods that are used.
@@ -73,6 +79,9 @@ impl Operation {
             Self::ReadTxn => "read-txn",
             Self::WriteTxn => "write-txn",
             Self::Watch => "watch",
+            Self::Instances => "instances",
+            Self::Services => "services",
+            Self::WatchCatalog => "watch-catalog",
         }
     }
 

@@ -38,7 +38,6 @@ mod history;
 mod keys;
 mod offer;
 mod outcome;
-mod pause;
 mod read;
 mod state;
 mod step;

@@ -59,7 +59,7 @@ impl Watch {
 
 /// The index to wait for next. One that went backwards means that the store was restored: wait for
 /// nothing, read at once.
-fn next_index(seen: u64, got: u64) -> u64 {
+pub(crate) fn next_index(seen: u64, got: u64) -> u64 {
     if got < seen { 0 } else { got.max(1) }
 }
 

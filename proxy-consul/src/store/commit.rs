@@ -16,11 +16,11 @@ use super::{
     chain::{Chain, services_after},
     keys::{At, Head, Keys, LOG_KEPT},
     outcome::Mine,
-    pause::Pauses,
     read::Caught,
 };
 use crate::{
     error::{ClientError, Sent},
+    pause::Pauses,
     txn::{MAX_TXN_OPS, Txn, TxnFull, TxnOutcome},
 };
 

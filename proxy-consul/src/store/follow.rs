@@ -13,10 +13,9 @@ use super::{
     commit::told,
     fill::FillError,
     keys::{At, HeadSeen},
-    pause::Pauses,
     read::{Caught, ReadError},
 };
-use crate::watch::Watch;
+use crate::{pause::Pauses, watch::Watch};
 
 /// A filling by another replica that is being waited for: where it stood, and since when.
 type Waiting = Option<(At, Instant)>;

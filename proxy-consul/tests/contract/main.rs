@@ -7,6 +7,7 @@
     reason = "helpers of tests fail as tests do"
 )]
 
+mod catalog;
 mod client;
 mod empty;
 mod history;

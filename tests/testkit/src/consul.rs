@@ -8,6 +8,8 @@ mod http;
 mod kv;
 
 pub use binary::{ConsulMissing, consul_binary};
-pub use cluster::{AclToken, ClusterError, ClusterOptions, ClusterTls, ConsulCluster};
+pub use cluster::{
+    AclToken, ClusterError, ClusterOptions, ClusterTls, ConsulCluster, Registration,
+};
 pub use fake::{FakeConsul, FakeServer, Fault, On, Seen};
 pub use kv::{FakeEntry, FakeKv, Right};

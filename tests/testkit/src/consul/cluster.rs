@@ -16,10 +16,12 @@ use tokio::time::{Instant, sleep};
 use super::binary::{ConsulMissing, consul_binary};
 
 mod api;
+mod catalog;
 mod process;
 mod tls;
 
 pub use api::AclToken;
+pub use catalog::Registration;
 use process::ServerProcess;
 pub use tls::ClusterTls;
 

@@ -137,7 +137,7 @@ impl ConsulCluster {
     }
 
     /// Asks the servers that run, one after another.
-    async fn any(
+    pub(super) async fn any(
         &self,
         method: Method,
         path: &str,

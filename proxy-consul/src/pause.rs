@@ -6,7 +6,7 @@ use crate::settings::Timeouts;
 
 /// The next pauses of one row of tries.
 #[derive(Clone, Debug)]
-pub(super) struct Pauses {
+pub(crate) struct Pauses {
     next: Duration,
     first: Duration,
     longest: Duration,
@@ -15,7 +15,7 @@ pub(super) struct Pauses {
 // === impl Pauses ===
 
 impl Pauses {
-    pub(super) fn new(timeouts: &Timeouts) -> Self {
+    pub(crate) fn new(timeouts: &Timeouts) -> Self {
         Self {
             next: timeouts.backoff_min,
             first: timeouts.backoff_min,
@@ -24,7 +24,7 @@ impl Pauses {
     }
 
     /// The next pause: between half and all of a length that doubles.
-    pub(super) fn next(&mut self) -> Duration {
+    pub(crate) fn next(&mut self) -> Duration {
         let length = self.next;
         self.next = (length * 2).min(self.longest);
         // Without randomness the whole length is right too.
@@ -34,7 +34,7 @@ impl Pauses {
     }
 
     /// It worked: the next row begins with the first length.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.next = self.first;
     }
 }
