@@ -26,10 +26,11 @@ mod server;
 mod settings;
 mod standing;
 mod store;
+pub mod systemd;
 #[cfg(test)]
 mod testing;
 
-pub use server::Server;
+pub use server::{Health, Server};
 pub use settings::{
     AccessLog, ApiSettings, ConsulAddresses, DEFINITIONS, Definition, Discovery, EXIT_USAGE,
     EndSettings, EntryPort, EntryTls, HaproxySettings, HaproxyTimeouts, Layered, LogFormat,

@@ -4,6 +4,7 @@ use std::{io::Write, process::ExitCode, time::Duration};
 
 use proxy_server::{
     EXIT_USAGE, Layered, ProcessEnv, SecretFiles, Server, Settings, SettingsSource, flags, logging,
+    systemd,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -65,8 +66,10 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let end = settings.end;
     let mut server = Server::start(settings).await?;
+    let health = server.health();
     tokio::select! {
         () = asked(&mut terminate, &mut interrupt) => {}
+        () = systemd::follow(health) => {}
         part = server.broken() => {
             // HAProxy is left serving for the next start to take over.
             return Err(anyhow::anyhow!("{part}"));
@@ -79,8 +82,9 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         "asked to end: not ready any more, then no new connections, then finishing what is open"
     );
     let twice = || anyhow::anyhow!("asked to end twice; ended at once");
+    let drained = async { tokio::join!(server.drain(delay), systemd::stopping()) };
     tokio::select! {
-        () = server.drain(delay) => {}
+        _ = drained => {}
         () = asked(&mut terminate, &mut interrupt) => {
             // HAProxy was not told yet; nobody is left to do it later.
             server.shutdown(Duration::ZERO).await;

@@ -1,6 +1,7 @@
 //! One replica, put together and taken apart.
 
 mod assemble;
+mod health;
 mod serve;
 
 use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
@@ -12,12 +13,16 @@ use proxy_peers::Peers;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{carrier::HaproxyCarrier, settings::Settings};
+pub use health::Health;
+
+use crate::{carrier::HaproxyCarrier, engine::EngineHandle, settings::Settings, standing::Station};
 
 /// A replica that runs.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    handle: EngineHandle,
+    station: Arc<Station>,
     carrier: Arc<HaproxyCarrier>,
     consul: Option<Arc<ConsulStore>>,
     peers: Option<Arc<Peers>>,
@@ -57,6 +62,12 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How this replica is, for whoever supervises the process.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        Health::new(self.handle.clone(), Arc::clone(&self.station))
     }
 
     /// Waits until a part that must not end has ended: that is a bug, and the caller ends the process

@@ -157,9 +157,9 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         followers.push(tokio::spawn(check.run(interval, stops.followers.clone())));
     }
     let app = router(Api {
-        engine: handle,
+        engine: handle.clone(),
         store: kept.store,
-        station,
+        station: Arc::clone(&station),
         survey,
         contacts: kept.contacts,
         carrier: Arc::clone(&carrier) as _,
@@ -178,6 +178,8 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
     tracing::info!(%address, %instance, version = env!("CARGO_PKG_VERSION"), "the admin API listens");
     Ok(Server {
         address,
+        handle,
+        station,
         carrier,
         consul: kept.consul,
         peers,

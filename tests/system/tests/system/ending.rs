@@ -1,9 +1,14 @@
-//! The end of a replica: whoever sends it traffic hears of it first, and nothing is left behind.
+//! The end of a replica: whoever sends it traffic hears of it first, and nothing is left behind. And what
+//! systemd hears of it, from the start on.
+
+use std::time::Duration;
 
 use testkit::{
     haproxy::DemoBackend,
-    topology::{Failure, Plan, Topology, until},
+    topology::{Failure, PATIENCE, Plan, Topology, until},
 };
+
+use tokio::{net::UnixDatagram, time::timeout};
 
 use crate::story::reconfigure;
 
@@ -95,5 +100,56 @@ async fn a_server_that_is_asked_to_end_leaves_nothing_behind() -> Result<(), Fai
         .filter(|entry| entry.path().extension().is_some_and(|end| end == "sock"))
         .collect();
     assert!(sockets.is_empty(), "{sockets:?}");
+    Ok(())
+}
+
+/// What systemd would hear until a message has these words, which is the last.
+async fn heard(socket: &UnixDatagram, words: &str) -> Result<Vec<String>, Failure> {
+    let mut all = Vec::new();
+    let listening = async {
+        loop {
+            let mut buffer = [0; 4096];
+            let count = socket.recv(&mut buffer).await?;
+            let text = String::from_utf8_lossy(buffer.get(..count).unwrap_or_default());
+            all.push(text.clone().into_owned());
+            if text.contains(words) {
+                return Ok::<_, Failure>(());
+            }
+        }
+    };
+    timeout(PATIENCE, listening)
+        .await
+        .map_err(|_| format!("{words:?} was not heard"))??;
+    Ok(all)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn systemd_hears_when_a_replica_is_ready_alive_and_ending() -> Result<(), Failure> {
+    let folder = tempfile::Builder::new().prefix("sd").tempdir_in("/tmp")?;
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path)?;
+    let watchdog = Duration::from_secs(1).as_micros().to_string();
+    let plan = Plan::replicas(1)
+        .setting("MODE", "default")
+        .setting("NOTIFY_SOCKET", &path.display().to_string())
+        .setting("WATCHDOG_USEC", &watchdog);
+    let mut topology = plan.prepare().await?;
+    topology.replica_mut(1).start()?;
+
+    let until_ready = heard(&socket, "READY=1").await?;
+    let served = topology.replica(1).request("/").await?;
+    assert_eq!(served.status, 404, "ready means served: {until_ready:?}");
+    let said = until_ready.concat();
+    assert!(said.contains("READY=1\nSTATUS=serves 0 services"), "{said}");
+    heard(&socket, "WATCHDOG=1").await?;
+    heard(&socket, "WATCHDOG=1").await?;
+
+    topology.replica(1).ask_to_end()?;
+    let rest = heard(&socket, "STOPPING=1").await;
+    let rest = rest.map_err(|why| format!("{why}\n{}", topology.logs()))?;
+    let rest = rest.concat();
+    assert!(!rest.contains("READY=1"), "it was said before: {rest}");
+    let ended = topology.replica_mut(1).until_ended().await?;
+    assert!(ended.success(), "{ended}");
     Ok(())
 }
