@@ -63,6 +63,8 @@ mod bind;
 mod diagnostic;
 #[cfg(feature = "run")]
 mod file;
+#[cfg(all(feature = "run", any(test, fuzzing)))]
+pub mod fuzzing;
 #[cfg(feature = "run")]
 mod lock;
 #[cfg(feature = "run")]

@@ -56,7 +56,7 @@ pub(crate) async fn processes(socket: &Path, deadline: Duration) -> io::Result<P
 }
 
 impl Processes {
-    fn parse(answer: &str) -> Option<Self> {
+    pub(crate) fn parse(answer: &str) -> Option<Self> {
         let mut this = Self::default();
         let mut old = false;
         for line in answer.lines() {

@@ -22,6 +22,14 @@ pub use servers::ServerMove;
 
 pub(crate) use servers::{move_servers, moves_between};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_answers(text: &str) {
+    let _ = field(text, "Pid: ");
+    let _ = field(text, "curr_ver=");
+    let _ = chunks(text);
+    servers::read_answers(text);
+}
+
 /// For all of a change. A hundred thousand entries take about a second (measured: 10,000 take
 /// 0.1 s); past this a reload is the shorter way.
 pub(crate) const DEFAULT_RUNTIME_DEADLINE: Duration = Duration::from_secs(5);

@@ -13,6 +13,7 @@ use crate::workspace::Workspace;
 mod bench;
 mod chaos;
 mod demo;
+mod fuzz;
 mod http;
 mod scale;
 mod suite;
@@ -56,6 +57,8 @@ enum Task {
     Chaos(chaos::Options),
     /// Measure how far one Consul and one announcement reach.
     Scale(scale::Options),
+    /// Feed bytes at random to whatever reads something from outside.
+    Fuzz(fuzz::Options),
     /// Stand in for HAProxy in `scale`.
     #[command(hide = true)]
     HaproxyStub {
@@ -116,6 +119,7 @@ async fn run(task: Task) -> Result<ExitCode> {
         Task::Bench(options) => bench::bench(&workspace, &options).await?,
         Task::Chaos(options) => return chaos::chaos(&workspace, &options).await,
         Task::Scale(options) => scale::scale(&workspace, &options).await?,
+        Task::Fuzz(options) => return fuzz::fuzz(&workspace, &options).await,
         Task::HaproxyStub { tell, arguments } => scale::stub(tell, &arguments).await?,
         Task::Swarm => return swarm::swarm(&workspace).await.map(swarm::Outcome::report),
         Task::Demo { listen } => demo::until_ended(listen).await?,

@@ -167,6 +167,20 @@ fn address_of(state: &str, step: &ServerMove) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, server.get("srv_port")?.parse().ok()?))
 }
 
+/// Reads a text as each answer that is read here, in two halves as two configurations.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_answers(text: &str) {
+    let step = ServerMove {
+        backend: "b".to_owned(),
+        server: "s".to_owned(),
+        from: SocketAddr::from(([127, 0, 0, 1], 1)),
+        to: SocketAddr::from(([127, 0, 0, 1], 2)),
+    };
+    let _ = address_of(text, &step);
+    let (old, new) = text.split_once("\n\n").unwrap_or((text, text));
+    let _ = moves_between(old, new);
+}
+
 impl fmt::Display for ServerMove {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the server {}/{}", self.backend, self.server)

@@ -19,7 +19,7 @@ const ROOT: [(&str, &[&str]); 5] = [
 const MAP: &str = "ARCHITECTURE.md";
 
 /// Crates that only serve the others' tests and tasks need no README.
-const NO_README: [&str; 3] = ["xtask", "testkit", "system-tests"];
+const NO_README: [&str; 4] = ["xtask", "testkit", "system-tests", "fuzz-targets"];
 
 pub(super) fn check(files: &[TextFile], metadata: &Value) -> Vec<String> {
     let mut problems = Vec::new();

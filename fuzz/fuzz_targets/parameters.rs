@@ -1,0 +1,5 @@
+//! See `fuzz_targets::parameters`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz_targets::parameters(data));

@@ -1,0 +1,48 @@
+//! What is fed with bytes at random: one function per kind of input from outside.
+//!
+//! Each function panics where a promise is broken, and returns otherwise. `fuzz/` (outside of the
+//! workspace, for cargo-fuzz) runs them for as long as it is told, with `cargo xtask fuzz`; the tests here
+//! replay the corpus that is kept in `fuzz/corpus`, in every run of the suite.
+
+mod consul;
+mod parameters;
+mod values;
+
+pub use consul::consul;
+pub use parameters::parameters;
+pub use values::values;
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    fn replay(target: &str, run: fn(&[u8])) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+        let entries = fs::read_dir(folder.join(target)).unwrap();
+        let mut count = 0;
+        for entry in entries {
+            let path = entry.unwrap().path();
+            let bytes = fs::read(&path).unwrap();
+            // The name of the file is printed with the panic of the test.
+            println!("{}", path.display());
+            run(&bytes);
+            count += 1;
+        }
+        assert!(count > 0, "the corpus of {target} is empty");
+    }
+
+    #[test]
+    fn the_corpus_of_parameters_is_replayed() {
+        replay("parameters", super::parameters);
+    }
+
+    #[test]
+    fn the_corpus_of_values_is_replayed() {
+        replay("values", super::values);
+    }
+
+    #[test]
+    fn the_corpus_of_consuls_answers_is_replayed() {
+        replay("consul", super::consul);
+    }
+}
