@@ -32,8 +32,8 @@ pub const AWAY_AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 pub const TOMBSTONE_LIFE: Duration = Duration::from_secs(AWAY_AFTER.as_secs() + 6 * 60 * 60);
 
 /// Services and removals that are held at most. What replicas compare when they differ, a stamp
-/// per register, stays below 16 MiB.
-pub const MAX_REGISTERS: usize = 65_536;
+/// per register, stays below 32 MiB, half of what one body may hold.
+pub const MAX_REGISTERS: usize = 131_072;
 
 /// The last counter; every JSON reader keeps it exact.
 pub const MAX_COUNTER: u64 = 1 << 53;
