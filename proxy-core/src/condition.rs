@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::name::text_newtype;
+use crate::{header::is_token, name::text_newtype};
 
 /// The longest name or value in bytes.
 pub const MAX_CONDITION_BYTES: usize = 512;
@@ -83,9 +83,7 @@ impl FromStr for HeaderMatch {
         let (name, value) = (name.trim_matches(' '), value.trim_matches(' '));
         check_value(name)?;
         check_value(value)?;
-        // RFC 9110, section 5.6.2: the characters of a token.
-        let token = |c: &char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(*c);
-        match name.chars().find(|c| !token(c)) {
+        match name.chars().find(|c| !is_token(*c)) {
             Some(bad) => Err(ConditionError::BadName(bad)),
             None => Ok(Self {
                 name: name.to_ascii_lowercase().into(),

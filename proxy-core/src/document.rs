@@ -8,17 +8,14 @@ use std::{fmt, sync::Arc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::{
-    condition::{HeaderMatch, UserAgent},
-    domain::DomainPattern,
-    host::{Host, Port},
-    name::{AclName, Color, ServiceName},
-    path::{PathError, PathKind, PathPattern},
-    service::{Destination, DestinationSpec, Service, ServiceError},
-};
+use self::wire::Wire;
+use crate::{name::ServiceName, service::Service};
 
-/// The version of the documents that this crate writes, and the newest that it reads.
-pub const DOCUMENT_VERSION: u32 = 1;
+mod wire;
+
+/// The newest version of documents that this crate reads. It writes each with the least version that can
+/// say it, so that a replica of an older release reads all that it could serve.
+pub const DOCUMENT_VERSION: u32 = 2;
 
 /// The largest document in bytes. A commit holds a document up to three times, and Consul takes
 /// transactions of at most 512 KiB.
@@ -73,46 +70,6 @@ pub enum NoDocument {
 struct Envelope {
     version: u32,
     name: ServiceName,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Wire {
-    version: u32,
-    name: ServiceName,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    acl_name: Option<AclName>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    color: Option<Color>,
-    destinations: Vec<WireDestination>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct WireDestination {
-    #[serde(default, skip_serializing_if = "is_zero")]
-    index: u16,
-    port: Port,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    outbound_hostname: Option<Host>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    domains: Vec<DomainPattern>,
-    paths: Vec<WirePath>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    entry_port: Option<Port>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    excluded_paths: Vec<WirePath>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    user_agents: Vec<UserAgent>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    headers: Vec<HeaderMatch>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WirePath {
-    kind: PathKind,
-    text: String,
 }
 
 // === impl Document ===
@@ -221,91 +178,6 @@ impl<'de> Deserialize<'de> for Document {
     }
 }
 
-// === impl Wire ===
-
-impl From<&Service> for Wire {
-    fn from(service: &Service) -> Self {
-        let own = AclName::from(service.name());
-        Self {
-            version: DOCUMENT_VERSION,
-            name: service.name().clone(),
-            acl_name: Some(service.acl_name().clone()).filter(|acl| *acl != own),
-            color: service.color().cloned(),
-            destinations: service.destinations().iter().map(Into::into).collect(),
-        }
-    }
-}
-
-impl From<&Destination> for WireDestination {
-    fn from(destination: &Destination) -> Self {
-        let paths = |paths: &[PathPattern]| paths.iter().map(Into::into).collect();
-        Self {
-            index: destination.index(),
-            port: destination.port(),
-            outbound_hostname: destination.outbound_hostname().cloned(),
-            domains: destination.domains().to_vec(),
-            paths: paths(destination.paths()),
-            entry_port: destination.entry_port(),
-            excluded_paths: paths(destination.excluded_paths()),
-            user_agents: destination.user_agents().to_vec(),
-            headers: destination.headers().to_vec(),
-        }
-    }
-}
-
-impl From<&PathPattern> for WirePath {
-    fn from(path: &PathPattern) -> Self {
-        Self {
-            kind: path.kind(),
-            text: path.text().to_owned(),
-        }
-    }
-}
-
-impl TryFrom<Wire> for Service {
-    type Error = WireError;
-
-    fn try_from(wire: Wire) -> Result<Self, WireError> {
-        let mut specs = Vec::with_capacity(wire.destinations.len());
-        for destination in wire.destinations {
-            let mut spec = DestinationSpec::new(destination.port);
-            spec.index = destination.index;
-            spec.outbound_hostname = destination.outbound_hostname;
-            spec.domains = destination.domains;
-            spec.paths = paths(&destination.paths)?;
-            spec.entry_port = destination.entry_port;
-            spec.excluded_paths = paths(&destination.excluded_paths)?;
-            spec.user_agents = destination.user_agents;
-            spec.headers = destination.headers;
-            specs.push(spec);
-        }
-        Ok(Self::new(wire.name, wire.acl_name, wire.color, specs)?)
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum WireError {
-    #[error(transparent)]
-    Path(#[from] PathError),
-    #[error(transparent)]
-    Service(#[from] ServiceError),
-}
-
-fn paths(wire: &[WirePath]) -> Result<Vec<PathPattern>, PathError> {
-    let patterns = wire
-        .iter()
-        .map(|path| PathPattern::new(path.kind, &path.text));
-    patterns.collect()
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde asks for a reference"
-)]
-fn is_zero(index: &u16) -> bool {
-    *index == 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -321,13 +193,36 @@ mod tests {
         assert_eq!(Document::from_service(service).unwrap().raw(), V1);
     }
 
+    /// What version 2 looks like.
+    const V2: &str = r#"{"version":2,"name":"a","destinations":[{"port":80,"paths":[{"kind":"path_beg","text":"/"}],"options":{"methods":{"denied":["PUT"]}}}],"options":{"headers":{"setRequest":["X-A b"]}}}"#;
+
+    #[test]
+    fn version_2_is_written_only_for_what_needs_it() {
+        let document = Document::parse(V2.as_bytes()).unwrap();
+        let service = Arc::clone(document.service().unwrap());
+        assert_eq!(Document::from_service(service).unwrap().raw(), V2);
+
+        // What version 1 can say is written as version 1, whatever it was read from.
+        let plain = V1.replace("\"version\":1", "\"version\":2");
+        let document = Document::parse(plain.as_bytes()).unwrap();
+        let service = Arc::clone(document.service().unwrap());
+        assert_eq!(Document::from_service(service).unwrap().raw(), V1);
+
+        let mislabelled = V2.replace("\"version\":2", "\"version\":1");
+        let document = Document::parse(mislabelled.as_bytes()).unwrap();
+        assert!(matches!(
+            document.service(),
+            Err(DocumentError::Invalid { .. })
+        ));
+    }
+
     #[test]
     fn a_newer_version_is_kept_as_it_is_and_not_understood() {
-        let text = r#"{"version":2,"name":"a","wings":[1, 2]}"#;
+        let text = r#"{"version":3,"name":"a","wings":[1, 2]}"#;
         let document = Document::parse(text.as_bytes()).unwrap();
         assert!(matches!(
             document.service(),
-            Err(DocumentError::NewerVersion { version: 2, .. })
+            Err(DocumentError::NewerVersion { version: 3, .. })
         ));
         assert_eq!(serde_json::to_string(&document).unwrap(), text);
     }

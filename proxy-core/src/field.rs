@@ -129,12 +129,54 @@ impl<'a> Fields<'a> {
         allowed: &'static str,
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Vec<T> {
+        self.list_of(name, allowed, |text| text.split(',').collect(), parse)
+    }
+
+    /// A list whose items are parted in some way; white space around an item and empty items are
+    /// dropped.
+    pub(crate) fn list_of<T, E: fmt::Display>(
+        &mut self,
+        name: &str,
+        allowed: &'static str,
+        items: impl Fn(&str) -> Vec<&str>,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Vec<T> {
         let text = self.text(name).unwrap_or_default();
-        text.split(',')
+        items(text)
+            .into_iter()
             .map(|item| item.trim_matches([' ', '\t']))
             .filter(|item| !item.is_empty())
             .filter_map(|item| self.parse(name, item, allowed, &parse))
             .collect()
+    }
+
+    /// The list, where it is no longer than this; else it is refused.
+    pub(crate) fn at_most<T>(
+        &mut self,
+        name: &str,
+        most: usize,
+        allowed: &'static str,
+        list: Vec<T>,
+    ) -> Vec<T> {
+        if list.len() <= most {
+            return list;
+        }
+        let problem = format!("it has {} items; at most {most} are allowed", list.len());
+        self.refuse(name, self.params.get(name), problem, allowed);
+        Vec::new()
+    }
+
+    /// The name of a destination's parameter: suffixed, else unsuffixed where only that is given. Both
+    /// count as known.
+    pub(crate) fn suffixed(&mut self, name: &str, index: u16) -> String {
+        if index == 0 {
+            return name.to_owned();
+        }
+        let suffixed = format!("{name}.{index}");
+        match (self.text(&suffixed), self.text(name)) {
+            (None, Some(_)) => name.to_owned(),
+            _ => suffixed,
+        }
     }
 
     pub(crate) fn parse<T, E: fmt::Display>(

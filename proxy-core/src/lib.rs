@@ -31,17 +31,23 @@
 //! The crate has no features.
 
 mod condition;
+mod destination;
 mod document;
 mod domain;
 mod explain;
 mod field;
+mod header;
 mod host;
 mod index;
 mod memory;
+mod method;
 mod name;
+mod options;
 mod params;
 mod path;
 mod plan;
+mod quoting;
+mod raw;
 mod reconfigure;
 mod register;
 mod revision;
@@ -53,32 +59,41 @@ mod table;
 mod words;
 
 pub use condition::{ConditionError, HeaderMatch, MAX_CONDITION_BYTES, UserAgent};
+pub use destination::{Destination, DestinationSpec};
 pub use document::{DOCUMENT_VERSION, Document, DocumentError, MAX_DOCUMENT_BYTES, NoDocument};
 pub use domain::{
     Domain, DomainAlgo, DomainAlgoError, DomainComparison, DomainError, DomainPattern,
 };
 pub use explain::{Explanation, Lost, MAX_EXPLAINED, Missed};
 pub use field::{FieldError, FieldErrors, ParamWarning, Parsed, RefusalKind};
+pub use header::{
+    HeaderError, HeaderLine, HeaderName, HeaderRules, MAX_HEADER_NAME_BYTES,
+    MAX_HEADER_VALUE_BYTES, MAX_HEADERS,
+};
 pub use host::{Host, HostError, HostName, MAX_HOST_BYTES, Port, PortError};
 pub use memory::{MemoryStore, record_changes};
+pub use method::{MAX_METHOD_BYTES, MAX_METHODS, Method, MethodError, MethodRules};
 pub use name::{AclName, Color, InstanceId, MAX_NAME_BYTES, NameError, ServiceName};
+pub use options::{DestinationOptions, ServiceOptions};
 pub use params::{MAX_PARAM_NAME_BYTES, MAX_PARAMS, MAX_VALUE_BYTES, Params, ParamsError};
 pub use path::{MAX_PATH_BYTES, PathError, PathKind, PathKindError, PathPattern};
 pub use plan::{
     ChangeKind, Conflict, ConflictOutcome, DeadRoute, Effect, MAX_CONFLICTS, Plan, PlanError,
     PlannedChange, plan,
 };
-pub use reconfigure::{Distribute, Reconfigure, Remove, parse_reconfigure, parse_remove};
+pub use quoting::QuotingError;
+pub use raw::{MAX_RAW_BYTES, MAX_RAW_LINES, RawConfig, RawError, RawLines};
+pub use reconfigure::{
+    Distribute, Reconfigure, ReconfigureRules, Remove, parse_reconfigure, parse_reconfigure_with,
+    parse_remove,
+};
 pub use register::{
     AWAY_AFTER, Counting, Delta, MAX_COUNTER, MAX_REGISTERS, Merged, Named, Register,
     RegisterError, RegisterSet, Stamp, TOMBSTONE_LIFE, Written,
 };
 pub use revision::{CommitId, CommitRecord, Epoch, IdError, RecordedChange, Revision};
 pub use route::{Criterion, Rank, RequestHead, Route, RouteOrder, RouteOrderError};
-pub use service::{
-    Destination, DestinationSpec, MAX_DESTINATIONS, MAX_PATTERNS, MAX_REGEXES, MAX_ROUTES, Service,
-    ServiceError,
-};
+pub use service::{MAX_DESTINATIONS, MAX_PATTERNS, MAX_REGEXES, MAX_ROUTES, Service, ServiceError};
 pub use store::{
     BoxError, CommitError, Committed, HistoryError, OfferError, Order, Outcome, RereadError,
     RouteStore, StoreCondition, StoreView, Superseded, ViewSeq,

@@ -2,28 +2,26 @@
 
 use std::sync::Arc;
 
+use self::{
+    destination::{PATH_GRAMMAR, Read, destination},
+    options::service_options,
+};
 use crate::{
-    condition::{HeaderMatch, UserAgent},
     document::Document,
-    domain::{DomainComparison, DomainPattern},
     field::{FieldErrors, Fields, ParamWarning, Parsed, RefusalKind},
-    host::{Host, Port},
     name::{AclName, Color, NAME_GRAMMAR, ServiceName},
     params::Params,
-    path::{PathKind, PathPattern},
-    service::{DestinationSpec, MAX_DESTINATIONS, Service},
+    service::{MAX_DESTINATIONS, Service},
 };
 
-const HOST_GRAMMAR: &str = "a host name or an IP address, without a port";
-const PORT_GRAMMAR: &str = "a whole number from 1 to 65535";
-const PATH_GRAMMAR: &str =
-    "paths joined by commas, each as clients send it, as /api; other texts with another pathType";
-const DOMAIN_GRAMMAR: &str = "domains joined by commas: example.com or *.example.com";
-const KIND_GRAMMAR: &str = "path_beg, path, path_end, path_sub, path_dir or path_reg";
+mod destination;
+mod options;
+mod rules;
+
+pub use rules::ReconfigureRules;
+
 const ALGO_GRAMMAR: &str =
     "hdr(host), hdr_beg(host), hdr_end(host), hdr_sub(host) or hdr_dom(host)";
-const AGENT_GRAMMAR: &str = "parts of User-Agent headers joined by commas, in printable ASCII";
-const HEADER_GRAMMAR: &str = "headers joined by commas, each as Name:value, in printable ASCII";
 const BOOL_GRAMMAR: &str = "true or false";
 const SERVICE_GRAMMAR: &str = "at most 100 destinations, 500 domains, paths, user agents or headers each, 50 regular expressions, 2,000 routes and 64 KiB together";
 
@@ -61,7 +59,7 @@ pub enum Distribute {
     Yes,
 }
 
-/// Reads the parameters of a `reconfigure`.
+/// Reads the parameters of a `reconfigure` by the default rules.
 ///
 /// ```
 /// use proxy_core::{Params, parse_reconfigure};
@@ -75,6 +73,17 @@ pub enum Distribute {
 /// # Errors
 /// Every parameter that is missing or wrong, at once.
 pub fn parse_reconfigure(params: &Params) -> Result<Parsed<Reconfigure>, FieldErrors> {
+    parse_reconfigure_with(params, &ReconfigureRules::default())
+}
+
+/// Reads the parameters of a `reconfigure`.
+///
+/// # Errors
+/// Every parameter that is missing, wrong, or against the rules, at once.
+pub fn parse_reconfigure_with(
+    params: &Params,
+    rules: &ReconfigureRules,
+) -> Result<Parsed<Reconfigure>, FieldErrors> {
     let mut fields = Fields::new(params);
     let name: Option<ServiceName> = fields.required("serviceName", NAME_GRAMMAR);
     let acl_name: Option<AclName> = fields.optional("aclName", NAME_GRAMMAR);
@@ -83,6 +92,7 @@ pub fn parse_reconfigure(params: &Params) -> Result<Parsed<Reconfigure>, FieldEr
         .optional("serviceDomainAlgo", ALGO_GRAMMAR)
         .unwrap_or_default();
     let distribute = distribute(&mut fields);
+    let options = service_options(&mut fields, rules);
 
     // The unsuffixed values are the defaults of the indexed ones; alone they are the destination.
     let indices: Vec<u16> = (1..=MAX_DESTINATIONS as u16)
@@ -116,7 +126,7 @@ pub fn parse_reconfigure(params: &Params) -> Result<Parsed<Reconfigure>, FieldEr
         return Err(fields.into_errors(RefusalKind::Invalid));
     }
     let service = match Service::new(name, acl_name, color, specs) {
-        Ok(service) => Arc::new(service),
+        Ok(service) => Arc::new(service.with_options(options)),
         Err(problem) => {
             fields.missing("serviceName", &problem.to_string(), SERVICE_GRAMMAR);
             return Err(fields.into_errors(RefusalKind::Invalid));
@@ -165,75 +175,6 @@ pub fn parse_remove(params: &Params) -> Result<Parsed<Remove>, FieldErrors> {
         }
         _ => Err(fields.into_errors(RefusalKind::Invalid)),
     }
-}
-
-enum Read {
-    Destination(DestinationSpec),
-    NoRoute,
-    Refused,
-}
-
-/// The suffixed parameter, else the unsuffixed one. Both count as known.
-fn named(fields: &mut Fields<'_>, index: u16, name: &str) -> String {
-    if index == 0 {
-        return name.to_owned();
-    }
-    let suffixed = format!("{name}.{index}");
-    match (fields.text(&suffixed), fields.text(name)) {
-        (None, Some(_)) => name.to_owned(),
-        _ => suffixed,
-    }
-}
-
-fn destination(fields: &mut Fields<'_>, index: u16, comparison: DomainComparison) -> Read {
-    let mut name = |of: &str| named(fields, index, of);
-    let [kind, paths, excluded, domains] = [
-        "pathType",
-        "servicePath",
-        "servicePathExclude",
-        "serviceDomain",
-    ]
-    .map(&mut name);
-    let [port, entry_port, host, agents, headers] = [
-        "port",
-        "srcPort",
-        "outboundHostname",
-        "userAgent",
-        "serviceHeader",
-    ]
-    .map(&mut name);
-
-    let kind = fields
-        .optional(&kind, KIND_GRAMMAR)
-        .unwrap_or(PathKind::Prefix);
-    let path = |text: &str| PathPattern::new(kind, text);
-    let domain = |text: &str| DomainPattern::new(comparison, text);
-    let paths = fields.list(&paths, PATH_GRAMMAR, path);
-    let excluded_paths = fields.list(&excluded, PATH_GRAMMAR, path);
-    let domains = fields.list(&domains, DOMAIN_GRAMMAR, domain);
-    let entry_port = fields.optional::<Port>(&entry_port, PORT_GRAMMAR);
-    let outbound_hostname = fields.optional::<Host>(&host, HOST_GRAMMAR);
-    let user_agents = fields.list(&agents, AGENT_GRAMMAR, str::parse::<UserAgent>);
-    let headers = fields.list(&headers, HEADER_GRAMMAR, str::parse::<HeaderMatch>);
-    if paths.is_empty() && domains.is_empty() {
-        // Asked so that it counts as known; without a route it is not missed.
-        fields.optional::<Port>(&port, PORT_GRAMMAR);
-        return Read::NoRoute;
-    }
-    let Some(port) = fields.required(&port, PORT_GRAMMAR) else {
-        return Read::Refused;
-    };
-    Read::Destination(DestinationSpec {
-        index,
-        port,
-        outbound_hostname,
-        domains,
-        paths,
-        entry_port,
-        excluded_paths,
-        user_agents,
-        headers,
-    })
 }
 
 fn distribute(fields: &mut Fields<'_>) -> Distribute {

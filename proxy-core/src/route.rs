@@ -8,11 +8,12 @@
 use std::cmp::Reverse;
 
 use crate::{
+    destination::Destination,
     domain::DomainPattern,
     host::Port,
     name::{AclName, ServiceName},
     path::{PathKind, PathPattern},
-    service::{Destination, Service},
+    service::Service,
 };
 
 /// Where a machine answers for itself (RFC 8615).

@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    condition::{HeaderMatch, UserAgent},
-    domain::DomainPattern,
-    host::{Host, HostError, Port},
+    destination::{Destination, DestinationSpec},
+    host::{Host, HostError},
     name::{AclName, Color, ServiceName},
+    options::ServiceOptions,
     path::{PathKind, PathPattern},
-    route::RequestHead,
 };
 
 /// The most destinations one service may have.
@@ -29,37 +28,7 @@ pub struct Service {
     acl_name: AclName,
     color: Option<Color>,
     destinations: Vec<Destination>,
-}
-
-/// One port of a service and the routes that lead there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Destination {
-    spec: DestinationSpec,
-    host: Host,
-}
-
-/// What is asked for a destination.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DestinationSpec {
-    /// The suffix of its parameters (`port.2` is 2); 0 where they have none.
-    pub index: u16,
-    /// The port the service listens on.
-    pub port: Port,
-    /// The host to send to, where it is not the service's name.
-    pub outbound_hostname: Option<Host>,
-    /// The domains it is for; none means every domain.
-    pub domains: Vec<DomainPattern>,
-    /// The paths it is for; none means every path.
-    pub paths: Vec<PathPattern>,
-    /// The port a request must have come in on, where it is not any.
-    pub entry_port: Option<Port>,
-    /// Paths that it is not for, although they match.
-    pub excluded_paths: Vec<PathPattern>,
-    /// User agents it is for, any of them; none means every user agent.
-    pub user_agents: Vec<UserAgent>,
-    /// Headers a request must have, all of them.
-    pub headers: Vec<HeaderMatch>,
+    options: ServiceOptions,
 }
 
 /// Why a service cannot be built.
@@ -189,6 +158,7 @@ impl Service {
             acl_name,
             color,
             destinations,
+            options: ServiceOptions::default(),
         })
     }
 
@@ -216,6 +186,43 @@ impl Service {
         &self.destinations
     }
 
+    /// The same service, asking for this.
+    #[must_use]
+    pub fn with_options(self, options: ServiceOptions) -> Self {
+        Self { options, ..self }
+    }
+
+    /// What it asks for beside its destinations.
+    #[must_use]
+    pub fn options(&self) -> &ServiceOptions {
+        &self.options
+    }
+
+    /// Whether another version of the service is the same but for its routes: its backends are then
+    /// called the same and do the same.
+    #[must_use]
+    pub fn differs_in_routes_alone(&self, other: &Self) -> bool {
+        let Self {
+            name,
+            acl_name,
+            color,
+            destinations,
+            options,
+        } = self;
+        let pairs = destinations.iter().zip(&other.destinations);
+        (name, acl_name, color, options, destinations.len())
+            == (
+                &other.name,
+                &other.acl_name,
+                &other.color,
+                &other.options,
+                other.destinations.len(),
+            )
+            && pairs
+                .into_iter()
+                .all(|(mine, theirs)| mine.differs_in_routes_alone(theirs))
+    }
+
     /// The host of one of its destinations: `outboundHostname`, else the service's name.
     #[must_use]
     pub fn host_of<'a>(&self, destination: &'a Destination) -> &'a Host {
@@ -240,119 +247,6 @@ impl Service {
     }
 }
 
-// === impl Destination ===
-
-impl Destination {
-    /// The suffix of its parameters; 0 where they have none.
-    #[must_use]
-    pub fn index(&self) -> u16 {
-        self.spec.index
-    }
-
-    /// The port it listens on.
-    #[must_use]
-    pub fn port(&self) -> Port {
-        self.spec.port
-    }
-
-    /// The host that `outboundHostname` names.
-    #[must_use]
-    pub fn outbound_hostname(&self) -> Option<&Host> {
-        self.spec.outbound_hostname.as_ref()
-    }
-
-    /// The domains it is for; none means every domain.
-    #[must_use]
-    pub fn domains(&self) -> &[DomainPattern] {
-        &self.spec.domains
-    }
-
-    /// The paths it is for; never empty.
-    #[must_use]
-    pub fn paths(&self) -> &[PathPattern] {
-        &self.spec.paths
-    }
-
-    /// The port a request must have come in on; none means any.
-    #[must_use]
-    pub fn entry_port(&self) -> Option<Port> {
-        self.spec.entry_port
-    }
-
-    /// Paths that it is not for, although they match.
-    #[must_use]
-    pub fn excluded_paths(&self) -> &[PathPattern] {
-        &self.spec.excluded_paths
-    }
-
-    /// User agents it is for, any of them; none means every user agent.
-    #[must_use]
-    pub fn user_agents(&self) -> &[UserAgent] {
-        &self.spec.user_agents
-    }
-
-    /// Headers a request must have, all of them.
-    #[must_use]
-    pub fn headers(&self) -> &[HeaderMatch] {
-        &self.spec.headers
-    }
-
-    /// How many extra conditions its routes have: one for the user agents, one for each header. Of
-    /// routes for the same domain and path the one with more goes first.
-    #[must_use]
-    pub fn condition_count(&self) -> usize {
-        usize::from(!self.spec.user_agents.is_empty()) + self.spec.headers.len()
-    }
-
-    /// Whether a request that its domain and path match may still not be meant: there are extra
-    /// conditions or excluded paths.
-    #[must_use]
-    pub fn is_conditional(&self) -> bool {
-        self.condition_count() > 0 || !self.spec.excluded_paths.is_empty()
-    }
-
-    /// The first header that a request lacks.
-    pub(crate) fn missing_header(&self, request: &RequestHead) -> Option<&HeaderMatch> {
-        self.spec.headers.iter().find(|wanted| {
-            let mut found = request.header(wanted.name());
-            !found.any(|value| value == wanted.value().as_bytes())
-        })
-    }
-
-    /// Whether a request meets the extra conditions and no excluded path.
-    #[must_use]
-    pub fn admits(&self, request: &RequestHead) -> bool {
-        let agents = &self.spec.user_agents;
-        let excluded = self.spec.excluded_paths.iter();
-        (agents.is_empty()
-            || request
-                .header("user-agent")
-                .any(|value| agents.iter().any(|agent| agent.matches(value))))
-            && self.missing_header(request).is_none()
-            && !excluded.into_iter().any(|path| path.matches(&request.path))
-    }
-}
-
-// === impl DestinationSpec ===
-
-impl DestinationSpec {
-    /// A destination for every domain and path, unindexed.
-    #[must_use]
-    pub fn new(port: Port) -> Self {
-        Self {
-            index: 0,
-            port,
-            outbound_hostname: None,
-            domains: Vec::new(),
-            paths: Vec::new(),
-            entry_port: None,
-            excluded_paths: Vec::new(),
-            user_agents: Vec::new(),
-            headers: Vec::new(),
-        }
-    }
-}
-
 fn keep_first<T: Clone + Ord>(items: &mut Vec<T>) {
     let mut seen = BTreeSet::new();
     items.retain(|item| seen.insert(item.clone()));
@@ -361,6 +255,7 @@ fn keep_first<T: Clone + Ord>(items: &mut Vec<T>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::Port;
 
     fn spec(index: u16) -> DestinationSpec {
         DestinationSpec {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet, ordmap::DiffItem};
 
 use crate::{
+    destination::Destination,
     domain::DomainPattern,
     host::Port,
     index::RouteIndex,
@@ -12,7 +13,7 @@ use crate::{
     path::PathPattern,
     plan::{Conflict, ConflictOutcome},
     route::{RequestHead, Route, RouteOrder},
-    service::{Destination, Service},
+    service::Service,
 };
 
 /// Every service there is. Immutable in use: a change makes a new table that shares with the old

@@ -73,6 +73,7 @@ mod master;
 mod names;
 #[cfg(feature = "run")]
 mod process;
+mod raw;
 #[cfg(feature = "run")]
 mod reload;
 mod render;

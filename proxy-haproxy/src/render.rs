@@ -2,6 +2,7 @@
 //! the same bytes.
 
 mod backend;
+mod options;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,6 +1,6 @@
 //! Rendering one table after another: what did not change is not rendered again.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use proxy_core::{Change, RouteTable, Service, ServiceName};
 
@@ -125,7 +125,7 @@ impl Last {
                 return None;
             };
             let old = self.table.get(new.name())?;
-            if !same_backends(old, new) {
+            if !old.differs_in_routes_alone(new) {
                 return None;
             }
             with_domains =
@@ -149,18 +149,6 @@ impl Last {
         self.table = table.clone();
         Some(self)
     }
-}
-
-/// Whether the backends of two versions of a service are rendered alike.
-fn same_backends(old: &Arc<Service>, new: &Arc<Service>) -> bool {
-    let (before, after) = (old.destinations(), new.destinations());
-    before.len() == after.len()
-        && before.iter().zip(after).all(|(before, after)| {
-            before.index() == after.index()
-                && before.port() == after.port()
-                && old.host_of(before) == new.host_of(after)
-                && old.backend_name(before) == new.backend_name(after)
-        })
 }
 
 fn count_with_domains(service: &Service) -> usize {

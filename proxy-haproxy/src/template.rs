@@ -9,7 +9,7 @@ use minijinja::{
 };
 use serde::Serialize;
 
-use crate::word;
+use crate::{raw::RawLine, word};
 
 const NAME: &str = "haproxy.cfg";
 
@@ -18,7 +18,8 @@ const NAME: &str = "haproxy.cfg";
 /// The language is Jinja's. Every `{{ value }}` becomes one HAProxy word, or part of one, whatever
 /// the value holds: it is quoted where it needs to be, and a value that no quoting can hold (a line
 /// break, a control character, nothing at all) fails the rendering, as does a name that does not
-/// exist. Text outside the braces is the author's own and is left as it is.
+/// exist. Text outside the braces is the author's own and is left as it is, as are the lines of the
+/// parameters and settings whose purpose is raw HAProxy text.
 #[derive(Clone)]
 pub struct Template {
     environment: Arc<Environment<'static>>,
@@ -123,10 +124,18 @@ fn syntax() -> Result<SyntaxConfig, Error> {
         .build()
 }
 
-/// Writes a value as (part of) one HAProxy word. There is no way around it: a value marked as safe
-/// is quoted like any other.
+/// Writes a value as (part of) one HAProxy word. A value marked as safe is quoted like any other; the one
+/// way around it is a [`RawLine`], which no template can make.
 fn format_word(out: &mut Output, _state: &mut State, value: &Value) -> Result<(), Error> {
     let refuse = |why: String| Err(Error::new(ErrorKind::BadEscape, why));
+    if let Some(line) = value.downcast_object_ref::<RawLine>() {
+        return match line.as_str().chars().find(|c| c.is_control()) {
+            Some(control) => refuse(format!(
+                "a raw line holds the control character {control:?}"
+            )),
+            None => out.write_str(line.as_str()).map_err(Error::from),
+        };
+    }
     match value.kind() {
         ValueKind::Number | ValueKind::Bool => write!(out, "{value}").map_err(Error::from),
         ValueKind::String => {
@@ -147,9 +156,12 @@ fn format_word(out: &mut Output, _state: &mut State, value: &Value) -> Result<()
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use minijinja::context;
 
     use super::*;
+    use crate::raw::RawText;
 
     fn render(text: &str, value: &str) -> Result<String, TemplateError> {
         Template::new(text)?.render(context! { value, list => [1, 2] })
@@ -182,6 +194,23 @@ mod tests {
             assert!(render(text, "x").is_err(), "{text}");
         }
         assert!(Template::new("{% if %}").is_err());
+    }
+
+    #[test]
+    fn raw_lines_are_written_as_they_are_and_what_is_made_of_them_is_not() {
+        let lines: proxy_core::RawLines = "http-request set-header X \"a b\"\nretries 2"
+            .parse()
+            .unwrap();
+        let render = |text: &str| {
+            let model = BTreeMap::from([("extra", RawText::from(&lines))]);
+            Template::new(text)?.render(model)
+        };
+        assert_eq!(
+            render("{% for line in extra %}\n    {{ line }}\n{% endfor %}").unwrap(),
+            "    http-request set-header X \"a b\"\n    retries 2\n"
+        );
+        assert_eq!(render("{{ extra[1] ~ '' }}").unwrap(), "'retries 2'");
+        assert!(render("{{ extra }}").is_err());
     }
 
     #[test]

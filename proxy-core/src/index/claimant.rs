@@ -8,8 +8,9 @@ use std::{
 use imbl::OrdSet;
 
 use crate::{
+    destination::Destination,
     route::{RequestHead, Route},
-    service::{Destination, Service},
+    service::Service,
 };
 
 /// Who claims one domain and path, in the order of ranks. Nearly always it is one, which is found

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::{RawConfig, path::PathPattern};
 
 fn ask(query: &str) -> Result<Parsed<Reconfigure>, FieldErrors> {
     parse_reconfigure(&Params::from_query(query).unwrap())
@@ -95,6 +96,55 @@ fn conditions_are_read() {
             "serviceName=a&port=80&servicePath=/a&srcPort=x&serviceHeader=y&serviceDomainAlgo=z"
         ),
         ["serviceDomainAlgo", "srcPort", "serviceHeader"]
+    );
+}
+
+#[test]
+fn headers_and_methods_are_read() {
+    let query = "serviceName=a&port=80&servicePath=/a&addHeader=X-A%20a,X-B%20%25[src,ipmask(24)]\
+        &setReqHeader=X-C%20%22c%20c%22&delReqHeader=X-D,x-e&setResHeader=X-F%20f\
+        &allowedMethods=GET,HEAD&deniedMethods=PUT";
+    let asked = ask(query).unwrap();
+    assert!(asked.warnings.is_empty(), "{:?}", asked.warnings);
+    let service = asked.value.service;
+    let headers = &service.options().headers;
+    let texts: Vec<String> = headers
+        .add_request
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(texts, ["X-A a", "X-B %[src,ipmask(24)]"]);
+    assert_eq!(headers.set_request[0].value(), "c c");
+    assert_eq!(headers.delete_request.len(), 2);
+    assert_eq!(headers.set_response[0].name().as_str(), "X-F");
+    let [destination] = service.destinations() else {
+        panic!()
+    };
+    assert_eq!(destination.options().methods.allowed.len(), 2);
+    assert_eq!(destination.options().methods.denied[0].as_str(), "PUT");
+    let many = vec!["X"; 101].join(",");
+    assert_eq!(
+        refused(&format!(
+            "serviceName=a&port=80&servicePath=/a&addReqHeader=X&delResHeader={many}&allowedMethods=get"
+        )),
+        ["addReqHeader", "delResHeader", "allowedMethods"]
+    );
+}
+
+#[test]
+fn raw_text_is_refused_where_it_is_switched_off() {
+    let rules = ReconfigureRules::default().with_raw(RawConfig::Refused);
+    let ask = |value: &str| {
+        let query = format!("serviceName=a&port=80&servicePath=/a&addReqHeader={value}");
+        parse_reconfigure_with(&Params::from_query(&query).unwrap(), &rules)
+    };
+    assert!(ask("X-A%20100%25%25").is_ok());
+    let refused = ask("X-A%20%25[src]&backendExtra=retries%202").unwrap_err();
+    assert_eq!(refused.errors.len(), 2);
+    assert_eq!(refused.errors[0].parameter, "addReqHeader");
+    assert!(
+        refused.to_string().contains("ALLOW_RAW_CONFIG"),
+        "{refused}"
     );
 }
 

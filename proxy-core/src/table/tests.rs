@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    condition::HeaderMatch, domain::DomainComparison, path::PathKind, service::DestinationSpec,
+    condition::HeaderMatch, destination::DestinationSpec, domain::DomainComparison, path::PathKind,
 };
 
 fn service(name: &str, domains: &[&str], paths: &[&str]) -> Arc<Service> {

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use proxy_core::{Destination, Host, Service};
 use serde::Serialize;
 
+use super::options::BackendOptions;
 use crate::address_book::{AddressBook, Resolution};
 
 /// HAProxy asks DNS for every name once an interval, also for those that answer (measured on 2.6). A
@@ -31,6 +32,8 @@ pub(super) struct Backend {
     prefer: &'static str,
     /// The `resolvers` section that follows the name.
     resolvers: String,
+    /// None where requests and responses are passed on as they are.
+    options: Option<BackendOptions>,
 }
 
 // === impl Backend ===
@@ -68,6 +71,7 @@ impl Backend {
                 _ => "ipv4",
             },
             resolvers: String::new(),
+            options: BackendOptions::new(service, destination),
         }
     }
 }

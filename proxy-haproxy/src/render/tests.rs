@@ -132,6 +132,18 @@ fn several_services_and_destinations() {
     insta::assert_snapshot!("several", text(&table, &book.into_iter().collect()));
 }
 
+#[test]
+fn headers_methods_and_raw_lines() {
+    let table = table(&[
+        "serviceName=a&servicePath=/a&port=80&outboundHostname=10.0.0.1&addReqHeader=X-A%20%25[src,ipmask(24)],X-B%20it%5C%27s\
+         &setReqHeader=X-C%20c%20c&delReqHeader=X-D&addResHeader=X-E%20e&setResHeader=X-F%20%22%23f%22&delResHeader=Server\
+         &allowedMethods=GET,HEAD&deniedMethods=PUT&backendExtra=retries%202%5Cnhttp-send-name-header%20%22X%20%22",
+    ]);
+    let text = text(&table, &AddressBook::new());
+    let (_, backend) = text.split_once("\nbackend a-be80\n").unwrap();
+    insta::assert_snapshot!("options", backend);
+}
+
 /// `a1` on port 1 and `a` on port 11 come to one ACL name, which HAProxy would merge in silence.
 #[test]
 fn no_two_services_share_a_name() {

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use proptest::{prelude::*, sample::subsequence};
 use proxy_core::{Params, parse_reconfigure};
 
@@ -33,6 +35,9 @@ fn change() -> impl Strategy<Value = Change> {
             "&aclName=zz",
             "&pathType=path_end",
             "&outboundHostname=h",
+            "&addReqHeader=X-A%20a",
+            "&deniedMethods=PUT",
+            "&backendExtra=retries%202",
         ]),
         proptest::bool::weighted(0.1),
     )
@@ -108,6 +113,12 @@ fn only_a_change_of_the_map_alone_is_followed() {
     ));
     assert!(!followed(
         "serviceName=b&servicePath=/b&port=81&serviceHeader=y:1"
+    ));
+    assert!(!followed(
+        "serviceName=a&servicePath=/b&port=80&serviceDomain=b.com&setResHeader=X%20y"
+    ));
+    assert!(followed(
+        "serviceName=a&servicePath=/c&port=80&serviceDomain=b.com&setResHeader=X%20y"
     ));
 }
 

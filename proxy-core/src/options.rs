@@ -1,0 +1,37 @@
+//! What a service and its destinations ask for beside where their requests come from and go to.
+//!
+//! Each subject is a struct of its own in a module of its own. They are written into documents as they
+//! are, under the names of their fields, and left out where they say nothing: a service that asks for
+//! none of them is written as version 1, which every release reads.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{header::HeaderRules, method::MethodRules, raw::RawLines};
+
+/// What a whole service asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ServiceOptions {
+    /// What becomes of headers.
+    #[serde(skip_serializing_if = "is_default")]
+    pub headers: HeaderRules,
+    /// Lines for HAProxy itself, at the end of each of its backends.
+    #[serde(skip_serializing_if = "is_default")]
+    pub backend_extra: RawLines,
+}
+
+/// What one destination asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct DestinationOptions {
+    /// Which methods it takes.
+    #[serde(skip_serializing_if = "is_default")]
+    pub methods: MethodRules,
+}
+
+/// Whether a part says nothing, so that documents leave it out.
+pub(crate) fn is_default<T: Default + PartialEq>(part: &T) -> bool {
+    *part == T::default()
+}

@@ -1,0 +1,84 @@
+//! The parameters of one destination.
+
+use super::options::destination_options;
+use crate::{
+    condition::{HeaderMatch, UserAgent},
+    destination::DestinationSpec,
+    domain::{DomainComparison, DomainPattern},
+    field::Fields,
+    host::{Host, Port},
+    path::{PathKind, PathPattern},
+};
+
+const HOST_GRAMMAR: &str = "a host name or an IP address, without a port";
+const PORT_GRAMMAR: &str = "a whole number from 1 to 65535";
+pub(super) const PATH_GRAMMAR: &str =
+    "paths joined by commas, each as clients send it, as /api; other texts with another pathType";
+const DOMAIN_GRAMMAR: &str = "domains joined by commas: example.com or *.example.com";
+const KIND_GRAMMAR: &str = "path_beg, path, path_end, path_sub, path_dir or path_reg";
+const AGENT_GRAMMAR: &str = "parts of User-Agent headers joined by commas, in printable ASCII";
+const HEADER_GRAMMAR: &str = "headers joined by commas, each as Name:value, in printable ASCII";
+
+/// What the parameters of one destination come to.
+pub(super) enum Read {
+    Destination(DestinationSpec),
+    NoRoute,
+    Refused,
+}
+
+pub(super) fn destination(
+    fields: &mut Fields<'_>,
+    index: u16,
+    comparison: DomainComparison,
+) -> Read {
+    let mut name = |of: &str| fields.suffixed(of, index);
+    let [kind, paths, excluded, domains] = [
+        "pathType",
+        "servicePath",
+        "servicePathExclude",
+        "serviceDomain",
+    ]
+    .map(&mut name);
+    let [port, entry_port, host, agents, headers] = [
+        "port",
+        "srcPort",
+        "outboundHostname",
+        "userAgent",
+        "serviceHeader",
+    ]
+    .map(&mut name);
+
+    let kind = fields
+        .optional(&kind, KIND_GRAMMAR)
+        .unwrap_or(PathKind::Prefix);
+    let path = |text: &str| PathPattern::new(kind, text);
+    let domain = |text: &str| DomainPattern::new(comparison, text);
+    let paths = fields.list(&paths, PATH_GRAMMAR, path);
+    let excluded_paths = fields.list(&excluded, PATH_GRAMMAR, path);
+    let domains = fields.list(&domains, DOMAIN_GRAMMAR, domain);
+    let entry_port = fields.optional::<Port>(&entry_port, PORT_GRAMMAR);
+    let outbound_hostname = fields.optional::<Host>(&host, HOST_GRAMMAR);
+    let user_agents = fields.list(&agents, AGENT_GRAMMAR, str::parse::<UserAgent>);
+    let headers = fields.list(&headers, HEADER_GRAMMAR, str::parse::<HeaderMatch>);
+    let options = destination_options(fields, index);
+    if paths.is_empty() && domains.is_empty() {
+        // Asked so that it counts as known; without a route it is not missed.
+        fields.optional::<Port>(&port, PORT_GRAMMAR);
+        return Read::NoRoute;
+    }
+    let Some(port) = fields.required(&port, PORT_GRAMMAR) else {
+        return Read::Refused;
+    };
+    Read::Destination(DestinationSpec {
+        index,
+        port,
+        outbound_hostname,
+        domains,
+        paths,
+        entry_port,
+        excluded_paths,
+        user_agents,
+        headers,
+        options,
+    })
+}
