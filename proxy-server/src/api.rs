@@ -8,6 +8,7 @@ mod answer;
 mod auth;
 mod blame;
 mod config;
+mod dry_run;
 mod explain;
 mod export;
 mod health;
@@ -40,7 +41,7 @@ use axum::{
     middleware,
     routing::{MethodFilter, MethodRouter, any, get, on, post},
 };
-use proxy_core::{InstanceId, RouteStore};
+use proxy_core::{InstanceId, RouteOrder, RouteStore, RouteTable};
 use proxy_haproxy::OldWorkers;
 use proxy_peers::Signer;
 use secrecy::SecretString;
@@ -48,8 +49,9 @@ use tower::limit::GlobalConcurrencyLimitLayer;
 use tower_http::{catch_panic::CatchPanicLayer, timeout::RequestBodyTimeoutLayer};
 
 use crate::{
-    carrier::{Carrier, CarrierCondition},
+    carrier::{Carrier, CarrierCondition, CheckError, DryRun},
     contacts::Contacts,
+    dry_run::DryRuns,
     engine::EngineHandle,
     metrics::Metrics,
     standing::{STANDING_PATH, Station, Survey},
@@ -80,6 +82,7 @@ pub(crate) struct Api {
     pub(crate) engine: EngineHandle,
     pub(crate) store: Arc<dyn RouteStore>,
     pub(crate) carrier: Arc<dyn Carried>,
+    pub(crate) dry_runs: Arc<DryRuns>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) instance: InstanceId,
     /// The registers, where the replicas share no store.
@@ -107,7 +110,9 @@ pub(crate) trait Carried: Send + Sync + std::fmt::Debug {
     fn config_text(&self) -> Option<String>;
     fn digest(&self) -> Option<String>;
     fn condition(&self) -> CarrierCondition;
+    fn route_order(&self) -> RouteOrder;
     async fn old_workers(&self) -> Option<OldWorkers>;
+    async fn dry_run(&self, table: &RouteTable) -> Result<DryRun, CheckError>;
 }
 
 #[async_trait]
@@ -124,8 +129,16 @@ impl<C: Carrier + std::fmt::Debug> Carried for C {
         Carrier::condition(self)
     }
 
+    fn route_order(&self) -> RouteOrder {
+        Carrier::route_order(self)
+    }
+
     async fn old_workers(&self) -> Option<OldWorkers> {
         Carrier::old_workers(self).await
+    }
+
+    async fn dry_run(&self, table: &RouteTable) -> Result<DryRun, CheckError> {
+        Carrier::dry_run(self, table).await
     }
 }
 

@@ -8,12 +8,12 @@ mod names;
 
 use async_trait::async_trait;
 use proxy_core::{RouteOrder, RouteTable};
-use proxy_haproxy::OldWorkers;
+use proxy_haproxy::{ApplyStep, OldWorkers};
 
 pub(crate) use haproxy::{CarrierSettings, HaproxyCarrier};
 pub(crate) use names::NameFollower;
 
-use crate::chain::chain;
+use crate::{chain::chain, config_diff::ConfigDiff};
 
 /// Turns tables into live configurations.
 #[async_trait]
@@ -30,6 +30,10 @@ pub(crate) trait Carrier: Send + Sync + 'static {
     async fn check_by_start(&self, table: &RouteTable) -> Result<Self::Candidate, CheckError> {
         self.check(table).await
     }
+
+    /// Says what [`Carrier::check`] would and what making it live would take. It may run while another
+    /// table is checked or made live, and stands in its way no longer than a file is written.
+    async fn dry_run(&self, table: &RouteTable) -> Result<DryRun, CheckError>;
 
     /// Makes a candidate live: writes it, reloads, and confirms that it runs. After an error the
     /// last good configuration runs on, unless the error says otherwise.
@@ -61,6 +65,19 @@ pub(crate) trait Carrier: Send + Sync + 'static {
 
     /// How the carrier is, in words for `status`.
     fn condition(&self) -> CarrierCondition;
+}
+
+/// What a table would do.
+#[derive(Debug)]
+pub(crate) struct DryRun {
+    /// What would be done to HAProxy.
+    pub(crate) step: ApplyStep,
+    /// What HAProxy warns of.
+    pub(crate) warnings: Vec<String>,
+    /// How many rules every request would walk.
+    pub(crate) rules: usize,
+    /// What would be different in what HAProxy reads.
+    pub(crate) diff: ConfigDiff,
 }
 
 /// Whether a configuration that is live already is loaded again.

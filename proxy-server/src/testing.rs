@@ -10,11 +10,13 @@ use std::{
 
 use async_trait::async_trait;
 use proxy_core::{Change, Epoch, MemoryStore, Params, RouteTable, parse_reconfigure};
+use proxy_haproxy::ApplyStep;
 use tokio::sync::watch;
 
 use crate::{
     announce::{Announce, Announcement, OwnEnd},
-    carrier::{Applied, ApplyError, Carrier, CarrierCondition, CheckError, Reload},
+    carrier::{Applied, ApplyError, Carrier, CarrierCondition, CheckError, DryRun, Reload},
+    config_diff::ConfigDiff,
     engine::Told,
     standing::{Survey, Surveyed},
 };
@@ -72,6 +74,15 @@ impl Carrier for Scripted {
         }
     }
 
+    async fn dry_run(&self, table: &RouteTable) -> Result<DryRun, CheckError> {
+        let table = self.check(table).await?;
+        let is_live = self.live.lock().unwrap().as_ref() == Some(&table);
+        Ok(dry_run(match is_live {
+            true => ApplyStep::None,
+            false => ApplyStep::Reload,
+        }))
+    }
+
     async fn apply(&self, table: RouteTable, force: Reload) -> Result<Applied, ApplyError> {
         let _gate = self.gate.lock().await;
         if self.broken.load(SeqCst) {
@@ -123,6 +134,16 @@ impl Carrier for Scripted {
             Some(_) => CarrierCondition::Running,
             None => CarrierCondition::NotStarted,
         }
+    }
+}
+
+/// What a carrier without a configuration says of a table that it takes.
+pub(crate) fn dry_run(step: ApplyStep) -> DryRun {
+    DryRun {
+        step,
+        warnings: Vec::new(),
+        rules: 0,
+        diff: ConfigDiff::default(),
     }
 }
 

@@ -6,11 +6,13 @@ use axum::{
 };
 use proxy_core::{Change, CommitError, Degradation, Params, ServiceName, StoreCondition};
 
-use super::{Api, answer::Answered, wait::wait_of};
-use crate::{
-    chain::chain,
-    engine::{ChangeRequest, Wait},
+use super::{
+    Api,
+    answer::Answered,
+    dry_run::{Mode, tried},
+    wait::{Manner, manner_of},
 };
+use crate::{chain::chain, engine::ChangeRequest};
 
 /// What is accepted.
 enum Meant {
@@ -21,13 +23,14 @@ enum Meant {
 pub(super) async fn accept(State(api): State<Api>, uri: Uri) -> Answered {
     let run = run(&api, uri.query().unwrap_or_default()).await;
     let answered = run.unwrap_or_else(|refused| refused.with("Stored", false));
-    api.metrics.change("accept", answered.outcome());
+    api.metrics
+        .change(answered.operation("accept"), answered.outcome());
     answered
 }
 
 async fn run(api: &Api, query: &str) -> Result<Answered, Answered> {
     let mut params = Params::from_query(query)?;
-    let wait = wait_of(api, &mut params)?;
+    let manner = manner_of(api, &mut params)?;
     let view = api.store.view();
     let missing = view.degraded().iter();
     let missing: Vec<_> = missing
@@ -59,10 +62,10 @@ async fn run(api: &Api, query: &str) -> Result<Answered, Answered> {
                     Answered::refused(StatusCode::CONFLICT, message).with("Lost", listed(&held))
                 );
             }
-            Ok(drop_named(api, names, wait).await)
+            Ok(drop_named(api, names, manner).await)
         }
-        Some(Meant::All) if wiped => drop_all(api, &held, wait).await,
-        Some(Meant::All) => Ok(drop_named(api, held, wait).await),
+        Some(Meant::All) if wiped => drop_all(api, held, manner).await,
+        Some(Meant::All) => Ok(drop_named(api, held, manner).await),
     }
 }
 
@@ -109,10 +112,14 @@ fn listed(names: &[ServiceName]) -> Vec<String> {
     names.iter().map(ToString::to_string).collect()
 }
 
-async fn drop_named(api: &Api, names: Vec<ServiceName>, wait: Wait) -> Answered {
+async fn drop_named(api: &Api, names: Vec<ServiceName>, manner: Manner) -> Answered {
     let dropped = listed(&names);
     let changes = names.into_iter().map(Change::Remove).collect();
-    let answer = api.engine.change(ChangeRequest::new(changes, wait)).await;
+    let request = ChangeRequest::new(changes, manner.wait);
+    if manner.mode == Mode::Tried {
+        return tried(api, request, &[]).await;
+    }
+    let answer = api.engine.change(request).await;
     let done = match dropped.as_slice() {
         [] => "the store lost no service; nothing was changed".to_owned(),
         some => format!("dropped: {}", some.join(", ")),
@@ -120,7 +127,10 @@ async fn drop_named(api: &Api, names: Vec<ServiceName>, wait: Wait) -> Answered 
     Answered::change(answer, &done, &[]).with("Dropped", dropped)
 }
 
-async fn drop_all(api: &Api, held: &[ServiceName], wait: Wait) -> Result<Answered, Answered> {
+async fn drop_all(api: &Api, held: Vec<ServiceName>, manner: Manner) -> Result<Answered, Answered> {
+    if manner.mode == Mode::Tried {
+        return Ok(drop_named(api, held, manner).await);
+    }
     let accepted = api.store.accept().await.map_err(|error| {
         let status = match &error {
             CommitError::Refused { .. } => StatusCode::FORBIDDEN,
@@ -132,7 +142,7 @@ async fn drop_all(api: &Api, held: &[ServiceName], wait: Wait) -> Result<Answere
         };
         Answered::refused(status, chain(&error))
     })?;
-    let served = tokio::time::timeout(wait.most, api.engine.served(accepted)).await;
+    let served = tokio::time::timeout(manner.wait.most, api.engine.served(accepted)).await;
     let answered = match served {
         Ok(Ok(_)) => Answered::ok(format!(
             "it is accepted that the store is empty: {} services are dropped; the other replicas follow",
@@ -147,5 +157,5 @@ async fn drop_all(api: &Api, held: &[ServiceName], wait: Wait) -> Result<Answere
             "it is accepted that the store is empty, and not live here in time; it goes on",
         ),
     };
-    Ok(answered.with("Stored", true).with("Dropped", listed(held)))
+    Ok(answered.with("Stored", true).with("Dropped", listed(&held)))
 }

@@ -5,7 +5,9 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use proxy_core::{Conflict, ConflictOutcome, FieldErrors, ParamWarning, ParamsError, RefusalKind};
+use proxy_core::{
+    Conflict, ConflictOutcome, DeadRoute, FieldErrors, ParamWarning, ParamsError, RefusalKind,
+};
 use serde_json::{Map, Value, json};
 
 use crate::engine::{Answer, ChangeError, ReplicaRow, ReplicaStatus, WaitFor};
@@ -63,6 +65,14 @@ impl Answered {
     /// The object, for those who write it as text.
     pub(super) fn fields(&self) -> &Map<String, Value> {
         &self.fields
+    }
+
+    /// What was called, for the metrics: a dry run is none of the calls that change something.
+    pub(super) fn operation(&self, called: &'static str) -> &'static str {
+        match self.fields.contains_key("DryRun") {
+            true => "dry_run",
+            false => called,
+        }
     }
 
     /// Whether it tells of success, in one word for the metrics.
@@ -128,19 +138,7 @@ impl Answered {
         if quorum && let Some(why) = &answer.failure {
             said.push(format!("it is not live here, and tried again: {why}"));
         }
-        said.extend(answer.conflicts.iter().map(conflict));
-        said.extend(answer.dead.iter().map(|dead| {
-            let (service, claim, excluded) = (&dead.service, &dead.claim, &dead.excluded);
-            format!(
-                "{claim} of the service {service} can never match: it excludes {excluded} itself"
-            )
-        }));
-        if answer.rules > MANY_RULES {
-            said.push(format!(
-                "every request walks {} rules of about 0.24 us each: routes with conditions, exclusions or matchers other than path and path_beg cost them",
-                answer.rules
-            ));
-        }
+        said.extend(remarks(&answer.conflicts, &answer.dead, answer.rules));
         if answer.commits > 1 {
             said.push(format!(
                 "the change was too large for one commit and took {}",
@@ -219,6 +217,21 @@ impl IntoResponse for Answered {
     fn into_response(self) -> Response {
         (self.status, Json(Value::Object(self.fields))).into_response()
     }
+}
+
+/// What is worth saying of routes that a change brings, and of how many rules there are with it.
+pub(super) fn remarks(conflicts: &[Conflict], dead: &[DeadRoute], rules: usize) -> Vec<String> {
+    let mut said: Vec<String> = conflicts.iter().map(conflict).collect();
+    said.extend(dead.iter().map(|dead| {
+        let (service, claim, excluded) = (&dead.service, &dead.claim, &dead.excluded);
+        format!("{claim} of the service {service} can never match: it excludes {excluded} itself")
+    }));
+    if rules > MANY_RULES {
+        said.push(format!(
+            "every request walks {rules} rules of about 0.24 us each: routes with conditions, exclusions or matchers other than path and path_beg cost them"
+        ));
+    }
+    said
 }
 
 /// A revision as an object, or null.

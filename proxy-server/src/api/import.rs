@@ -12,14 +12,16 @@ use proxy_core::{Change, Params, ServiceName};
 use super::{
     Api,
     answer::Answered,
+    dry_run::{Mode, tried},
     export::{EXPORT_FORMAT, Export},
-    wait::wait_of,
+    wait::{Manner, manner_of},
 };
 use crate::engine::ChangeRequest;
 
 pub(super) async fn import(State(api): State<Api>, uri: Uri, body: Bytes) -> Answered {
     let answered = run(&api, &uri, &body).await;
-    api.metrics.change("import", answered.outcome());
+    api.metrics
+        .change(answered.operation("import"), answered.outcome());
     answered
 }
 
@@ -28,8 +30,8 @@ async fn run(api: &Api, uri: &Uri, body: &Bytes) -> Answered {
         Ok(params) => params,
         Err(error) => return error.into(),
     };
-    let wait = match wait_of(api, &mut params) {
-        Ok(wait) => wait,
+    let Manner { wait, mode } = match manner_of(api, &mut params) {
+        Ok(manner) => manner,
         Err(refused) => return refused,
     };
     let wanted = match read(body) {
@@ -42,6 +44,9 @@ async fn run(api: &Api, uri: &Uri, body: &Bytes) -> Answered {
     let count = wanted.len();
     let changes = wanted.into_values().collect();
     let request = ChangeRequest::whole(changes, wait);
+    if mode == Mode::Tried {
+        return tried(api, request, &[]).await;
+    }
     let answer = api.engine.change(request).await;
     Answered::change(
         answer,

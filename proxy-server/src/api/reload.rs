@@ -2,16 +2,41 @@
 
 use axum::{extract::State, http::StatusCode};
 
-use super::{Api, answer::Answered};
+use super::{
+    Api,
+    answer::Answered,
+    dry_run::{Mode, tried},
+    request::{Received, params},
+    wait::{Manner, manner_of},
+};
+use crate::engine::ChangeRequest;
 
-pub(super) async fn reload(State(api): State<Api>) -> Answered {
-    let answered = match api.engine.reload().await {
+pub(super) async fn reload(State(api): State<Api>, received: Received) -> Answered {
+    let answered = run(&api, &received).await.unwrap_or_else(|refused| refused);
+    api.metrics
+        .change(answered.operation("reload"), answered.outcome());
+    answered
+}
+
+async fn run(api: &Api, (uri, headers, body): &Received) -> Result<Answered, Answered> {
+    let mut params = params(uri, headers, body)?;
+    let Manner { wait, mode } = manner_of(api, &mut params)?;
+    if mode == Mode::Tried {
+        let answered = tried(api, ChangeRequest::new(Vec::new(), wait), &[]).await;
+        return Ok(match answered.outcome() {
+            // What rendering anew brings is in the diff; the reload comes in any case.
+            "ok" => answered.with("Effect", "reload").with(
+                "Message",
+                "dry run: HAProxy would be reloaded; nothing was changed",
+            ),
+            _ => answered,
+        });
+    }
+    Ok(match api.engine.reload().await {
         Ok(()) => Answered::ok("HAProxy runs the configuration, rendered anew"),
         Err(why) => Answered::refused(
             StatusCode::INTERNAL_SERVER_ERROR,
             format!("HAProxy was not reloaded: {why}; what ran before runs on"),
         ),
-    };
-    api.metrics.change("reload", answered.outcome());
-    answered
+    })
 }

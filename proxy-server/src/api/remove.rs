@@ -6,21 +6,29 @@ use proxy_core::{Change, ChangeKind, parse_remove};
 use super::{
     Api,
     answer::Answered,
+    dry_run::{Mode, tried},
     request::{Received, asked},
+    wait::Manner,
 };
 use crate::engine::{ChangeRequest, WaitFor};
 
 pub(super) async fn remove(State(api): State<Api>, received: Received) -> Answered {
     let answered = run(&api, &received).await.unwrap_or_else(|refused| refused);
-    api.metrics.change("remove", answered.outcome());
+    api.metrics
+        .change(answered.operation("remove"), answered.outcome());
     answered
 }
 
 async fn run(api: &Api, received: &Received) -> Result<Answered, Answered> {
-    let (asked, wait) = asked(api, received, parse_remove, |asked| asked.distribute)?;
+    let (asked, Manner { wait, mode }) =
+        asked(api, received, parse_remove, |asked| asked.distribute)?;
     let name = asked.value.service;
     let change = Change::Remove(name.clone());
     let request = ChangeRequest::new(vec![change], wait);
+    if mode == Mode::Tried {
+        let answered = tried(api, request, &asked.warnings).await;
+        return Ok(answered.with("ServiceName", name.as_str()));
+    }
     let answer = api.engine.change(request).await;
     let was_there = answer.as_ref().is_ok_and(|answer| {
         answer

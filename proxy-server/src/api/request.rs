@@ -6,28 +6,31 @@ use axum::{
 };
 use proxy_core::{Distribute, FieldErrors, Params, ParamsError, Parsed};
 
-use super::{Api, answer::Answered, wait::Given};
-use crate::engine::Wait;
+use super::{
+    Api,
+    answer::Answered,
+    wait::{Given, Manner},
+};
 
-/// What a request asks and what its answer waits for, or the answer that refuses it.
+/// What a request asks and how that is done, or the answer that refuses it.
 pub(super) fn asked<T>(
     api: &Api,
     (uri, headers, body): &Received,
     parse: impl Fn(&Params) -> Result<Parsed<T>, FieldErrors>,
     distribute: impl Fn(&T) -> Distribute,
-) -> Result<(Parsed<T>, Wait), Answered> {
+) -> Result<(Parsed<T>, Manner), Answered> {
     let mut params = params(uri, headers, body)?;
-    let given = Given::take(&mut params);
+    let given = Given::take(&mut params)?;
     let parsed = parse(&params)?;
-    let wait = given.read(api, distribute(&parsed.value))?;
-    Ok((parsed, wait))
+    let manner = given.read(api, distribute(&parsed.value))?;
+    Ok((parsed, manner))
 }
 
 /// A request as it was received.
 pub(super) type Received = (Uri, HeaderMap, Bytes);
 
 /// The parameters of a request.
-fn params(uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Result<Params, ParamsError> {
+pub(super) fn params(uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Result<Params, ParamsError> {
     let mut params = Params::from_query(uri.query().unwrap_or_default())?;
     let form = headers
         .get(header::CONTENT_TYPE)

@@ -11,21 +11,23 @@ use proxy_core::{Change, Params, RecordedChange, ServiceName};
 use super::{
     Api,
     answer::Answered,
+    dry_run::{Mode, tried},
     history::{missing, number},
-    wait::wait_of,
+    wait::{Manner, manner_of},
 };
 use crate::{engine::ChangeRequest, past::table_at};
 
 pub(super) async fn rollback(State(api): State<Api>, uri: Uri) -> Answered {
     let run = run(&api, uri.query().unwrap_or_default()).await;
     let answered = run.unwrap_or_else(|refused| refused.with("Stored", false));
-    api.metrics.change("rollback", answered.outcome());
+    api.metrics
+        .change(answered.operation("rollback"), answered.outcome());
     answered
 }
 
 async fn run(api: &Api, query: &str) -> Result<Answered, Answered> {
     let mut params = Params::from_query(query)?;
-    let wait = wait_of(api, &mut params)?;
+    let Manner { wait, mode } = manner_of(api, &mut params)?;
     let wanted = params.get("revision").ok_or_else(|| missing("revision"))?;
     let wanted = number("revision", wanted)?;
     if !api.engine.snapshot().is_loaded() {
@@ -37,7 +39,12 @@ async fn run(api: &Api, query: &str) -> Result<Answered, Answered> {
     let differing = then.changes_since(&view.stored);
     let count = differing.len();
     let changes = changes(differing)?;
-    let answer = api.engine.change(ChangeRequest::new(changes, wait)).await;
+    let request = ChangeRequest::new(changes, wait);
+    if mode == Mode::Tried {
+        let answered = tried(api, request, &[]).await;
+        return Ok(answered.with("RestoredRevision", wanted));
+    }
+    let answer = api.engine.change(request).await;
     let done = match count {
         0 => format!("the table is that of revision {wanted} already"),
         n => format!("the table of revision {wanted} is restored: {n} services changed"),

@@ -20,6 +20,7 @@ use crate::{
     testing::{Notes, Peers, Scripted, put, store},
 };
 
+mod dry_run;
 mod health;
 mod history;
 mod status;
@@ -69,7 +70,13 @@ impl Bench {
             Arc::clone(&carrier) as Arc<dyn Carried>,
             ending.clone(),
         ));
+        let dry_runs = DryRuns::new(
+            handle.clone(),
+            Arc::clone(&store) as Arc<dyn RouteStore>,
+            Arc::clone(&carrier) as Arc<dyn Carried>,
+        );
         let api = Api {
+            dry_runs: Arc::new(dry_runs),
             station: Arc::clone(&station),
             survey: Arc::clone(&peers) as Arc<dyn Survey>,
             contacts: Arc::new(Contacts::new(vec!["http://consul:8500".into()])),

@@ -1,34 +1,45 @@
-//! `wait` and `timeout`: what the answer to a change waits for.
+//! How a change is made: `wait` and `timeout`, what its answer waits for; `dryRun`, whether it is made at all.
 
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use proxy_core::{Distribute, Order, Params};
 
-use super::{Api, answer::Answered};
+use super::{Api, answer::Answered, dry_run::Mode};
 use crate::{
     announce::MOST_WAIT,
     engine::{Wait, WaitFor},
 };
 
-/// Both parameters as they were given, taken out before the rest is read.
+/// How a change is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner {
+    /// What its answer waits for.
+    pub(super) wait: Wait,
+    /// Whether it is made at all.
+    pub(super) mode: Mode,
+}
+
+/// These parameters as they were given, taken out before the rest is read.
 pub(super) struct Given {
     wait: Option<String>,
     timeout: Option<String>,
+    mode: Mode,
 }
 
 // === impl Given ===
 
 impl Given {
-    pub(super) fn take(params: &mut Params) -> Self {
-        Self {
+    pub(super) fn take(params: &mut Params) -> Result<Self, Answered> {
+        Ok(Self {
             wait: params.take("wait"),
             timeout: params.take("timeout"),
-        }
+            mode: Mode::take(params)?,
+        })
     }
 
-    /// What is waited for, where `distribute` said this.
-    pub(super) fn read(&self, api: &Api, distribute: Distribute) -> Result<Wait, Answered> {
+    /// How the change is made, where `distribute` said this.
+    pub(super) fn read(&self, api: &Api, distribute: Distribute) -> Result<Manner, Answered> {
         let who = match self.wait.as_deref() {
             None if distribute == Distribute::Yes => WaitFor::Everyone,
             None => WaitFor::Here,
@@ -60,12 +71,15 @@ impl Given {
                 }
             },
         };
-        Ok(Wait { who, most })
+        Ok(Manner {
+            wait: Wait { who, most },
+            mode: self.mode,
+        })
     }
 }
 
-/// What a call without other parameters waits for: `distribute`, `wait` and `timeout`.
-pub(super) fn wait_of(api: &Api, params: &mut Params) -> Result<Wait, Answered> {
+/// How a call makes its change: `distribute`, `wait`, `timeout` and `dryRun`.
+pub(super) fn manner_of(api: &Api, params: &mut Params) -> Result<Manner, Answered> {
     let distribute = match params.get("distribute") {
         Some("true") => Distribute::Yes,
         None | Some("false") => Distribute::No,
@@ -74,7 +88,7 @@ pub(super) fn wait_of(api: &Api, params: &mut Params) -> Result<Wait, Answered> 
             return Err(refuse("distribute", other, problem, "true or false"));
         }
     };
-    Given::take(params).read(api, distribute)
+    Given::take(params)?.read(api, distribute)
 }
 
 fn refuse(parameter: &str, value: &str, problem: &str, allowed: &str) -> Answered {

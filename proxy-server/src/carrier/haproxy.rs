@@ -1,5 +1,7 @@
 //! The carrier that traffic really goes through: a supervised HAProxy.
 
+mod dry_run;
+
 use std::{
     collections::BTreeSet,
     fmt,
@@ -12,14 +14,14 @@ use std::{
 use async_trait::async_trait;
 use proxy_core::{Host, RouteOrder, RouteTable};
 use proxy_haproxy::{
-    AddressBook, Applier, ApplyStep, ConfigDir, Haproxy, HaproxyState, OldWorkers, ProcessSettings,
-    RenderSettings, RenderedConfig, Renderer, RoutingForm, Staged, Start, StartError, Validate,
-    ValidateError, Validator, probe_bind,
+    AddressBook, Applier, ApplyStep, ConfigDir, Diagnostic, Haproxy, HaproxyState, OldWorkers,
+    ProcessSettings, RenderSettings, RenderedConfig, Renderer, RoutingForm, Staged, Start,
+    StartError, Validate, ValidateError, Validator, probe_bind,
 };
 use tokio::{sync::Mutex, time::Instant};
 
 use super::{
-    Applied, ApplyError, Carrier, CarrierCondition, CheckError, Reload, names::NameFollower,
+    Applied, ApplyError, Carrier, CarrierCondition, CheckError, DryRun, Reload, names::NameFollower,
 };
 use crate::chain::chain;
 
@@ -57,12 +59,8 @@ enum Stage {
 
 #[derive(Default)]
 struct Shown {
-    text: Option<Arc<str>>,
-    digest: Option<String>,
-    /// The form of its routes, which the next configuration keeps at the border.
-    form: Option<RoutingForm>,
-    /// How many rules every request walks.
-    rules: usize,
+    /// The configuration. Its form is what the next one keeps at the border.
+    config: Option<RenderedConfig>,
     haproxy: Option<Arc<Haproxy>>,
     starting: Option<String>,
     ending: bool,
@@ -87,6 +85,17 @@ pub(crate) struct Candidate {
     staged: Option<Staged>,
     /// HAProxy was started with it to see whether it is good.
     started: bool,
+}
+
+// === impl Written ===
+
+impl Written {
+    fn into_staged(self) -> Option<Staged> {
+        match self {
+            Self::Live => None,
+            Self::Good(staged) | Self::New(staged) => Some(staged),
+        }
+    }
 }
 
 // === impl HaproxyCarrier ===
@@ -130,8 +139,12 @@ impl HaproxyCarrier {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn form(&self) -> Option<RoutingForm> {
+        self.shown().config.as_ref().map(RenderedConfig::form)
+    }
+
     fn render(&self, table: &RouteTable, book: &AddressBook) -> Result<RenderedConfig, CheckError> {
-        let form = self.shown().form;
+        let form = self.form();
         let mut renderer = self.renderer.lock().unwrap_or_else(PoisonError::into_inner);
         let rendered = renderer.render(table, form, book);
         rendered.map_err(|error| CheckError::Rejected {
@@ -166,6 +179,21 @@ impl HaproxyCarrier {
                 "the start of HAProxy failed half-way; restart the proxy".into(),
             )),
         }
+    }
+
+    /// Asks HAProxy whether it would take what was written, where that is not known already. Gives what
+    /// it warns of.
+    async fn judge(&self, written: &Written) -> Result<Vec<Diagnostic>, CheckError> {
+        let Written::New(staged) = written else {
+            return Ok(Vec::new());
+        };
+        let judged = self.validator.validate(&staged.main_path()).await;
+        judged.map_err(|error| match error {
+            ValidateError::Refused { .. } => CheckError::Rejected {
+                words: chain(&error),
+            },
+            error => CheckError::Unable { why: error.into() },
+        })
     }
 
     /// The first configuration. Where a HAProxy of ours runs it is taken over with what it serves and
@@ -250,29 +278,20 @@ impl Carrier for HaproxyCarrier {
         let hosts = hosts(table);
         let book = self.names.look_up(&hosts, NAMES_DEADLINE).await;
         let config = self.render(table, &book)?;
-        let good = |config, staged| Candidate {
+        let written = self.stage(&config).await?;
+        for warning in self.judge(&written).await? {
+            tracing::debug!(%warning, "HAProxy warns of the configuration");
+        }
+        Ok(Candidate {
             config,
             hosts,
-            staged,
+            staged: written.into_staged(),
             started: false,
-        };
-        let staged = match self.stage(&config).await? {
-            Written::Live => return Ok(good(config, None)),
-            Written::Good(staged) => return Ok(good(config, Some(staged))),
-            Written::New(staged) => staged,
-        };
-        match self.validator.validate(&staged.main_path()).await {
-            Ok(warnings) => {
-                for warning in warnings {
-                    tracing::debug!(%warning, "HAProxy warns of the configuration");
-                }
-                Ok(good(config, Some(staged)))
-            }
-            Err(error @ ValidateError::Refused { .. }) => Err(CheckError::Rejected {
-                words: chain(&error),
-            }),
-            Err(error) => Err(CheckError::Unable { why: error.into() }),
-        }
+        })
+    }
+
+    async fn dry_run(&self, table: &RouteTable) -> Result<DryRun, CheckError> {
+        self.try_out(table).await
     }
 
     async fn check_by_start(&self, table: &RouteTable) -> Result<Candidate, CheckError> {
@@ -285,10 +304,7 @@ impl Carrier for HaproxyCarrier {
         let hosts = hosts(table);
         let book = self.names.look_up(&hosts, NAMES_DEADLINE).await;
         let config = self.render(table, &book)?;
-        let staged = match self.stage(&config).await? {
-            Written::New(staged) | Written::Good(staged) => Some(staged),
-            Written::Live => None,
-        };
+        let staged = self.stage(&config).await?.into_staged();
         let candidate = |staged, started| Candidate {
             config: config.clone(),
             hosts: hosts.clone(),
@@ -309,10 +325,8 @@ impl Carrier for HaproxyCarrier {
         if self.shown().ending {
             return Err(ApplyError::new("this replica shuts down"));
         }
-        let text = candidate.config.shared_main_text();
+        let config = candidate.config.clone();
         let hosts = candidate.hosts.clone();
-        let digest = candidate.config.digest().to_string();
-        let (form, rules) = (candidate.config.form(), candidate.config.rules());
         let applied = match (&mut *stage, force) {
             (Stage::Before(_), _) => {
                 self.shown().starting = None;
@@ -339,11 +353,7 @@ impl Carrier for HaproxyCarrier {
                 },
             },
         }?;
-        {
-            let mut shown = self.shown();
-            (shown.text, shown.form, shown.rules) = (Some(text), Some(form), rules);
-            shown.digest = Some(digest);
-        }
+        self.shown().config = Some(config);
         self.names.want(hosts);
         Ok(applied)
     }
@@ -353,11 +363,13 @@ impl Carrier for HaproxyCarrier {
     }
 
     fn config_text(&self) -> Option<String> {
-        self.shown().text.as_deref().map(str::to_owned)
+        let shown = self.shown();
+        shown.config.as_ref().map(|it| it.main_text().to_owned())
     }
 
     fn digest(&self) -> Option<String> {
-        self.shown().digest.clone()
+        let shown = self.shown();
+        shown.config.as_ref().map(|it| it.digest().to_string())
     }
 
     fn route_order(&self) -> RouteOrder {
@@ -365,7 +377,10 @@ impl Carrier for HaproxyCarrier {
     }
 
     fn rules(&self) -> usize {
-        self.shown().rules
+        self.shown()
+            .config
+            .as_ref()
+            .map_or(0, RenderedConfig::rules)
     }
 
     async fn old_workers(&self) -> Option<OldWorkers> {

@@ -65,20 +65,43 @@ impl NameFollower {
     /// What is known of these names, after those that are new were looked up, all at once. They are
     /// not followed yet: the table may be refused.
     pub(crate) async fn look_up(&self, hosts: &BTreeSet<Host>, deadline: Duration) -> AddressBook {
+        let (book, found) = self.ask(hosts, deadline).await;
+        let Some(found) = found else {
+            return book;
+        };
+        let mut known = self.known();
+        known.book.extend(found);
+        known.book.clone()
+    }
+
+    /// The same for one time: what is found is not remembered.
+    pub(crate) async fn look_up_once(
+        &self,
+        hosts: &BTreeSet<Host>,
+        deadline: Duration,
+    ) -> AddressBook {
+        let (mut book, found) = self.ask(hosts, deadline).await;
+        book.extend(found.into_iter().flatten());
+        book
+    }
+
+    /// What is known, and what was found of those names that were not.
+    async fn ask(
+        &self,
+        hosts: &BTreeSet<Host>,
+        deadline: Duration,
+    ) -> (AddressBook, Option<Vec<(Host, Resolution)>>) {
         let (new, book) = {
             let known = self.known();
             let new = hosts.iter().filter(|host| !known.book.contains(host));
             (new.cloned().collect::<BTreeSet<Host>>(), known.book.clone())
         };
         if new.is_empty() {
-            return book;
+            return (book, None);
         }
         let found = self.resolver.resolve_all(&new, deadline, &book).await;
-        let mut known = self.known();
-        known
-            .book
-            .extend(found.iter().map(|(host, at)| (host.clone(), at)));
-        known.book.clone()
+        let found = found.iter().map(|(host, at)| (host.clone(), at));
+        (book, Some(found.collect()))
     }
 
     /// Follows these names from now on and forgets all others: the table with them is live.

@@ -1,8 +1,10 @@
 //! What can be asked of the engine, and what it answers.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use proxy_core::{Change, CommitId, Conflict, DeadRoute, PlannedChange, Revision, ViewSeq};
+use proxy_core::{
+    Change, CommitId, Conflict, DeadRoute, PlannedChange, Revision, ServiceName, StoreView, ViewSeq,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Snapshot, Wait, WaitFor, pulse::Pulse};
@@ -172,6 +174,27 @@ impl ChangeRequest {
             wait,
             extent: Extent::Whole,
         }
+    }
+
+    /// Adds what a request for the whole table leaves out: the removals, as they are now.
+    pub(crate) fn complete(&mut self, view: &StoreView) {
+        if self.extent != Extent::Whole {
+            return;
+        }
+        let wanted: BTreeSet<_> = self.changes.iter().filter_map(put_name).collect();
+        let there = view.stored.documents().map(|document| document.name());
+        let gone = there.filter(|name| !wanted.contains(name)).cloned();
+        let removals: Vec<Change> = gone.map(Change::Remove).collect();
+        self.changes.retain(|change| put_name(change).is_some());
+        // Removals first: what they free (an ACL name) may be used by what comes.
+        self.changes.splice(0..0, removals);
+    }
+}
+
+fn put_name(change: &Change) -> Option<&ServiceName> {
+    match change {
+        Change::Put(service) => Some(service.name()),
+        _ => None,
     }
 }
 

@@ -48,18 +48,10 @@ impl Pending {
         }
     }
 
-    /// Adds what a request for the whole table leaves out: the removals, as they are now.
+    /// Adds what a request for the whole table leaves out.
     pub(super) fn complete(&mut self, view: &StoreView) {
         if self.request.extent == Extent::Whole && self.commits == 0 {
-            let wanted: BTreeSet<_> = self.request.changes.iter().filter_map(put_name).collect();
-            let there = view.stored.documents().map(|document| document.name());
-            let gone = there.filter(|name| !wanted.contains(name)).cloned();
-            let removals: Vec<Change> = gone.map(Change::Remove).collect();
-            self.request
-                .changes
-                .retain(|change| put_name(change).is_some());
-            // Removals first: what they free (an ACL name) may be used by what comes.
-            self.request.changes.splice(0..0, removals);
+            self.request.complete(view);
             self.rest.clone_from(&self.request.changes);
         }
     }
@@ -87,13 +79,6 @@ impl Pending {
             replicas,
         };
         self.answer(Ok(answer));
-    }
-}
-
-fn put_name(change: &Change) -> Option<&ServiceName> {
-    match change {
-        Change::Put(service) => Some(service.name()),
-        _ => None,
     }
 }
 

@@ -26,6 +26,7 @@ use crate::{
     carrier::{CarrierSettings, HaproxyCarrier, NameFollower},
     contacts::Contacts,
     drift::DriftCheck,
+    dry_run::DryRuns,
     engine::{Engine, Parts},
     keep,
     keeper::Keeper,
@@ -156,7 +157,13 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         };
         followers.push(tokio::spawn(check.run(interval, stops.followers.clone())));
     }
+    let dry_runs = DryRuns::new(
+        handle.clone(),
+        Arc::clone(&kept.store),
+        Arc::clone(&carrier) as _,
+    );
     let app = router(Api {
+        dry_runs: Arc::new(dry_runs),
         engine: handle.clone(),
         store: kept.store,
         station: Arc::clone(&station),

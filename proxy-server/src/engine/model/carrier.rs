@@ -9,7 +9,11 @@ use async_trait::async_trait;
 use proxy_core::{RouteTable, Service, ServiceName};
 
 use super::{Quality, store::World};
-use crate::carrier::{Applied, ApplyError, Carrier, CarrierCondition, CheckError, Reload};
+use crate::{
+    carrier::{Applied, ApplyError, Carrier, CarrierCondition, CheckError, DryRun, Reload},
+    testing::dry_run,
+};
+use proxy_haproxy::ApplyStep;
 
 /// One replica's HAProxy. It outlives the engine.
 #[derive(Debug)]
@@ -124,6 +128,10 @@ impl Carrier for Haproxy {
             }),
             None => Ok(table.clone()),
         }
+    }
+
+    async fn dry_run(&self, table: &RouteTable) -> Result<DryRun, CheckError> {
+        self.check(table).await.map(|_| dry_run(ApplyStep::Reload))
     }
 
     async fn apply(&self, table: RouteTable, force: Reload) -> Result<Applied, ApplyError> {

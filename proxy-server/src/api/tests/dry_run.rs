@@ -1,0 +1,131 @@
+//! `dryRun=true`: everything is said and nothing is done.
+
+use super::*;
+
+const A: &str = "serviceName=a&servicePath=/a&port=80";
+
+/// What a dry run must leave as it was.
+async fn state(bench: &Bench) -> (Value, Vec<String>, usize) {
+    let (_, status) = bench.get("status").await;
+    let reloads = bench.carrier.reloads.load(SeqCst);
+    (status["Revision"].clone(), bench.carrier.live(), reloads)
+}
+
+#[tokio::test]
+async fn a_dry_run_says_what_would_be_done_and_does_nothing() {
+    let bench = Bench::new().await;
+    bench.get(&format!("reconfigure?{A}")).await;
+    let (_, file) = bench.get("export").await;
+    bench
+        .get("reconfigure?serviceName=b&servicePath=/b&port=80")
+        .await;
+    let before = state(&bench).await;
+    for (call, effect, change, kind) in [
+        (
+            "reconfigure?serviceName=c&servicePath=/c&port=80",
+            "reload",
+            "c",
+            "added",
+        ),
+        (
+            "reconfigure?serviceName=a&servicePath=/x&port=80",
+            "reload",
+            "a",
+            "replaced",
+        ),
+        (&format!("reconfigure?{A}"), "none", "a", "unchanged"),
+        ("remove?serviceName=a", "reload", "a", "removed"),
+        ("remove?serviceName=zzz", "none", "zzz", "unchanged"),
+    ] {
+        let (status, json) = bench.get(&format!("{call}&dryRun=true")).await;
+        assert_eq!(
+            (status, &json["Status"]),
+            (200, &"OK".into()),
+            "{call}: {json}"
+        );
+        assert_eq!(json["DryRun"], true, "{json}");
+        assert_eq!(json["Stored"], false, "{json}");
+        assert_eq!(json["Effect"], effect, "{call}: {json}");
+        let expected = serde_json::json!([{ "ServiceName": change, "Change": kind }]);
+        assert_eq!(json["Changes"], expected, "{call}");
+        assert!(
+            json["Message"]
+                .as_str()
+                .unwrap()
+                .ends_with("nothing was changed"),
+            "{json}"
+        );
+        assert_eq!(state(&bench).await, before, "{call}");
+    }
+    let uri = "/v1/docker-flow-proxy/import?dryRun=true";
+    let import = Request::put(uri)
+        .body(Body::from(file.to_string()))
+        .unwrap();
+    let (status, json) = bench.send(import).await;
+    assert_eq!(status, 200, "{json}");
+    assert_eq!(json["Changes"][0]["Change"], "removed", "{json}");
+    let roll = Request::post("/v1/docker-flow-proxy/rollback?revision=1&dryRun=true");
+    let (status, json) = bench.send(roll.body(Body::empty()).unwrap()).await;
+    assert_eq!((status, &json["Effect"]), (200, &"reload".into()), "{json}");
+    let (status, json) = bench.get("reload?dryRun=true").await;
+    assert_eq!((status, &json["Effect"]), (200, &"reload".into()), "{json}");
+    assert_eq!(state(&bench).await, before);
+}
+
+#[tokio::test]
+async fn a_dry_run_is_refused_as_the_change_would_be() {
+    let bench = Bench::new().await;
+    bench.carrier.bad.lock().unwrap().insert("evil");
+    bench.get(&format!("reconfigure?{A}")).await;
+    for (query, expected) in [
+        ("serviceName=b&servicePath=/a&port=x", 400),
+        ("serviceName=b&port=80", 409),
+        ("serviceName=b&aclName=a&servicePath=/a&port=80", 409),
+        ("serviceName=evil&servicePath=/a&port=80", 400),
+    ] {
+        let made = bench.get(&format!("reconfigure?{query}")).await;
+        let (status, json) = bench.get(&format!("reconfigure?{query}&dryRun=true")).await;
+        assert_eq!((status, made.0), (expected, expected), "{query}: {json}");
+        assert_eq!(json["Message"], made.1["Message"], "{query}");
+        assert_eq!(json["Stored"], false, "{json}");
+    }
+    let (status, json) = bench.get(&format!("reconfigure?{A}&dryRun=maybe")).await;
+    assert_eq!(status, 400);
+    assert!(
+        json["Message"].as_str().unwrap().contains("dryRun"),
+        "{json}"
+    );
+    bench.carrier.unable.store(true, SeqCst);
+    let other = "reconfigure?serviceName=b&servicePath=/b&port=80&dryRun=true";
+    assert_eq!(bench.get(other).await.0, 503);
+}
+
+#[tokio::test]
+async fn a_dry_run_does_not_wait_for_a_turn_that_hangs() {
+    let bench = Bench::new().await;
+    let gate = bench.carrier.gate.lock().await;
+    let app = bench.app.clone();
+    let uri = format!("/v1/docker-flow-proxy/reconfigure?{A}");
+    let made = tokio::spawn(async move {
+        let request = Request::get(uri).body(Body::empty()).unwrap();
+        app.oneshot(request).await.unwrap().status()
+    });
+    // The change is stored and not live.
+    let mut view = bench.store.view();
+    while view.stored.table().is_empty() {
+        view = bench.store.changed(view.seq).await;
+    }
+    let other = "reconfigure?serviceName=b&servicePath=/a&port=80&dryRun=true";
+    let (status, json) = bench.get(other).await;
+    assert_eq!((status, &json["Effect"]), (200, &"reload".into()), "{json}");
+    // It sees what is stored, although it is not live yet.
+    assert!(
+        json["Warnings"][0]
+            .as_str()
+            .unwrap()
+            .contains("also claimed by the service a"),
+        "{json}"
+    );
+    drop(gate);
+    assert_eq!(made.await.unwrap(), 200);
+}

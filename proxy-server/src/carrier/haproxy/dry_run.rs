@@ -1,0 +1,56 @@
+//! What a table would do to HAProxy, found out beside the engine's turns.
+//!
+//! It renders by itself: the engine's own renderer follows what is live, and must not be led away from
+//! it or waited for.
+
+use proxy_core::RouteTable;
+use proxy_haproxy::{ApplyStep, RenderedConfig, render};
+
+use super::{HaproxyCarrier, NAMES_DEADLINE, Written, hosts};
+use crate::{
+    carrier::{CheckError, DryRun},
+    chain::chain,
+    config_diff::ConfigDiff,
+};
+
+impl HaproxyCarrier {
+    /// Renders a table and has it judged as a change would be, and leaves nothing behind.
+    pub(super) async fn try_out(&self, table: &RouteTable) -> Result<DryRun, CheckError> {
+        let hosts = hosts(table);
+        let book = self.names.look_up_once(&hosts, NAMES_DEADLINE).await;
+        let settings = self.settings.render.clone();
+        let settings = settings.with_form_in_use(self.form());
+        let table = table.clone();
+        // The whole table is rendered, which takes long enough to keep others waiting.
+        let config = blocking(move || render(&table, &settings, &book)).await?;
+        let config = config.map_err(|error| CheckError::Rejected {
+            words: chain(&error),
+        })?;
+        let written = self.stage(&config).await?;
+        let warnings = self.judge(&written).await?;
+        let step = match written {
+            Written::Live => ApplyStep::None,
+            Written::Good(_) => ApplyStep::Runtime,
+            Written::New(_) => ApplyStep::Reload,
+        };
+        drop(written);
+        let rules = config.rules();
+        let live = self.shown().config.clone();
+        let live = live.unwrap_or_else(|| RenderedConfig::new(""));
+        let diff = blocking(move || ConfigDiff::between(&live, &config)).await?;
+        Ok(DryRun {
+            step,
+            warnings: warnings.iter().map(ToString::to_string).collect(),
+            rules,
+            diff,
+        })
+    }
+}
+
+/// Runs what takes a core for a while where it blocks nobody.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, CheckError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| CheckError::Unable { why: error.into() })
+}
