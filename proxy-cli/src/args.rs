@@ -150,7 +150,11 @@ pub(crate) enum Command {
         wait: Waiting,
     },
     /// Make HAProxy load its config again.
-    Reload,
+    Reload {
+        /// Only say what it would do.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Print the completions for a shell.
     Completions {
         /// The shell.
@@ -159,6 +163,14 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// Whether nothing is to be done but to say what would be.
+    pub(crate) fn is_dry_run(&self) -> bool {
+        match self {
+            Self::Reload { dry_run } => *dry_run,
+            other => other.waiting().is_some_and(|waiting| waiting.dry_run),
+        }
+    }
+
     /// What a change waits for.
     pub(crate) fn waiting(&self) -> Option<&Waiting> {
         match self {
@@ -182,7 +194,7 @@ pub(crate) struct Remove {
     pub(crate) wait: Waiting,
 }
 
-/// What the answer to a change waits for.
+/// How a change is made: what its answer waits for, and whether it is made at all.
 #[derive(Debug, Args)]
 pub(crate) struct Waiting {
     /// Wait until every replica serves it: --wait=all.
@@ -195,6 +207,10 @@ pub(crate) struct Waiting {
     /// How long to wait for the other replicas, in whole seconds; the proxy's WAIT_TIMEOUT if absent.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..=300))]
     pub(crate) wait_timeout: Option<u16>,
+    /// Only say what it would do: whether it would be taken, what would be different in HAProxy's
+    /// config, and whether that takes a reload.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// What is waited for, by the words of the API.
@@ -226,6 +242,7 @@ impl Waiting {
                 "timeout",
                 self.wait_timeout.map(|seconds| seconds.to_string()),
             ),
+            ("dryRun", self.dry_run.then(|| "true".to_owned())),
         ];
         let given = pairs.into_iter();
         given

@@ -95,6 +95,11 @@ pub(crate) async fn run(cli: Cli) -> Result<Verdict> {
         return Ok(verdict);
     }
     show_reply(&cli.global, view, &reply, answer.as_ref(), verdict)?;
+    let tried = answer.as_ref().and_then(|answer| answer.get("DryRun"));
+    if cli.command.is_dry_run() && tried.is_none() && verdict == Verdict::Done {
+        complain("this proxy is too old to know dryRun: it made the change");
+        return Ok(Verdict::Refused);
+    }
     Ok(verdict)
 }
 
@@ -187,7 +192,10 @@ fn plan(global: &Global, command: &Command) -> Result<Plan> {
             params.extend(wait.params());
             change(ask(Method::POST, "accept", &params))
         }
-        Command::Reload => change(ask(Method::POST, "reload", &[])),
+        Command::Reload { dry_run } => {
+            let dry_run = dry_run.then(|| pair("dryRun", "true"));
+            change(ask(Method::POST, "reload", dry_run.as_slice()))
+        }
         Command::Completions { .. } => anyhow::bail!("completions ask nobody"),
     })
 }

@@ -85,9 +85,22 @@ pub(crate) fn change(answer: &Value, done: bool) -> String {
     for warning in list(answer, "Warnings") {
         let _ = writeln!(out, "warning: {}", cell(warning));
     }
+    out.push_str(&diff(answer));
     let peers = list(answer, "Peers");
     if !peers.is_empty() {
         out.push_str(&replicas(peers));
+    }
+    out
+}
+
+/// What a dry run says of the config, line by line.
+fn diff(answer: &Value) -> String {
+    let text = answer.get("Diff").and_then(Value::as_str).unwrap_or("");
+    let lines = text.lines().map(|line| format!("{}\n", clean(line)));
+    let mut out: String = lines.collect();
+    let left_out = answer.get("DiffLeftOut").and_then(Value::as_u64);
+    if let Some(count) = left_out.filter(|count| *count > 0) {
+        let _ = writeln!(out, "({count} more lines are left out)");
     }
     out
 }

@@ -573,3 +573,47 @@ async fn a_change_goes_nowhere_else() {
     assert_eq!(code(&output), 1, "{}", err(&output));
     assert!(elsewhere.received_requests().await.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_dry_run_shows_the_difference_and_knows_a_proxy_that_made_the_change() {
+    let server = MockServer::start().await;
+    let tried = json!({
+        "Status": "OK",
+        "Message": "dry run: 1 service would be removed; nothing was changed",
+        "DryRun": true,
+        "Stored": false,
+        "Diff": "--- haproxy.cfg (live)\n+++ haproxy.cfg\n-backend a\u{1b}\n",
+        "DiffLeftOut": 7,
+    });
+    Mock::given(method("DELETE"))
+        .and(query_param("dryRun", "true"))
+        .and(query_param("serviceName", "a"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(tried))
+        .mount(&server)
+        .await;
+    Mock::given(method("POST"))
+        .and(query_param("dryRun", "true"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(json!({ "Status": "OK" })))
+        .mount(&server)
+        .await;
+    let output = run(&server.uri(), &["remove", "a", "--dry-run"]).await;
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    let text = out(&output);
+    assert!(
+        text.starts_with("dry run: 1 service would be removed"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\n-backend a") && text.contains("(7 more lines are left out)"),
+        "{text}"
+    );
+    assert!(!text.contains('\u{1b}'), "{text:?}");
+    // One that does not know the parameter does what it was not asked for.
+    let output = run(&server.uri(), &["reload", "--dry-run"]).await;
+    assert_eq!(code(&output), 1, "{}", out(&output));
+    assert!(
+        err(&output).contains("it made the change"),
+        "{}",
+        err(&output)
+    );
+}

@@ -2,6 +2,7 @@
 
 mod burst;
 mod conflict;
+mod dry_run;
 mod embedded;
 mod ending;
 mod hostile;
