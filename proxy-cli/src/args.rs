@@ -155,6 +155,12 @@ pub(crate) enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Write the manual pages into a folder, for packagers.
+    #[command(hide = true)]
+    Manual {
+        /// The folder, which exists.
+        folder: PathBuf,
+    },
     /// Print the completions for a shell.
     Completions {
         /// The shell.

@@ -49,6 +49,10 @@ pub(crate) async fn run(cli: Cli) -> Result<Verdict> {
         clap_complete::generate(shell, &mut command, "proxyctl", &mut io::stdout());
         return Ok(Verdict::Done);
     }
+    if let Command::Manual { folder } = &cli.command {
+        clap_mangen::generate_to(Cli::command(), folder)?;
+        return Ok(Verdict::Done);
+    }
     let plan = match plan(&cli.global, &cli.command) {
         Ok(plan) => plan,
         Err(error) => {
@@ -196,7 +200,9 @@ fn plan(global: &Global, command: &Command) -> Result<Plan> {
             let dry_run = dry_run.then(|| pair("dryRun", "true"));
             change(ask(Method::POST, "reload", dry_run.as_slice()))
         }
-        Command::Completions { .. } => anyhow::bail!("completions ask nobody"),
+        Command::Completions { .. } | Command::Manual { .. } => {
+            anyhow::bail!("completions and pages ask nobody")
+        }
     })
 }
 

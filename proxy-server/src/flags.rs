@@ -1,8 +1,14 @@
 //! The command line: a flag for every setting, made from the table of settings.
 
-use clap::{Arg, ArgMatches, Command};
+use std::{io, path::Path};
+
+use clap::{Arg, ArgMatches, Command, value_parser};
+use clap_complete::Shell;
 
 use crate::settings::{DEFINITIONS, MapSource, Sensitivity};
+
+/// The flag that is no setting: see [`manual`].
+pub const MANUAL: &str = "manual";
 
 /// The command with all its flags.
 #[must_use]
@@ -28,6 +34,26 @@ pub fn command() -> Command {
         .about("A reverse proxy for services that come and go: HAProxy carries the traffic, Consul remembers it, any replica takes a change")
         .after_help("Each flag is also a variable of the environment (CONSUL_ADDRESS for --consul-address) and a secret file (dfp_consul_address in SECRETS_PATH). Flags win over secret files, secret files over the environment. Exit codes: 0 ended as asked, 1 failed, 64 settings that cannot be used.")
         .args(flags)
+        .arg(
+            Arg::new(MANUAL)
+                .long(MANUAL)
+                .value_name("FOLDER")
+                .value_parser(value_parser!(std::path::PathBuf))
+                .hide(true)
+                .help("Write the manual page and the completions of shells into a folder, for packagers"),
+        )
+}
+
+/// Writes the manual page and the completions of shells into a folder, for packagers.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn manual(folder: &Path) -> io::Result<()> {
+    clap_mangen::generate_to(command(), folder)?;
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        clap_complete::generate_to(shell, &mut command(), "proxy-server", folder)?;
+    }
+    Ok(())
 }
 
 /// The settings that flags give.
@@ -62,5 +88,21 @@ mod tests {
         );
         assert_eq!(source.get("PORT").unwrap().as_deref(), Some("81"));
         assert_eq!(source.get("IP"), Ok(None));
+    }
+
+    #[test]
+    fn the_manual_names_every_setting() {
+        let folder = tempfile::tempdir().unwrap();
+        manual(folder.path()).unwrap();
+        let page = std::fs::read_to_string(folder.path().join("proxy-server.1")).unwrap();
+        // A hyphen of the text is one that can be searched for.
+        let page = page.replace("\\-", "-");
+        for definition in DEFINITIONS {
+            let flag = format!("--{}", flag(definition.name));
+            assert!(page.contains(&flag), "{flag}: {page}");
+        }
+        for name in ["proxy-server.bash", "_proxy-server", "proxy-server.fish"] {
+            assert!(folder.path().join(name).is_file(), "{name}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The binary: settings, logs, a replica, signals.
 
-use std::{io::Write, process::ExitCode, time::Duration};
+use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 use proxy_server::{
     EXIT_USAGE, Layered, ProcessEnv, SecretFiles, Server, Settings, SettingsSource, flags, logging,
@@ -21,6 +21,15 @@ fn main() -> ExitCode {
             };
         }
     };
+    if let Some(folder) = matches.get_one::<PathBuf>(flags::MANUAL) {
+        return match flags::manual(folder) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                say(&format!("proxy-server: {}: {error}", folder.display()));
+                ExitCode::FAILURE
+            }
+        };
+    }
     let given = flags::source(&matches);
     let folder = Layered::new(vec![Box::new(given.clone()), Box::new(ProcessEnv::new())])
         .get("SECRETS_PATH")

@@ -12,9 +12,11 @@ use crate::workspace::Workspace;
 
 mod bench;
 mod chaos;
+mod deb;
 mod demo;
 mod fuzz;
 mod http;
+mod rootfs;
 mod scale;
 mod suite;
 mod swarm;
@@ -78,6 +80,8 @@ enum Task {
         #[arg(long)]
         listen: std::net::SocketAddr,
     },
+    /// Make the Debian package, and try it in a clean Debian.
+    Deb(deb::Options),
     /// Check the rules of the house.
     Tidy,
     /// Find HAProxy and a real Consul, or install them, and say where they are.
@@ -122,6 +126,11 @@ async fn run(task: Task) -> Result<ExitCode> {
         Task::Fuzz(options) => return fuzz::fuzz(&workspace, &options).await,
         Task::HaproxyStub { tell, arguments } => scale::stub(tell, &arguments).await?,
         Task::Swarm => return swarm::swarm(&workspace).await.map(swarm::Outcome::report),
+        Task::Deb(options) => {
+            return deb::deb(&workspace, &options)
+                .await
+                .map(swarm::Outcome::report);
+        }
         Task::Demo { listen } => demo::until_ended(listen).await?,
         Task::Tidy => {
             tidy::tidy(&workspace)?;

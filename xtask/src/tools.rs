@@ -13,6 +13,7 @@ use crate::workspace::Workspace;
 mod apt;
 mod docker;
 
+pub(crate) use self::apt::is_root;
 pub(crate) use self::docker::{bootstrap, docker_clients, engine};
 
 /// Where package managers put HAProxy although it is not on every `PATH`.

@@ -4,7 +4,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -12,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use super::docker::Docker;
 use super::engine::Engine;
 use super::say;
-use crate::suite::child::{Ended, run};
+use crate::rootfs;
 use crate::tools;
 use crate::workspace::{Profile, Workspace};
 
@@ -21,9 +20,6 @@ const BASE: &str = "debian:bookworm-slim";
 
 /// What the Dockerfile builds with.
 const BUILDER: &str = "rust:1-bookworm";
-
-/// How long the base image's packages may take: a minute on an idle machine.
-const BOOTSTRAP_DEADLINE: Duration = Duration::from_secs(600);
 
 /// How long one image may take. One that compiles inside takes the longest.
 const BUILD_DEADLINE: Duration = Duration::from_secs(1800);
@@ -103,7 +99,7 @@ impl Images {
             say(&format!("{BASE} is the engine's own"));
             return Ok(());
         }
-        let archive = root_file_system(workspace).await?;
+        let archive = rootfs::archive(workspace).await?;
         self.made.push(BASE.to_owned());
         let archive = archive.display().to_string();
         docker
@@ -200,58 +196,6 @@ async fn nameless(docker: &Docker) -> Result<Vec<String>> {
         "dangling=true",
     ];
     docker.words(&list).await
-}
-
-/// The base image's files as an archive, kept with the other tools for the next run.
-async fn root_file_system(workspace: &Workspace) -> Result<PathBuf> {
-    let folder = workspace.tools().join("swarm");
-    let archive = folder.join("bookworm.tar");
-    if archive.is_file() {
-        return Ok(archive);
-    }
-    let bootstrap = tools::bootstrap()?;
-    say(&format!(
-        "making {BASE} of Debian's packages: once, it is kept below target/tools"
-    ));
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let scratch = tempfile::tempdir_in(&folder)?;
-    let root = scratch.path().join("root");
-    let log = folder.join("debootstrap.log");
-    let mut make = Command::new(&bootstrap.program);
-    make.args(["--variant=minbase", "--include=ca-certificates"])
-        .arg(bootstrap.release)
-        .arg(&root)
-        .arg(&bootstrap.mirror);
-    quietly(make, &log).await?;
-    // Packages that were only downloaded, and lists that the first update replaces.
-    for rubbish in ["var/cache/apt/archives", "var/lib/apt/lists"] {
-        let _gone = fs::remove_dir_all(root.join(rubbish));
-    }
-    let unfinished = scratch.path().join("tar");
-    let mut pack = Command::new("tar");
-    pack.arg("--create").arg("--file").arg(&unfinished);
-    pack.arg("--directory").arg(&root).arg(".");
-    quietly(pack, &log).await?;
-    // Whole or not at all: a later run would take half of it for all.
-    fs::rename(&unfinished, &archive)
-        .with_context(|| format!("cannot make {}", archive.display()))?;
-    Ok(archive)
-}
-
-async fn quietly(mut command: Command, log: &Path) -> Result<()> {
-    let file = fs::OpenOptions::new().create(true).append(true).open(log)?;
-    command
-        .stdin(Stdio::null())
-        .stdout(file.try_clone()?)
-        .stderr(file);
-    let name = command.get_program().to_string_lossy().into_owned();
-    match run(command, BOOTSTRAP_DEADLINE).await? {
-        Ended::Well => Ok(()),
-        ended => bail!(
-            "{name} ended badly ({ended:?}); its log is {}",
-            log.display()
-        ),
-    }
 }
 
 /// A folder with a Dockerfile and the files that it copies.

@@ -45,7 +45,7 @@ pub(super) enum Suite {
 }
 
 /// Whether this process may install packages.
-pub(super) fn is_root() -> Result<bool> {
+pub(crate) fn is_root() -> Result<bool> {
     Ok(run(Command::new("id").arg("-u"))?.trim() == "0")
 }
 
