@@ -30,6 +30,8 @@ mod staged;
 pub use disk::ConfigDirError;
 pub use staged::Staged;
 
+pub(crate) use staged::write_files;
+
 use disk::{list, run, sync_folder, write_durably};
 use staged::Written;
 

@@ -20,6 +20,8 @@
 //! | to | use | feature |
 //! |---|---|---|
 //! | write a configuration | [`render()`], [`Renderer`], [`RenderSettings`], [`Template`] | |
+//! | speak TLS | [`CertificateSet`], [`TlsSettings`] | |
+//! | read certificates | `Certificate` | `certificates` |
 //! | remember addresses | [`AddressBook`], [`Resolution`] | |
 //! | find addresses | `NameResolver` | `names` |
 //! | keep configurations on disk | `ConfigDir` | `run` |
@@ -48,7 +50,7 @@
 //! # Features
 //!
 //! None is on by default, and without any this crate is pure: no runtime, no files, no processes.
-//! `run` and `names` need tokio; `run` needs Linux.
+//! `run` and `names` need tokio; `run` needs Linux, and brings `certificates`, which needs rustls.
 
 #[cfg(all(doctest, feature = "run"))]
 #[doc = include_str!("../README.md")]
@@ -85,6 +87,7 @@ mod run_path;
 mod runtime;
 mod settings;
 mod template;
+mod tls;
 #[cfg(feature = "run")]
 mod validate;
 mod word;
@@ -125,6 +128,15 @@ pub use settings::{
     DEFAULT_MAX_OLD_WORKERS, RenderSettings, Timeouts, TlsMode,
 };
 pub use template::{Template, TemplateError};
+pub use tls::{
+    Alpn, BindOption, BindOptionError, CRT_LIST_FILE, CertificateFile, CertificateName,
+    CertificateNameError, CertificateSet, CipherList, CipherListError, Glob, GlobError,
+    TlsSettings,
+};
+#[cfg(feature = "certificates")]
+pub use tls::{Certificate, CertificateError, MAX_BUNDLE_BYTES};
+#[cfg(feature = "run")]
+pub use tls::{CertificateProbe, ProbeError};
 #[cfg(feature = "run")]
 pub use validate::{
     DEFAULT_PARALLEL_VALIDATIONS, DEFAULT_VALIDATE_DEADLINE, Validate, ValidateError, Validator,
@@ -138,12 +150,15 @@ mod tests {
         fn sent<E: std::error::Error + Send + Sync + 'static>() {}
         sent::<crate::RenderError>();
         sent::<crate::RunPathError>();
+        #[cfg(feature = "certificates")]
+        sent::<crate::CertificateError>();
         #[cfg(feature = "names")]
         sent::<crate::NamesError>();
         #[cfg(feature = "run")]
         {
             sent::<crate::ApplyError>();
             sent::<crate::BindError>();
+            sent::<crate::ProbeError>();
             sent::<crate::ReloadError>();
             sent::<crate::RuntimeError>();
             sent::<crate::StartError>();

@@ -25,6 +25,7 @@ use crate::{
     },
     settings::{AccessLog, RenderSettings},
     template::TemplateError,
+    tls::{self, TlsModel},
 };
 
 /// HAProxy keeps times in 31 bits of milliseconds and refuses longer ones; nobody waits that long.
@@ -74,6 +75,8 @@ struct Model {
     /// The names of the `resolvers` sections.
     resolvers: Vec<String>,
     binds: Vec<String>,
+    /// None where no bind speaks TLS.
+    tls: Option<TlsModel>,
     /// Some route asks for the host.
     by_host: bool,
     rules: Vec<Rule>,
@@ -189,6 +192,7 @@ pub(crate) fn whole(
         resolve_interval: time(backend::resolve_interval(&backends)),
         resolvers,
         binds: settings.binds.iter().map(ToString::to_string).collect(),
+        tls: TlsModel::new(settings),
         by_host: with_domains > 0,
         direct: lookups.len() == 1 && rules.is_empty(),
         rules,
@@ -196,7 +200,12 @@ pub(crate) fn whole(
         suffixes,
         backends,
     };
+    let speaks_tls = model.tls.is_some();
     let config = RenderedConfig::new(settings.template.render(model)?);
+    let config = match speaks_tls {
+        true => tls::with_certificates(config, &settings.certificates),
+        false => config,
+    };
     let (config, followed) = match map {
         Some((map, followed)) => (config.with_map(map), Some(followed)),
         None => (config, None),

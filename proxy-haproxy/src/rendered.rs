@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
+use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 
 use crate::routing::form::RoutingForm;
@@ -12,6 +13,10 @@ pub const MAIN_FILE: &str = "haproxy.cfg";
 /// The name of the file that holds the routes, in a configuration of the form
 /// [`RoutingForm::Map`].
 pub const MAP_FILE: &str = "routing.map";
+
+/// How the names of files end that hold keys. They are written so that nobody else reads them, and never
+/// shown.
+pub(crate) const SECRET_SUFFIX: &str = ".pem";
 
 /// The longest file name, below every file system's limit.
 const MAX_FILE_NAME_BYTES: usize = 200;
@@ -41,8 +46,21 @@ pub struct RenderedConfig {
 /// What stands in a file. It is hashed once, however often it is copied into another configuration.
 #[derive(Clone)]
 pub(crate) struct Content {
-    text: Arc<str>,
+    text: Text,
     digest: Digest,
+}
+
+#[derive(Clone)]
+enum Text {
+    Plain(Arc<str>),
+    /// Holds a key.
+    Secret(
+        #[cfg_attr(
+            not(feature = "run"),
+            expect(dead_code, reason = "only what is written to disk is read")
+        )]
+        Arc<SecretString>,
+    ),
 }
 
 /// SHA-256 over the names of a configuration's files and the SHA-256 of each, shown in hexadecimal.
@@ -52,6 +70,12 @@ pub struct Digest([u8; 32]);
 // === impl FileName ===
 
 impl FileName {
+    /// A name that is known to be one.
+    pub(crate) fn known(name: &str) -> Self {
+        debug_assert!(name.parse::<Self>().is_ok(), "{name}");
+        Self(name.to_owned())
+    }
+
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -109,7 +133,7 @@ impl RenderedConfig {
     }
 
     /// The same with another file beside the main one. The main file itself is replaced by
-    /// giving its name.
+    /// giving its name. A name that ends in `.pem` is that of a file with a key, which is never shown.
     #[must_use]
     pub fn with_file(mut self, name: FileName, content: impl Into<String>) -> Self {
         let content = content.into();
@@ -119,7 +143,15 @@ impl RenderedConfig {
                 ..Self::new(content)
             };
         }
+        if name.as_str().ends_with(SECRET_SUFFIX) {
+            return self.with_secret(name, Arc::new(content.into()));
+        }
         self.others.insert(name, Content::new(content));
+        self
+    }
+
+    pub(crate) fn with_secret(mut self, name: FileName, content: Arc<SecretString>) -> Self {
+        self.others.insert(name, Content::secret(content));
         self
     }
 
@@ -132,7 +164,7 @@ impl RenderedConfig {
     pub fn map_text(&self) -> Option<&str> {
         let mut others = self.others.iter();
         let map = others.find(|(name, _)| name.as_str() == MAP_FILE);
-        map.map(|(_, content)| &*content.text)
+        map.and_then(|(_, content)| content.shown())
     }
 
     /// How many rules every request is held against one after the other: each costs every request
@@ -156,19 +188,22 @@ impl RenderedConfig {
     /// What stands in `haproxy.cfg`.
     #[must_use]
     pub fn main_text(&self) -> &str {
-        &self.main.text
+        self.main.shown().unwrap_or_default()
     }
 
     /// The same, shared.
     #[must_use]
     pub fn shared_main_text(&self) -> Arc<str> {
-        Arc::clone(&self.main.text)
+        match &self.main.text {
+            Text::Plain(text) => Arc::clone(text),
+            Text::Secret(_) => Arc::default(),
+        }
     }
 
-    /// Every file, `haproxy.cfg` first.
+    /// Every file that holds no key, `haproxy.cfg` first.
     pub fn files(&self) -> impl Iterator<Item = (&str, &str)> {
         self.contents()
-            .map(|(name, content)| (name, &*content.text))
+            .filter_map(|(name, content)| Some((name, content.shown()?)))
     }
 
     pub(crate) fn contents(&self) -> impl Iterator<Item = (&str, &Content)> {
@@ -197,13 +232,36 @@ impl Content {
     fn new(text: String) -> Self {
         Self {
             digest: Digest(Sha256::digest(text.as_bytes()).into()),
-            text: text.into(),
+            text: Text::Plain(text.into()),
+        }
+    }
+
+    fn secret(text: Arc<SecretString>) -> Self {
+        Self {
+            digest: Digest(Sha256::digest(text.expose_secret().as_bytes()).into()),
+            text: Text::Secret(text),
+        }
+    }
+
+    /// The text, where it holds no key.
+    fn shown(&self) -> Option<&str> {
+        match &self.text {
+            Text::Plain(text) => Some(text),
+            Text::Secret(_) => None,
         }
     }
 
     #[cfg(feature = "run")]
     pub(crate) fn text(&self) -> &str {
-        &self.text
+        match &self.text {
+            Text::Plain(text) => text,
+            Text::Secret(text) => text.expose_secret(),
+        }
+    }
+
+    #[cfg(feature = "run")]
+    pub(crate) fn is_secret(&self) -> bool {
+        matches!(self.text, Text::Secret(_))
     }
 }
 
@@ -217,7 +275,10 @@ impl Eq for Content {}
 
 impl fmt::Debug for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.text.fmt(f)
+        match self.shown() {
+            Some(text) => text.fmt(f),
+            None => f.write_str("(a key)"),
+        }
     }
 }
 

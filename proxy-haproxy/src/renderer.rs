@@ -13,6 +13,7 @@ use crate::{
         map::{Followed, edited},
     },
     settings::RenderSettings,
+    tls::CertificateSet,
 };
 
 /// More changes than this are rendered as a whole: it is no slower.
@@ -58,6 +59,14 @@ impl Renderer {
     #[must_use]
     pub fn settings(&self) -> &RenderSettings {
         &self.settings
+    }
+
+    /// Shows these certificates from the next table on.
+    pub fn set_certificates(&mut self, certificates: CertificateSet) {
+        if self.settings.certificates != certificates {
+            self.settings.certificates = certificates;
+            self.last = None;
+        }
     }
 
     /// Renders a table. `form_in_use` is the form that is served now, as in

@@ -13,6 +13,7 @@ use crate::{
     routing::form::{Routing, RoutingForm},
     run_path::RunPath,
     template::Template,
+    tls::{CertificateSet, TlsSettings},
 };
 
 /// How long a worker that a reload replaced may finish its connections: the only limit on them.
@@ -49,6 +50,8 @@ pub struct RenderSettings {
     pub(crate) routing: Routing,
     pub(crate) order: RouteOrder,
     pub(crate) form_in_use: Option<RoutingForm>,
+    pub(crate) tls: TlsSettings,
+    pub(crate) certificates: CertificateSet,
 }
 
 /// One address and port that HAProxy accepts requests on.
@@ -143,6 +146,23 @@ impl RenderSettings {
             routing: Routing::default(),
             order: RouteOrder::default(),
             form_in_use: None,
+            tls: TlsSettings::default(),
+            certificates: CertificateSet::default(),
+        }
+    }
+
+    /// How binds speak TLS.
+    #[must_use]
+    pub fn with_tls(self, tls: TlsSettings) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// What they show to clients. Without any, no bind speaks TLS.
+    #[must_use]
+    pub fn with_certificates(self, certificates: CertificateSet) -> Self {
+        Self {
+            certificates,
+            ..self
         }
     }
 

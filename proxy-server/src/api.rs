@@ -7,6 +7,7 @@ mod accept;
 mod answer;
 mod auth;
 mod blame;
+mod certs;
 mod config;
 mod dry_run;
 mod explain;
@@ -50,6 +51,7 @@ use tower_http::{catch_panic::CatchPanicLayer, timeout::RequestBodyTimeoutLayer}
 
 use crate::{
     carrier::{Carrier, CarrierCondition, CheckError, DryRun},
+    certificates::Certificates,
     contacts::Contacts,
     dry_run::DryRuns,
     engine::EngineHandle,
@@ -92,6 +94,7 @@ pub(crate) struct Api {
     pub(crate) station: Arc<Station>,
     pub(crate) survey: Arc<dyn Survey>,
     pub(crate) contacts: Arc<Contacts>,
+    pub(crate) certificates: Arc<Certificates>,
     /// The file that holds a table which gave way to the store's, if there is one.
     pub(crate) superseded_file: tokio::sync::watch::Receiver<Option<String>>,
 }
@@ -156,6 +159,7 @@ pub(crate) fn router(api: Api) -> Router {
         )
         .route("/reload", on(CHANGE.or(MethodFilter::PUT), reload::reload))
         .route("/config", get(config::config))
+        .route("/certs", get(certs::certs))
         .route("/status", get(status::status))
         .route("/history", get(history::history))
         .route("/diff", get(history::diff))

@@ -100,6 +100,8 @@ pub(crate) enum Reason {
     Names,
     /// Somebody asked for a reload.
     Asked,
+    /// Other certificates are to be shown.
+    Certificates,
     /// It failed before.
     Retry,
 }
@@ -199,6 +201,7 @@ impl Reason {
             Self::Store => "store",
             Self::Names => "names",
             Self::Asked => "asked",
+            Self::Certificates => "certificates",
             Self::Retry => "retry",
         }
     }

@@ -196,14 +196,15 @@ impl<C: Carrier> Engine<C> {
     /// Takes a command and all that wait behind it.
     async fn take(&mut self, first: Command) {
         let mut changes = Vec::new();
-        let mut reloads = Vec::new();
+        let (mut reloads, mut refreshes) = (Vec::new(), Vec::new());
         let mut next = Some(first);
         while let Some(command) = next {
             match command {
                 Command::Change(request, reply) => changes.push(Pending::new(request, reply)),
                 Command::Reload(reply) => reloads.push(reply),
+                Command::Refresh(reply) => refreshes.push(reply),
             }
-            next = match changes.len() + reloads.len() {
+            next = match changes.len() + reloads.len() + refreshes.len() {
                 n if n < MAX_BATCH => self.commands.try_recv().ok(),
                 _ => None,
             };
@@ -211,9 +212,15 @@ impl<C: Carrier> Engine<C> {
         if !changes.is_empty() {
             self.turn_because(Reason::Change, changes).await;
         }
-        if !reloads.is_empty() {
-            let outcome = self.reload().await;
-            for reply in reloads {
+        for (replies, reason, force) in [
+            (reloads, Reason::Asked, Reload::Always),
+            (refreshes, Reason::Certificates, Reload::IfDifferent),
+        ] {
+            if replies.is_empty() {
+                continue;
+            }
+            let outcome = self.reload(reason, force).await;
+            for reply in replies {
                 // A caller that hung up needs no answer.
                 let _ = reply.send(outcome.clone());
             }
@@ -222,14 +229,14 @@ impl<C: Carrier> Engine<C> {
 
     /// Loads what is stored again. What is not served yet goes first: before that the table may be
     /// the empty one of the start.
-    async fn reload(&mut self) -> Result<(), String> {
-        self.reason = Reason::Asked;
+    async fn reload(&mut self, reason: Reason, force: Reload) -> Result<(), String> {
+        self.reason = reason;
         if !self.incoming().is_empty() {
             self.turn(Vec::new()).await;
         }
         match &self.failure {
             Some(why) if !self.incoming().is_empty() => Err(why.to_string()),
-            _ => self.render_again(Reload::Always).await,
+            _ => self.render_again(force).await,
         }
     }
 

@@ -10,6 +10,7 @@
 mod announce;
 mod api;
 mod carrier;
+mod certificates;
 mod chain;
 mod config_diff;
 mod contacts;
@@ -34,8 +35,8 @@ mod testing;
 
 pub use server::{Health, Server};
 pub use settings::{
-    AccessLog, ApiSettings, ConsulAddresses, DEFINITIONS, Definition, Discovery, EXIT_USAGE,
-    EndSettings, EntryPort, EntryTls, HaproxySettings, HaproxyTimeouts, Layered, LogFormat,
-    LogSettings, MapSource, OnEmpty, PeerSettings, ProcessEnv, SecretFiles, Sensitivity,
-    SettingError, Settings, SettingsErrors, SettingsSource, StoreSettings,
+    AccessLog, ApiSettings, CertificateSettings, ConsulAddresses, DEFINITIONS, Definition,
+    Discovery, EXIT_USAGE, EndSettings, EntryPort, EntryTls, HaproxySettings, HaproxyTimeouts,
+    Layered, LogFormat, LogSettings, MapSource, OnEmpty, PeerSettings, ProcessEnv, SecretFiles,
+    Sensitivity, SettingError, Settings, SettingsErrors, SettingsSource, StoreSettings,
 };

@@ -3,7 +3,10 @@
 //! Labels come from closed sets or from the settings (the addresses of the store), never from
 //! requests or error texts.
 
-use std::{sync::atomic::AtomicU64, time::Duration};
+use std::{
+    sync::atomic::AtomicU64,
+    time::{Duration, SystemTime},
+};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -45,6 +48,7 @@ pub(crate) struct Metrics {
     old_workers: Gauge,
     oldest_worker: Gauge,
     drift: Family<DriftLabels, Counter>,
+    certificates: Family<CertificateLabel, Gauge>,
 }
 
 /// How many quarantined services the metrics name; `status` names all.
@@ -58,6 +62,12 @@ struct DriftLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ServiceLabel {
     service: String,
+}
+
+/// At most as many as there may be certificates.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CertificateLabel {
+    name: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -118,6 +128,7 @@ impl Metrics {
             old_workers: Gauge::default(),
             oldest_worker: Gauge::default(),
             drift: Family::default(),
+            certificates: Family::default(),
             registry: Registry::default(),
         };
         let m = &metrics;
@@ -198,6 +209,12 @@ impl Metrics {
             "drift",
             "Checks that found another table at the same commit, by whose it was",
             m.drift.clone(),
+        );
+        registry.register_with_unit(
+            "certificate_expiry_timestamp",
+            "When each certificate that is shown ends, since 1970",
+            Unit::Seconds,
+            m.certificates.clone(),
         );
         registry.register("haproxy_up", "1 while HAProxy runs", m.haproxy_up.clone());
         registry.register(
@@ -302,6 +319,18 @@ impl Metrics {
         self.old_workers.set(gauge(old.count));
         let seconds = i64::try_from(old.oldest.as_secs());
         self.oldest_worker.set(seconds.unwrap_or(i64::MAX));
+    }
+
+    /// The certificates that are shown, and when they end.
+    pub(crate) fn certificates<'a>(&self, ends: impl Iterator<Item = (&'a str, SystemTime)>) {
+        self.certificates.clear();
+        for (name, end) in ends {
+            let name = name.to_owned();
+            let end = end.duration_since(SystemTime::UNIX_EPOCH);
+            let seconds = i64::try_from(end.unwrap_or_default().as_secs());
+            let gauge = self.certificates.get_or_create(&CertificateLabel { name });
+            gauge.set(seconds.unwrap_or(i64::MAX));
+        }
     }
 
     pub(crate) fn table(&self, snapshot: &Snapshot) {

@@ -1,6 +1,7 @@
 //! One replica, put together and taken apart.
 
 mod assemble;
+mod certificates;
 mod health;
 mod serve;
 

@@ -11,7 +11,7 @@ mod source;
 use std::{fmt, net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
 
 use proxy_core::{InstanceId, Port, RouteOrder};
-use proxy_haproxy::Routing;
+use proxy_haproxy::{Glob, Routing, TlsSettings};
 use proxy_peers::StaticDiscover;
 use secrecy::SecretString;
 
@@ -33,6 +33,8 @@ pub struct Settings {
     pub api: ApiSettings,
     /// HAProxy.
     pub haproxy: HaproxySettings,
+    /// The certificates that HAProxy shows.
+    pub certificates: CertificateSettings,
     /// Where state that outlives the process is kept.
     pub state_path: PathBuf,
     /// How to end.
@@ -140,6 +142,20 @@ pub struct HaproxySettings {
     pub routing: Routing,
     /// What decides between routes that match the same request.
     pub route_order: RouteOrder,
+}
+
+/// The certificates that HAProxy shows, and how it speaks TLS.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct CertificateSettings {
+    /// The folder of certificates.
+    pub certs_path: PathBuf,
+    /// The folder of secrets, of which `cert-*` and `cert_*` are certificates.
+    pub secrets_path: PathBuf,
+    /// What stands first in HAProxy's list.
+    pub preferred: Vec<Glob>,
+    /// How binds speak TLS.
+    pub tls: TlsSettings,
 }
 
 /// A port that frontends bind.

@@ -10,12 +10,13 @@ use std::{
 
 use async_trait::async_trait;
 use proxy_core::{Change, Epoch, MemoryStore, Params, RouteTable, parse_reconfigure};
-use proxy_haproxy::ApplyStep;
+use proxy_haproxy::{ApplyStep, CertificateProbe, TlsSettings, Validator};
 use tokio::sync::watch;
 
 use crate::{
     announce::{Announce, Announcement, OwnEnd},
     carrier::{Applied, ApplyError, Carrier, CarrierCondition, CheckError, DryRun, Reload},
+    certificates::{Certificates, CertificatesSettings},
     config_diff::ConfigDiff,
     engine::Told,
     standing::{Survey, Surveyed},
@@ -180,6 +181,22 @@ impl Survey for Peers {
     async fn ask(&self) -> Vec<Surveyed> {
         self.0.lock().unwrap().clone()
     }
+}
+
+/// Certificates of folders that are not there.
+pub(crate) fn no_certificates() -> Arc<Certificates> {
+    let nowhere = std::path::PathBuf::from("/nowhere");
+    let probe = CertificateProbe::new(
+        Validator::new("haproxy"),
+        TlsSettings::default(),
+        nowhere.clone(),
+    );
+    let settings = CertificatesSettings {
+        certs_path: nowhere.clone(),
+        secrets_path: nowhere,
+        preferred: Vec::new(),
+    };
+    Arc::new(Certificates::new(settings, probe, Arc::default()))
 }
 
 pub(crate) fn put(name: &str) -> Change {

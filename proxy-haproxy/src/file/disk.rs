@@ -1,9 +1,9 @@
 //! File operations that say what they were doing when they failed: for the folder of configurations.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -71,7 +71,16 @@ pub(super) fn run<T>(
 }
 
 pub(super) fn write_durably(path: &Path, content: &str) -> io::Result<()> {
-    let mut file = File::create_new(path)?;
+    write_with(OpenOptions::new().mode(0o666), path, content)
+}
+
+/// So that this user alone reads it.
+pub(super) fn write_secret(path: &Path, content: &str) -> io::Result<()> {
+    write_with(OpenOptions::new().mode(0o600), path, content)
+}
+
+fn write_with(options: &mut OpenOptions, path: &Path, content: &str) -> io::Result<()> {
+    let mut file = options.write(true).create_new(true).open(path)?;
     file.write_all(content.as_bytes())?;
     file.sync_all()
 }

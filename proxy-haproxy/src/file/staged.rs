@@ -2,13 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use super::{
     ConfigDir, GENERATIONS, STAGED,
-    disk::{ConfigDirError, Identity, run, write_durably},
+    disk::{ConfigDirError, Identity, run, write_durably, write_secret},
 };
 use crate::rendered::{Content, Digest, MAIN_FILE, RenderedConfig};
 
@@ -46,7 +46,7 @@ impl ConfigDir {
             let written = match self.link(name, content, &path) {
                 Some(linked) => linked,
                 None => run("writing", &path, |path| {
-                    write_durably(path, content.text())?;
+                    write(path, content)?;
                     Identity::of(path)
                 })?,
             };
@@ -74,6 +74,25 @@ impl ConfigDir {
         }
         fs::remove_file(path).ok()?;
         None
+    }
+}
+
+/// Writes the files of a configuration into a folder where there is none of them, and gives the path of its
+/// `haproxy.cfg`.
+pub(crate) fn write_files(
+    config: &RenderedConfig,
+    folder: &Path,
+) -> Result<PathBuf, ConfigDirError> {
+    for (name, content) in config.contents() {
+        run("writing", &folder.join(name), |path| write(path, content))?;
+    }
+    Ok(folder.join(MAIN_FILE))
+}
+
+fn write(path: &Path, content: &Content) -> io::Result<()> {
+    match content.is_secret() {
+        true => write_secret(path, content.text()),
+        false => write_durably(path, content.text()),
     }
 }
 

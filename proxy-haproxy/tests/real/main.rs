@@ -15,4 +15,5 @@ mod hostile;
 mod names;
 mod runtime;
 mod supervisor;
+mod tls;
 mod traffic;

@@ -2,6 +2,8 @@
 //!
 //! Both answer without a token, so they name neither services nor addresses: `status` does.
 
+use std::time::SystemTime;
+
 use axum::{
     extract::State,
     http::{HeaderName, HeaderValue, StatusCode},
@@ -75,6 +77,16 @@ fn warnings(api: &Api) -> Vec<String> {
             1 => warnings.push(format!("1 service is {what}")),
             n => warnings.push(format!("{n} services are {what}")),
         }
+    }
+    match api.certificates.expiring(SystemTime::now()).len() {
+        0 => {}
+        1 => warnings.push("1 certificate ends within 14 days".to_owned()),
+        n => warnings.push(format!("{n} certificates end within 14 days")),
+    }
+    match api.certificates.refused().len() {
+        0 => {}
+        1 => warnings.push("1 file holds no certificate that could be shown".to_owned()),
+        n => warnings.push(format!("{n} files hold no certificate that could be shown")),
     }
     warnings
 }

@@ -32,6 +32,7 @@ async fn run(api: &Api, (uri, headers, body): &Received) -> Result<Answered, Ans
             _ => answered,
         });
     }
+    api.certificates.scan().await;
     Ok(match api.engine.reload().await {
         Ok(()) => Answered::ok("HAProxy runs the configuration, rendered anew"),
         Err(why) => Answered::refused(

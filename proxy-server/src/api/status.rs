@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Api,
     answer::{Answered, revision},
-    blame,
+    blame, certs,
     text::{Form, cell, plain},
 };
 use crate::{carrier::CarrierCondition, standing::store_word};
@@ -116,6 +116,14 @@ fn describe(api: &Api) -> Answered {
         .with("Degraded", degraded)
         .with("Quarantined", quarantined)
         .with("Superseded", superseded(api))
+        .with(
+            "Certificates",
+            json!({
+                "Shown": api.certificates.shown().len(),
+                "ExpireSoon": certs::expiring(&api.certificates),
+                "Refused": certs::refused(&api.certificates),
+            }),
+        )
 }
 
 /// How each server of the store answered last.

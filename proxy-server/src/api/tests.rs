@@ -79,6 +79,7 @@ impl Bench {
             dry_runs: Arc::new(dry_runs),
             station: Arc::clone(&station),
             survey: Arc::clone(&peers) as Arc<dyn Survey>,
+            certificates: crate::testing::no_certificates(),
             contacts: Arc::new(Contacts::new(vec!["http://consul:8500".into()])),
             engine: handle.clone(),
             store: Arc::clone(&store) as Arc<dyn RouteStore>,

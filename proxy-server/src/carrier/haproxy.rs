@@ -23,7 +23,7 @@ use tokio::{sync::Mutex, time::Instant};
 use super::{
     Applied, ApplyError, Carrier, CarrierCondition, CheckError, DryRun, Reload, names::NameFollower,
 };
-use crate::chain::chain;
+use crate::{certificates::Certificates, chain::chain};
 
 /// How long a change waits for the names of new services. What does not resolve by then is served
 /// as soon as it does.
@@ -44,6 +44,7 @@ pub(crate) struct HaproxyCarrier {
     settings: CarrierSettings,
     validator: Validator,
     names: Arc<NameFollower>,
+    certificates: Arc<Certificates>,
     /// Only the engine's turn renders, so nothing ever waits for it.
     renderer: StdMutex<Renderer>,
     stage: Mutex<Stage>,
@@ -108,6 +109,7 @@ impl HaproxyCarrier {
     pub(crate) fn new(
         settings: CarrierSettings,
         names: Arc<NameFollower>,
+        certificates: Arc<Certificates>,
     ) -> Result<Self, proxy_haproxy::ConfigDirError> {
         let dir = ConfigDir::open(&settings.configs_path)?;
         Ok(Self {
@@ -115,6 +117,7 @@ impl HaproxyCarrier {
             renderer: StdMutex::new(Renderer::new(settings.render.clone())),
             settings,
             names,
+            certificates,
             stage: Mutex::new(Stage::Before(Some(dir))),
             shown: StdMutex::default(),
         })
@@ -146,6 +149,7 @@ impl HaproxyCarrier {
     fn render(&self, table: &RouteTable, book: &AddressBook) -> Result<RenderedConfig, CheckError> {
         let form = self.form();
         let mut renderer = self.renderer.lock().unwrap_or_else(PoisonError::into_inner);
+        renderer.set_certificates(self.certificates.set());
         let rendered = renderer.render(table, form, book);
         rendered.map_err(|error| CheckError::Rejected {
             words: chain(&error),

@@ -140,6 +140,7 @@ fn extent(commits: usize) -> String {
 pub(super) enum Command {
     Change(ChangeRequest, Reply),
     Reload(oneshot::Sender<Result<(), String>>),
+    Refresh(oneshot::Sender<Result<(), String>>),
 }
 
 /// Where the answer to a change goes.
@@ -220,7 +221,7 @@ impl Command {
         // A caller that hung up needs no answer.
         match self {
             Self::Change(_, reply) => drop(reply.send(Err(why.clone()))),
-            Self::Reload(reply) => drop(reply.send(Err(why.to_string()))),
+            Self::Reload(reply) | Self::Refresh(reply) => drop(reply.send(Err(why.to_string()))),
         }
     }
 }
@@ -256,8 +257,23 @@ impl EngineHandle {
     /// # Errors
     /// Why it is not live.
     pub(crate) async fn reload(&self) -> Result<(), String> {
+        self.ask(Command::Reload).await
+    }
+
+    /// Renders again because something outside the table changed, and makes live what came of it.
+    ///
+    /// # Errors
+    /// Why it is not live.
+    pub(crate) async fn refresh(&self) -> Result<(), String> {
+        self.ask(Command::Refresh).await
+    }
+
+    async fn ask(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<(), String>>) -> Command,
+    ) -> Result<(), String> {
         let (reply, answer) = oneshot::channel();
-        let sent = self.commands.try_send(Command::Reload(reply));
+        let sent = self.commands.try_send(command(reply));
         sent.map_err(|error| refusal(error).to_string())?;
         let gone = Err(ChangeError::ShuttingDown.to_string());
         answer.await.unwrap_or(gone)

@@ -24,6 +24,7 @@ use crate::{
     announce::{Announce, AnnouncerSettings, PeerAnnouncer, identity},
     api::{Api, Keys, MAX_TABLE_BODY, router},
     carrier::{CarrierSettings, HaproxyCarrier, NameFollower},
+    certificates,
     contacts::Contacts,
     drift::DriftCheck,
     dry_run::DryRuns,
@@ -69,12 +70,15 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         .with_context(|| format!("STATE_PATH {} cannot be made", state.display()))?;
 
     let resolver = resolver(&settings.haproxy)?;
-    let carrier = carrier_settings(&settings.haproxy, &resolver)?;
+    let mut carrier = carrier_settings(&settings.haproxy, &resolver)?;
+    carrier.render = carrier.render.with_tls(settings.certificates.tls.clone());
     let names = Arc::new(NameFollower::new(
         resolver.clone(),
         state.join("addresses.json"),
     ));
-    let carrier = HaproxyCarrier::new(carrier, Arc::clone(&names));
+    let certificates = super::certificates::all(&settings, &metrics);
+    certificates.scan().await;
+    let carrier = HaproxyCarrier::new(carrier, Arc::clone(&names), Arc::clone(&certificates));
     let carrier = Arc::new(carrier.context("CONFIGS_PATH cannot be used")?);
     let peers = peers(&settings, &resolver)?;
     let others = match &peers {
@@ -107,6 +111,11 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
     let engine = tokio::spawn(engine.run());
 
     let mut followers = vec![tokio::spawn(names.follow(stops.followers.clone()))];
+    followers.push(tokio::spawn(certificates::follow(
+        Arc::clone(&certificates),
+        handle.clone(),
+        stops.followers.clone(),
+    )));
     followers.push(tokio::spawn(keep::follow(
         older,
         handle.snapshots(),
@@ -169,6 +178,7 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         station: Arc::clone(&station),
         survey,
         contacts: kept.contacts,
+        certificates,
         carrier: Arc::clone(&carrier) as _,
         metrics,
         instance: instance.clone(),

@@ -135,6 +135,31 @@ pub const DEFINITIONS: &[Definition] = &[
         "specific",
         "which of several matching routes takes a request: `specific`, the most specific; `acl-name`, Docker Flow Proxy's order (`/.well-known` first, `/` last, else by `aclName`), in the form `acl` only",
     ),
+    plain(
+        "CERTS_PATH",
+        "/certs",
+        "the folder of certificates: one PEM file each, with its chain and its key; so are the secrets `cert-*` and `cert_*`",
+    ),
+    plain(
+        "PREFERRED_CERTIFICATE",
+        "",
+        "names of certificates (comma list, `*` and `?`) to stand first: the first of all is shown where no certificate has the name that a client asks for",
+    ),
+    plain(
+        "ENABLE_H2",
+        "true",
+        "`true`: clients are offered HTTP/2 where TLS is spoken",
+    ),
+    plain(
+        "SSL_BIND_OPTIONS",
+        "",
+        "HAProxy's `ssl-default-bind-options`, after `ssl-min-ver TLSv1.2`",
+    ),
+    plain(
+        "SSL_BIND_CIPHERS",
+        "",
+        "HAProxy's `ssl-default-bind-ciphers`, for TLS 1.2; absent: OpenSSL's",
+    ),
     plain("BIND_ADDRESS", "*", "the address HAProxy binds"),
     plain("HAPROXY_BIN", "haproxy", "the HAProxy program"),
     plain(

@@ -6,6 +6,8 @@ use proxy_core::{AclName, Port, RouteOrder};
 use proxy_haproxy::Routing;
 use secrecy::SecretString;
 
+mod tls;
+
 use super::{
     AccessLog, ApiSettings, DEFINITIONS, Definition, Discovery, EndSettings, EntryPort, EntryTls,
     HaproxySettings, HaproxyTimeouts, LogFormat, LogSettings, OnEmpty, PeerSettings, Sensitivity,
@@ -40,6 +42,7 @@ impl Reader<'_> {
         let peers = self.peers();
         let api = self.api();
         let haproxy = self.haproxy();
+        let certificates = self.certificates();
         let state_path = self.path("STATE_PATH");
         let end = self.end();
         let format = self.parse("LOG_FORMAT", |text| match text {
@@ -52,6 +55,7 @@ impl Reader<'_> {
             peers: peers?,
             api: api?,
             haproxy: haproxy?,
+            certificates: certificates?,
             state_path,
             end: end?,
             log: LogSettings {

@@ -10,5 +10,7 @@ pub mod haproxy;
 pub mod link;
 #[cfg(feature = "haproxy")]
 pub mod load;
+#[cfg(feature = "tls")]
+pub mod tls;
 #[cfg(feature = "topology")]
 pub mod topology;

@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, time::Duration};
 
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     time::timeout,
 };
@@ -151,7 +151,7 @@ pub async fn request(address: SocketAddr, request: &Request) -> io::Result<HttpA
 }
 
 /// Reads one answer: as long as it says it is, else to the end of the connection.
-pub(crate) async fn read_answer(stream: &mut TcpStream) -> io::Result<HttpAnswer> {
+pub(crate) async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<HttpAnswer> {
     let bad = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
     let mut bytes = Vec::new();
     let mut buffer = [0; 8192];

@@ -14,7 +14,7 @@ use nix::{
 };
 use serde_json::Value;
 
-use super::{API_PORT, Failure, HTTP_PORT, until};
+use super::{API_PORT, Failure, HTTP_PORT, TLS_PORT, until};
 use crate::haproxy::{HttpAnswer, get, masters_of};
 
 /// The longest answer of the API: it waits for replicas, and they for theirs.
@@ -197,6 +197,12 @@ impl Replica {
     #[must_use]
     pub fn http(&self) -> SocketAddr {
         (self.host, HTTP_PORT).into()
+    }
+
+    /// Where its HAProxy speaks TLS.
+    #[must_use]
+    pub fn https(&self) -> SocketAddr {
+        (self.host, TLS_PORT).into()
     }
 
     /// Where its admin API listens.

@@ -1,0 +1,86 @@
+//! TLS at the binds: which certificates HAProxy shows, in which order, and how strict it is. For whoever
+//! hands certificates to the renderer.
+
+#[cfg(feature = "certificates")]
+mod certificate;
+#[cfg(feature = "certificates")]
+mod pem;
+#[cfg(feature = "run")]
+mod probe;
+mod set;
+mod settings;
+
+#[cfg(feature = "certificates")]
+pub use certificate::{Certificate, CertificateError};
+#[cfg(feature = "certificates")]
+pub use pem::MAX_BUNDLE_BYTES;
+#[cfg(feature = "run")]
+pub use probe::{CertificateProbe, ProbeError};
+pub use set::{
+    CertificateFile, CertificateName, CertificateNameError, CertificateSet, Glob, GlobError,
+};
+pub use settings::{Alpn, BindOption, BindOptionError, CipherList, CipherListError, TlsSettings};
+
+use serde::Serialize;
+
+use crate::{
+    rendered::{FileName, RenderedConfig},
+    settings::{RenderSettings, TlsMode},
+};
+
+/// The name of the file that lists the certificates, in configurations that have any.
+pub const CRT_LIST_FILE: &str = "crt-list.txt";
+
+/// What templates see of TLS; none where nothing speaks it.
+#[derive(Debug, Serialize)]
+pub(crate) struct TlsModel {
+    /// Those of `binds` that speak TLS.
+    binds: Vec<String>,
+    crt_list: &'static str,
+    alpn: &'static str,
+    /// One word each.
+    options: Vec<&'static str>,
+    ciphers: Option<String>,
+}
+
+// === impl TlsModel ===
+
+impl TlsModel {
+    /// What these settings come to: nothing speaks TLS before there is a certificate.
+    pub(crate) fn new(settings: &RenderSettings) -> Option<Self> {
+        let speaks = |tls| tls == TlsMode::TlsWhenCertificate;
+        let binds = settings.binds.iter().filter(|bind| speaks(bind.tls));
+        let binds: Vec<_> = binds.map(ToString::to_string).collect();
+        // A template of somebody's own may know nothing of it.
+        let is_none =
+            settings.certificates.is_empty() || binds.is_empty() || !settings.template.reads("tls");
+        let TlsSettings {
+            alpn,
+            options,
+            ciphers,
+        } = &settings.tls;
+        (!is_none).then(|| Self {
+            binds,
+            crt_list: CRT_LIST_FILE,
+            alpn: alpn.protocols(),
+            options: options.iter().flat_map(|option| option.words()).collect(),
+            ciphers: ciphers.as_ref().map(ToString::to_string),
+        })
+    }
+}
+
+/// The configuration with its certificates beside it.
+pub(crate) fn with_certificates(
+    config: RenderedConfig,
+    certificates: &CertificateSet,
+) -> RenderedConfig {
+    let mut list = String::new();
+    let mut config = config;
+    for file in certificates.files() {
+        let name = file.name().file_name();
+        list.push_str(name.as_str());
+        list.push('\n');
+        config = config.with_secret(name, file.shared_pem());
+    }
+    config.with_file(FileName::known(CRT_LIST_FILE), list)
+}

@@ -1,0 +1,209 @@
+//! The certificates that HAProxy shows: where they come from, and which of them are good.
+//!
+//! They are no part of the table: keys do not belong into a store that others read. Each is read and shown
+//! to HAProxy alone before it is put among the others, so that a bad one hurts nobody else; what is bad is
+//! named, and the version before is shown on.
+
+mod folder;
+mod follow;
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use futures_util::{StreamExt as _, stream};
+use proxy_haproxy::{
+    Certificate, CertificateFile, CertificateName, CertificateProbe, CertificateSet, Glob,
+};
+
+use crate::{chain::chain, metrics::Metrics};
+use folder::{Found, Scanned};
+
+pub(crate) use follow::follow;
+
+/// The most certificates of a replica. Each is a label of a metric, and read at every start.
+pub(crate) const MAX_CERTIFICATES: usize = 1_000;
+
+/// Less than this to its end, and a certificate is warned of. Authorities that renew by themselves do so a
+/// month before the end.
+pub(crate) const EXPIRES_SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
+/// Checks of single certificates at once, where they do not pass together.
+const PROBES_AT_ONCE: usize = 4;
+
+/// What a replica needs to know of its certificates.
+#[derive(Debug)]
+pub(crate) struct CertificatesSettings {
+    /// The folder of certificates that operators fill.
+    pub(crate) certs_path: PathBuf,
+    /// The folder of secrets, of which `cert-*` and `cert_*` are certificates.
+    pub(crate) secrets_path: PathBuf,
+    /// What stands first in HAProxy's list.
+    pub(crate) preferred: Vec<Glob>,
+}
+
+/// The certificates of this replica.
+#[derive(Debug)]
+pub(crate) struct Certificates {
+    settings: CertificatesSettings,
+    probe: CertificateProbe,
+    metrics: Arc<Metrics>,
+    held: Mutex<Held>,
+    /// What was read of the folders; held while they are read again.
+    scanned: tokio::sync::Mutex<Scanned>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    found: BTreeMap<CertificateName, Found>,
+    /// What is no certificate that could be shown, by path, and why.
+    refused: BTreeMap<String, String>,
+    set: CertificateSet,
+}
+
+/// A certificate that is shown.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    pub(crate) name: CertificateName,
+    pub(crate) certificate: Certificate,
+    /// The folder or the call that it comes from.
+    pub(crate) source: Source,
+}
+
+/// Where a certificate comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A file of a folder.
+    File(PathBuf),
+}
+
+/// Why certificates are not taken. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum JudgeError {
+    /// HAProxy would not show it.
+    #[error("{0}")]
+    Refused(String),
+    /// HAProxy could not be asked.
+    #[error("{0}")]
+    Unable(String),
+}
+
+// === impl Certificates ===
+
+impl Certificates {
+    /// None yet: see [`Certificates::scan`].
+    pub(crate) fn new(
+        settings: CertificatesSettings,
+        probe: CertificateProbe,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            settings,
+            probe,
+            metrics,
+            held: Mutex::default(),
+            scanned: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// What HAProxy is to show.
+    pub(crate) fn set(&self) -> CertificateSet {
+        self.held().set.clone()
+    }
+
+    /// Every certificate that is shown, by name.
+    pub(crate) fn shown(&self) -> Vec<Shown> {
+        let held = self.held();
+        let found = held.found.iter().map(|(name, found)| Shown {
+            name: name.clone(),
+            certificate: found.certificate.clone(),
+            source: Source::File(found.path.clone()),
+        });
+        found.collect()
+    }
+
+    /// The files that hold no certificate which could be shown, and why.
+    pub(crate) fn refused(&self) -> BTreeMap<String, String> {
+        self.held().refused.clone()
+    }
+
+    /// The certificates that are at their end, or nearly, by name.
+    pub(crate) fn expiring(&self, now: SystemTime) -> Vec<Shown> {
+        let soon = now + EXPIRES_SOON;
+        let mut shown = self.shown();
+        shown.retain(|one| one.certificate.not_after() < soon);
+        shown
+    }
+
+    /// Reads the folders again. Whether another set is to be shown.
+    pub(crate) async fn scan(&self) -> bool {
+        let mut scanned = self.scanned.lock().await;
+        let (found, refused) = scanned.again(self).await;
+        let mut held = self.held();
+        for (path, why) in &refused {
+            if held.refused.get(path) != Some(why) {
+                tracing::warn!(path, why, "a file is not taken for a certificate");
+            }
+        }
+        (held.found, held.refused) = (found, refused);
+        self.settle(&mut held)
+    }
+
+    /// Brings the set and the figures up to what is held.
+    fn settle(&self, held: &mut Held) -> bool {
+        let files = held.found.iter();
+        let files = files.map(|(name, found)| found.certificate.file(name.clone()));
+        let set = CertificateSet::new(files.collect::<Vec<_>>(), &self.settings.preferred);
+        let is_another = set != held.set;
+        held.set = set;
+        if is_another {
+            let ends = held.found.iter();
+            let ends = ends.map(|(name, found)| (name.as_str(), found.certificate.not_after()));
+            self.metrics.certificates(ends);
+        }
+        is_another
+    }
+
+    /// Whether HAProxy would show each of these.
+    async fn judge(&self, files: Vec<CertificateFile>) -> Vec<Result<(), JudgeError>> {
+        let count = files.len();
+        if self.probe.probe(files.clone()).await.is_ok() {
+            return vec![Ok(()); count];
+        }
+        let alone = stream::iter(files).map(|file| self.judge_one(file));
+        alone.buffered(PROBES_AT_ONCE).collect().await
+    }
+
+    async fn judge_one(&self, file: CertificateFile) -> Result<(), JudgeError> {
+        let probed = self.probe.probe(vec![file]).await;
+        probed.map_err(|error| match error.is_refusal() {
+            true => JudgeError::Refused(chain(&error)),
+            false => JudgeError::Unable(chain(&error)),
+        })
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Source ===
+
+impl Source {
+    /// In one word.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::File(_) => "file",
+        }
+    }
+
+    /// The folder, where it comes from one.
+    pub(crate) fn folder(&self) -> Option<String> {
+        match self {
+            Self::File(path) => Some(path.parent()?.display().to_string()),
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Certificates in files: those of `CERTS_PATH`, and the secrets whose names begin with `cert-` or `cert_`.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Read as _},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use proxy_haproxy::{Certificate, CertificateName, MAX_BUNDLE_BYTES};
+
+use super::{Certificates, JudgeError, MAX_CERTIFICATES};
+
+/// A certificate that a file holds.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) certificate: Certificate,
+    pub(super) path: PathBuf,
+}
+
+/// What was read of the folders, so that a file is read once and judged once.
+#[derive(Debug, Default)]
+pub(super) struct Scanned {
+    files: BTreeMap<PathBuf, Read>,
+}
+
+#[derive(Clone, Debug)]
+struct Read {
+    identity: Identity,
+    /// The certificate, or why there is none.
+    now: Result<Certificate, String>,
+    /// The last good one of this file, where it is bad now.
+    before: Option<Certificate>,
+}
+
+/// What changes when somebody writes a file or puts another in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    length: u64,
+    modified: (i64, i64),
+}
+
+/// The certificates that were found, and the files that hold none, by path.
+type Outcome = (BTreeMap<CertificateName, Found>, BTreeMap<String, String>);
+
+/// A file as it was listed and, where it is not known yet, read.
+struct Listed {
+    path: PathBuf,
+    identity: Identity,
+    read: Option<Result<Certificate, String>>,
+}
+
+// === impl Scanned ===
+
+impl Scanned {
+    /// Looks at the folders again.
+    pub(super) async fn again(&mut self, all: &Certificates) -> Outcome {
+        let (certs, secrets) = (&all.settings.certs_path, &all.settings.secrets_path);
+        let folders = [
+            (secrets.clone(), Which::Secrets),
+            (certs.clone(), Which::All),
+        ];
+        let known: BTreeMap<_, _> = self
+            .files
+            .iter()
+            .map(|(path, read)| (path.clone(), read.identity))
+            .collect();
+        let listed = tokio::task::spawn_blocking(move || list(&folders, &known));
+        let (listed, mut refused) = listed.await.unwrap_or_default();
+        let files = std::mem::take(&mut self.files);
+        self.files = self.judged(all, listed, files).await;
+
+        let mut found = BTreeMap::new();
+        for (path, read) in &self.files {
+            let shown = path.display().to_string();
+            let name = path.file_name().and_then(|name| name.to_str());
+            let name = name.unwrap_or_default().parse::<CertificateName>();
+            let certificate = match (&read.now, &read.before) {
+                (Ok(certificate), _) => Some(certificate),
+                (Err(why), Some(before)) => {
+                    let why = format!("{why}; the version before is shown");
+                    refused.insert(shown.clone(), why);
+                    Some(before)
+                }
+                (Err(why), None) => {
+                    refused.insert(shown.clone(), why.clone());
+                    None
+                }
+            };
+            match (name, certificate) {
+                (Ok(name), Some(certificate)) => {
+                    let certificate = certificate.clone();
+                    let path = path.clone();
+                    // Of a secret and a file of one name the file counts.
+                    let is_file = path.starts_with(certs);
+                    if is_file || !found.contains_key(&name) {
+                        found.insert(name, Found { certificate, path });
+                    }
+                }
+                (Err(why), Some(_)) => {
+                    refused.insert(shown, format!("its name cannot be used: {why}"));
+                }
+                (_, None) => {}
+            }
+        }
+        (found, refused)
+    }
+
+    /// What each file holds now. What is new is shown to HAProxy.
+    async fn judged(
+        &self,
+        all: &Certificates,
+        listed: Vec<Listed>,
+        mut known: BTreeMap<PathBuf, Read>,
+    ) -> BTreeMap<PathBuf, Read> {
+        let mut files = BTreeMap::new();
+        let mut fresh = Vec::new();
+        for Listed {
+            path,
+            identity,
+            read,
+        } in listed
+        {
+            let old = known.remove(&path);
+            match (read, old) {
+                (None, Some(old)) => {
+                    files.insert(path, old);
+                }
+                (Some(now), old) => {
+                    let before = old.and_then(|old| old.now.ok().or(old.before));
+                    if let Ok(certificate) = &now {
+                        fresh.push((path.clone(), certificate.clone()));
+                    }
+                    let read = Read {
+                        identity,
+                        now,
+                        before,
+                    };
+                    files.insert(path, read);
+                }
+                (None, None) => {}
+            }
+        }
+        let name = |number: usize| format!("{number}.pem").parse().ok();
+        let numbered = fresh.into_iter().enumerate();
+        let named = numbered.filter_map(|(number, (path, certificate))| {
+            Some((path, certificate.file(name(number)?)))
+        });
+        let (paths, candidates): (Vec<_>, Vec<_>) = named.unzip();
+        let judged = all.judge(candidates).await;
+        for (path, judged) in paths.into_iter().zip(judged) {
+            let Some(read) = files.get_mut(&path) else {
+                continue;
+            };
+            match judged {
+                Ok(()) => read.before = None,
+                Err(error) => {
+                    if matches!(error, JudgeError::Unable(_)) {
+                        // Looked at again the next time.
+                        read.identity.length = u64::MAX;
+                    }
+                    read.now = Err(error.to_string());
+                }
+            }
+        }
+        files
+    }
+}
+
+/// Which files of a folder are certificates.
+#[derive(Clone, Copy)]
+enum Which {
+    All,
+    /// Those whose names say so.
+    Secrets,
+}
+
+type Listing = (Vec<Listed>, BTreeMap<String, String>);
+
+/// The files of the folders, and what cannot be read at all. A folder that is not there holds none.
+fn list(folders: &[(PathBuf, Which)], known: &BTreeMap<PathBuf, Identity>) -> Listing {
+    let (mut listed, mut refused) = (Vec::new(), BTreeMap::new());
+    for (folder, which) in folders {
+        let mut paths = match files(folder, *which) {
+            Ok(paths) => paths,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => {
+                refused.insert(folder.display().to_string(), error.to_string());
+                // What it held is held on, since nothing says that it is gone.
+                let mut held = known.keys().filter(|path| path.starts_with(folder));
+                held.by_ref().cloned().collect()
+            }
+        };
+        paths.sort_unstable();
+        for path in paths {
+            if listed.len() == MAX_CERTIFICATES {
+                let why = format!("there are more than {MAX_CERTIFICATES} certificates");
+                refused.insert(path.display().to_string(), why);
+                break;
+            }
+            let same = known.get(&path);
+            match Identity::of(&path) {
+                Ok(None) => {}
+                Ok(Some(identity)) => listed.push(Listed {
+                    read: (same != Some(&identity)).then(|| read(&path)),
+                    identity,
+                    path,
+                }),
+                Err(error) => {
+                    refused.insert(path.display().to_string(), error.to_string());
+                    if let Some(identity) = same.copied() {
+                        listed.push(Listed {
+                            path,
+                            identity,
+                            read: None,
+                        });
+                    }
+                }
+            }
+        }
+    }
+    (listed, refused)
+}
+
+fn files(folder: &Path, which: Which) -> io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name = name.unwrap_or_default();
+        let is_meant = match which {
+            // Editors and orchestrators keep their own behind a dot.
+            Which::All => !name.starts_with('.'),
+            Which::Secrets => name.starts_with("cert-") || name.starts_with("cert_"),
+        };
+        if is_meant {
+            paths.push(path);
+        }
+    }
+    Ok(paths)
+}
+
+fn read(path: &Path) -> Result<Certificate, String> {
+    let mut text = secrecy::zeroize::Zeroizing::new(Vec::new());
+    let most = u64::try_from(MAX_BUNDLE_BYTES).unwrap_or(u64::MAX);
+    let file = File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut text));
+    file.map_err(|error| error.to_string())?;
+    let text = std::str::from_utf8(&text).map_err(|_| "it is no text".to_owned())?;
+    Certificate::parse(text).map_err(|error| error.to_string())
+}
+
+// === impl Identity ===
+
+impl Identity {
+    /// None of what is no file.
+    fn of(path: &Path) -> io::Result<Option<Self>> {
+        let found = fs::metadata(path)?;
+        Ok(found.is_file().then(|| Self {
+            device: found.dev(),
+            inode: found.ino(),
+            length: found.len(),
+            modified: (found.mtime(), found.mtime_nsec()),
+        }))
+    }
+}
