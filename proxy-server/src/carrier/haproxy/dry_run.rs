@@ -19,7 +19,9 @@ impl HaproxyCarrier {
         let hosts = hosts(table);
         let book = self.names.look_up_once(&hosts, NAMES_DEADLINE).await;
         let settings = self.settings.render.clone();
-        let settings = settings.with_form_in_use(self.form());
+        let settings = settings
+            .with_form_in_use(self.form())
+            .with_certificates(self.certificates.set());
         let table = table.clone();
         // The whole table is rendered, which takes long enough to keep others waiting.
         let config = blocking(move || render(&table, &settings, &book)).await?;
