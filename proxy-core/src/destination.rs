@@ -4,6 +4,7 @@ use crate::{
     condition::{HeaderMatch, UserAgent},
     domain::DomainPattern,
     host::{Host, Port},
+    mode::ReqMode,
     options::DestinationOptions,
     path::PathPattern,
     route::RequestHead,
@@ -69,7 +70,13 @@ impl Destination {
         &self.spec.domains
     }
 
-    /// The paths it is for; never empty.
+    /// What its connections carry.
+    #[must_use]
+    pub fn mode(&self) -> ReqMode {
+        self.spec.options.req_mode
+    }
+
+    /// The paths it is for; empty only where its connections carry no requests.
     #[must_use]
     pub fn paths(&self) -> &[PathPattern] {
         &self.spec.paths
@@ -164,6 +171,14 @@ impl DestinationSpec {
             headers: Vec::new(),
             options: DestinationOptions::default(),
         }
+    }
+
+    /// Drops what only requests have: a connection shows neither paths nor headers.
+    pub(crate) fn keep_connections_alone(&mut self) {
+        self.paths.clear();
+        self.excluded_paths.clear();
+        self.user_agents.clear();
+        self.headers.clear();
     }
 
     /// The same without what decides which requests it takes. Whoever adds a field says here which of

@@ -4,6 +4,8 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use crate::params::Params;
 
+const BOOL_GRAMMAR: &str = "true or false";
+
 /// How much of a refused value an error repeats.
 const SHOWN_VALUE_CHARS: usize = 80;
 
@@ -120,6 +122,22 @@ impl<'a> Fields<'a> {
             self.missing(name, "it is missing", allowed);
         }
         self.optional(name, allowed)
+    }
+
+    /// A yes or no; no where it is absent.
+    pub(crate) fn flag(&mut self, name: &str) -> bool {
+        let Some(text) = self.text(name) else {
+            return false;
+        };
+        match text {
+            "true" | "True" | "TRUE" | "1" => true,
+            "false" | "False" | "FALSE" | "0" => false,
+            _ => {
+                let problem = "it is neither true nor false".to_owned();
+                self.refuse(name, Some(text), problem, BOOL_GRAMMAR);
+                false
+            }
+        }
     }
 
     /// A comma-separated list; white space around an item and empty items are dropped.

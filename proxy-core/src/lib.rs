@@ -41,6 +41,7 @@ mod host;
 mod index;
 mod memory;
 mod method;
+mod mode;
 mod name;
 mod options;
 mod params;
@@ -56,6 +57,7 @@ mod service;
 mod store;
 mod stored;
 mod table;
+mod tcp;
 mod words;
 
 pub use condition::{ConditionError, HeaderMatch, MAX_CONDITION_BYTES, UserAgent};
@@ -73,6 +75,10 @@ pub use header::{
 pub use host::{Host, HostError, HostName, MAX_HOST_BYTES, Port, PortError};
 pub use memory::{MemoryStore, record_changes};
 pub use method::{MAX_METHOD_BYTES, MAX_METHODS, Method, MethodError, MethodRules};
+pub use mode::{
+    Balance, BalanceError, GroupName, MAX_SECONDS, ReqMode, ReqModeError, Seconds, SecondsError,
+    TcpOptions,
+};
 pub use name::{AclName, Color, InstanceId, MAX_NAME_BYTES, NameError, ServiceName};
 pub use options::{DestinationOptions, ServiceOptions};
 pub use params::{MAX_PARAM_NAME_BYTES, MAX_PARAMS, MAX_VALUE_BYTES, Params, ParamsError};
@@ -100,3 +106,4 @@ pub use store::{
 };
 pub use stored::{Degradation, StoredTable};
 pub use table::{Change, Claim, RouteMatch, RouteTable};
+pub use tcp::TcpRoute;

@@ -33,7 +33,7 @@ pub enum NameError {
 pub(crate) const NAME_GRAMMAR: &str =
     "letters, digits, '.', '_' and '-', beginning with a letter, a digit or '_'";
 
-fn check(text: &str) -> Result<(), NameError> {
+pub(crate) fn check(text: &str) -> Result<(), NameError> {
     let first = text.chars().next().ok_or(NameError::Empty)?;
     if text.len() > MAX_NAME_BYTES {
         return Err(NameError::TooLong(text.len()));

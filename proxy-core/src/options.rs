@@ -6,7 +6,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{header::HeaderRules, method::MethodRules, raw::RawLines};
+use crate::{
+    header::HeaderRules,
+    method::MethodRules,
+    mode::{ReqMode, TcpOptions},
+    raw::RawLines,
+};
 
 /// What a whole service asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +34,12 @@ pub struct DestinationOptions {
     /// Which methods it takes.
     #[serde(skip_serializing_if = "is_default")]
     pub methods: MethodRules,
+    /// What its connections carry.
+    #[serde(skip_serializing_if = "is_default")]
+    pub req_mode: ReqMode,
+    /// What it is asked where they carry no requests.
+    #[serde(skip_serializing_if = "is_default")]
+    pub tcp: TcpOptions,
 }
 
 /// Whether a part says nothing, so that documents leave it out.

@@ -9,11 +9,13 @@ use self::{
 use crate::{
     document::Document,
     field::{FieldErrors, Fields, ParamWarning, Parsed, RefusalKind},
+    mode::ReqMode,
     name::{AclName, Color, NAME_GRAMMAR, ServiceName},
     params::Params,
     service::{MAX_DESTINATIONS, Service},
 };
 
+mod connections;
 mod destination;
 mod options;
 mod rules;
@@ -22,7 +24,6 @@ pub use rules::ReconfigureRules;
 
 const ALGO_GRAMMAR: &str =
     "hdr(host), hdr_beg(host), hdr_end(host), hdr_sub(host) or hdr_dom(host)";
-const BOOL_GRAMMAR: &str = "true or false";
 const SERVICE_GRAMMAR: &str = "at most 100 destinations, 500 domains, paths, user agents or headers each, 50 regular expressions, 2,000 routes and 64 KiB together";
 
 /// The parameters that make an indexed destination exist, as in Docker Flow Proxy.
@@ -103,9 +104,18 @@ pub fn parse_reconfigure_with(
         .collect();
     let mut specs = Vec::new();
     let mut routed = true;
+    let mut warnings = Vec::new();
     for index in if indices.is_empty() { vec![0] } else { indices } {
-        match destination(&mut fields, index, comparison) {
-            Read::Destination(spec) => specs.push(spec),
+        let mode = fields.suffixed("reqMode", index);
+        let mode = fields.optional(&mode, connections::MODE_GRAMMAR);
+        let mode = mode.unwrap_or(rules.default_mode);
+        connections::without_effect(&mut fields, index, mode, &mut warnings);
+        let read = match mode {
+            ReqMode::Http => destination(&mut fields, index, comparison),
+            mode => connections::destination(&mut fields, index, mode, comparison),
+        };
+        match read {
+            Read::Destination(spec) => specs.push(*spec),
             Read::NoRoute => routed = false,
             Read::Refused => {}
         }
@@ -136,7 +146,7 @@ pub fn parse_reconfigure_with(
         fields.missing("serviceName", &problem.to_string(), SERVICE_GRAMMAR);
         return Err(fields.into_errors(RefusalKind::Invalid));
     }
-    let mut warnings = fields.unknown();
+    warnings.extend(fields.unknown());
     if service.color().is_some() {
         warnings.push(ParamWarning::NoEffect {
             parameter: "serviceColor",
@@ -178,17 +188,9 @@ pub fn parse_remove(params: &Params) -> Result<Parsed<Remove>, FieldErrors> {
 }
 
 fn distribute(fields: &mut Fields<'_>) -> Distribute {
-    let Some(text) = fields.text("distribute") else {
-        return Distribute::No;
-    };
-    match text {
-        "true" | "True" | "TRUE" | "1" => Distribute::Yes,
-        "false" | "False" | "FALSE" | "0" => Distribute::No,
-        _ => {
-            let problem = "it is neither true nor false".to_owned();
-            fields.refuse("distribute", Some(text), problem, BOOL_GRAMMAR);
-            Distribute::No
-        }
+    match fields.flag("distribute") {
+        true => Distribute::Yes,
+        false => Distribute::No,
     }
 }
 

@@ -334,7 +334,7 @@ impl RequestHead {
 
 /// Lower case, without `:<digits>` at the end; none where what is left is not `[a-z0-9._-]+` or begins
 /// with a dot, which no name does and a wildcard must not take for a label.
-fn normal_host(header: &[u8]) -> Option<String> {
+pub(crate) fn normal_host(header: &[u8]) -> Option<String> {
     let digits = header
         .iter()
         .rev()

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::{
     destination::{Destination, DestinationSpec},
     host::{Host, HostError},
+    mode::ReqMode,
     name::{AclName, Color, ServiceName},
     options::ServiceOptions,
     path::{PathKind, PathPattern},
@@ -56,6 +57,14 @@ pub enum ServiceError {
         /// What the name lacks.
         #[source]
         source: HostError,
+    },
+    /// A destination for connections does not say which port they come in on.
+    #[error("the service {service} has a destination with reqMode {mode} and no srcPort")]
+    NoEntryPort {
+        /// The service.
+        service: ServiceName,
+        /// What the connections carry.
+        mode: ReqMode,
     },
     /// More than a limit allows.
     #[error("the service {service} has {count} {what}; at most {limit} are allowed")]
@@ -114,7 +123,15 @@ impl Service {
             keep_first(&mut spec.excluded_paths);
             keep_first(&mut spec.user_agents);
             keep_first(&mut spec.headers);
-            if spec.paths.is_empty() {
+            if spec.options.req_mode.is_tcp() {
+                if spec.entry_port.is_none() {
+                    return Err(ServiceError::NoEntryPort {
+                        service: name,
+                        mode: spec.options.req_mode,
+                    });
+                }
+                spec.keep_connections_alone();
+            } else if spec.paths.is_empty() {
                 spec.paths.push(PathPattern::root());
             }
             for (what, count) in [
@@ -132,7 +149,7 @@ impl Service {
             regexes += patterns
                 .filter(|path| path.kind() == PathKind::Regex)
                 .count();
-            routes += spec.domains.len().max(1) * spec.paths.len();
+            routes += spec.domains.len().max(1) * spec.paths.len().max(1);
             let host = match (&spec.outbound_hostname, &own_host) {
                 (Some(host), _) => host.clone(),
                 (None, Ok(host)) => host.clone(),

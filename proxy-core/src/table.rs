@@ -23,10 +23,12 @@ pub struct RouteTable {
     services: OrdMap<ServiceName, Arc<Service>>,
     index: RouteIndex,
     acl_names: OrdMap<AclName, OrdSet<ServiceName>>,
+    pub(crate) by_tcp_port: OrdMap<Port, OrdSet<ServiceName>>,
     order: RouteOrder,
 }
 
-/// What a route claims: requests for this domain and this path, come in on this port.
+/// What a route claims: requests for this domain and this path, or connections for this domain, come in
+/// on this port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Claim {
@@ -34,8 +36,8 @@ pub struct Claim {
     pub entry_port: Option<Port>,
     /// The domain; none means every domain.
     pub domain: Option<DomainPattern>,
-    /// The path.
-    pub path: PathPattern,
+    /// The path; none: it claims connections, which show none.
+    pub path: Option<PathPattern>,
 }
 
 /// One change of the table. It replaces or removes a service whole.
@@ -125,11 +127,18 @@ impl RouteTable {
         if let Some(old) = self.services.remove(name) {
             self.index.remove(&old);
             drop_from(&mut self.acl_names, old.acl_name(), name);
+            for port in old.tcp_ports() {
+                drop_from(&mut self.by_tcp_port, &port, name);
+            }
         }
         if let Change::Put(service) = change {
             self.index.insert(service);
             let sharing = self.acl_names.entry(service.acl_name().clone());
             sharing.or_default().insert(name.clone());
+            for port in service.tcp_ports() {
+                let sharing = self.by_tcp_port.entry(port);
+                sharing.or_default().insert(name.clone());
+            }
             self.services.insert(name.clone(), Arc::clone(service));
         }
     }
@@ -205,6 +214,8 @@ impl RouteTable {
                 });
             }
         }
+        let left = most - rivals.len();
+        rivals.extend(self.tcp_rivals(service, left));
         rivals
     }
 
@@ -258,20 +269,19 @@ impl Claim {
         Self {
             entry_port: route.destination.entry_port(),
             domain: route.domain.cloned(),
-            path: route.path.clone(),
+            path: Some(route.path.clone()),
         }
     }
 }
 
 impl std::fmt::Display for Claim {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let Some(port) = self.entry_port {
-            write!(f, "port {port}, ")?;
-        }
-        if let Some(domain) = &self.domain {
-            write!(f, "domain {domain}, ")?;
-        }
-        self.path.fmt(f)
+        let port = self.entry_port.map(|port| format!("port {port}"));
+        let domain = self.domain.as_ref();
+        let domain = domain.map(|domain| format!("domain {domain}"));
+        let path = self.path.as_ref().map(ToString::to_string);
+        let parts: Vec<_> = [port, domain, path].into_iter().flatten().collect();
+        f.write_str(&parts.join(", "))
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod backend;
 mod options;
+mod tcp;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,7 +14,7 @@ use std::{
 use proxy_core::{RouteOrder, RouteTable, ServiceName};
 use serde::Serialize;
 
-use self::backend::Backend;
+use self::{backend::Backend, tcp::Tcp};
 use crate::{
     address_book::AddressBook,
     rendered::RenderedConfig,
@@ -54,6 +55,11 @@ pub enum RenderError {
         "the template does not write the map form (it never reads `lookups`); set the routing to auto or acl, or extend the template"
     )]
     TemplateWithoutMap,
+    /// A service takes connections, and the template does not say where they come in.
+    #[error(
+        "the template serves no connections (it never reads `tcp`), and a service has reqMode=tcp or reqMode=sni; extend the template"
+    )]
+    TemplateWithoutTcp,
     /// The map form is asked for in an order that it cannot hold.
     #[error(
         "the map form cannot hold the order of routes by ACL name; set the routing to auto or acl, or the order to specific"
@@ -87,6 +93,7 @@ struct Model {
     /// In the map form: the ends of the host that are asked for, by their number of labels.
     suffixes: BTreeSet<usize>,
     backends: Vec<Backend>,
+    tcp: Tcp,
 }
 
 /// The routes of a table in one of the forms.
@@ -148,7 +155,8 @@ pub(crate) fn whole(
     let mut backends = Vec::new();
     let mut with_domains = 0;
     for service in table.iter() {
-        for destination in service.destinations() {
+        let destinations = service.destinations().iter();
+        for destination in destinations.filter(|destination| !destination.mode().is_tcp()) {
             let wanted = service.backend_name(destination);
             let name = names.take(wanted.clone());
             if name != wanted {
@@ -160,7 +168,14 @@ pub(crate) fn whole(
         }
     }
     let backend_count = backends.len();
-    let resolvers = backend::spread(&mut backends);
+    let mut tcp = Tcp::new(table, settings, addresses, &mut names)?;
+    if !tcp.frontends.is_empty() && !settings.template.reads("tcp") {
+        return Err(RenderError::TemplateWithoutTcp);
+    }
+    let servers = backends.iter_mut().map(|backend| &mut backend.at);
+    let mut servers: Vec<_> = servers.chain(tcp.servers()).collect();
+    let resolvers = backend::spread(&mut servers);
+    let resolve_interval = time(backend::resolve_interval(backend::count_names(&servers)));
     let routes = routes(table, settings, &name_of)?;
     let (rules, lookups, suffixes, map) = match routes {
         Routes::Acl(rules) => (rules, Vec::new(), BTreeSet::new(), None),
@@ -189,7 +204,7 @@ pub(crate) fn whole(
         .map(|(name, length)| (name, time(length)))
         .into(),
         nameservers: settings.nameservers.clone(),
-        resolve_interval: time(backend::resolve_interval(&backends)),
+        resolve_interval,
         resolvers,
         binds: settings.binds.iter().map(ToString::to_string).collect(),
         tls: TlsModel::new(settings),
@@ -199,6 +214,7 @@ pub(crate) fn whole(
         lookups,
         suffixes,
         backends,
+        tcp,
     };
     let speaks_tls = model.tls.is_some();
     let config = RenderedConfig::new(settings.template.render(model)?);

@@ -119,12 +119,19 @@ impl RenderedConfig {
         if !main.ends_with('\n') {
             main.push('\n');
         }
-        let lines = main.lines().map(str::trim_start);
-        let rules = lines.filter(|line| line.starts_with("use_backend "));
-        // The last one of the map form asks the map.
-        let rules = rules
-            .filter(|line| !line.starts_with("use_backend %["))
-            .count();
+        let mut rules = 0;
+        let mut takes_requests = true;
+        for line in main.lines() {
+            match line.trim_start() {
+                "mode tcp" => takes_requests = false,
+                // The last one of the map form asks the map.
+                rule if rule.starts_with("use_backend %[") => {}
+                rule if rule.starts_with("use_backend ") => rules += usize::from(takes_requests),
+                // What is not indented begins a section.
+                _ if !line.starts_with(char::is_whitespace) => takes_requests = true,
+                _ => {}
+            }
+        }
         Self {
             main: Content::new(main),
             others: BTreeMap::new(),

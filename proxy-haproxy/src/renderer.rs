@@ -134,7 +134,8 @@ impl Last {
                 return None;
             };
             let old = self.table.get(new.name())?;
-            if !old.differs_in_routes_alone(new) {
+            // Where connections go stands in HAProxy's own text.
+            if old.has_tcp() || new.has_tcp() || !old.differs_in_routes_alone(new) {
                 return None;
             }
             with_domains =
@@ -162,7 +163,8 @@ impl Last {
 
 fn count_with_domains(service: &Service) -> usize {
     let destinations = service.destinations().iter();
-    destinations.filter(|d| !d.domains().is_empty()).count()
+    let requests = destinations.filter(|d| !d.mode().is_tcp());
+    requests.filter(|d| !d.domains().is_empty()).count()
 }
 
 #[cfg(test)]

@@ -6,3 +6,4 @@ pub(crate) mod form;
 pub(crate) mod map;
 mod overlap;
 pub(crate) mod rule;
+pub(crate) mod sni;

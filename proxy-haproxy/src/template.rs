@@ -45,6 +45,7 @@ impl Template {
         include_str!("render/global.cfg.j2"),
         include_str!("render/frontend.cfg.j2"),
         include_str!("render/backends.cfg.j2"),
+        include_str!("render/tcp.cfg.j2"),
     );
 
     /// Reads a template.

@@ -42,7 +42,7 @@ use axum::{
     middleware,
     routing::{MethodFilter, MethodRouter, any, get, on, post},
 };
-use proxy_core::{InstanceId, RouteOrder, RouteStore, RouteTable};
+use proxy_core::{InstanceId, ReconfigureRules, RouteOrder, RouteStore, RouteTable};
 use proxy_haproxy::OldWorkers;
 use proxy_peers::Signer;
 use secrecy::SecretString;
@@ -97,6 +97,8 @@ pub(crate) struct Api {
     pub(crate) certificates: Arc<Certificates>,
     /// The file that holds a table which gave way to the store's, if there is one.
     pub(crate) superseded_file: tokio::sync::watch::Receiver<Option<String>>,
+    /// What parameters may say.
+    pub(crate) rules: Arc<ReconfigureRules>,
 }
 
 /// What callers must carry.

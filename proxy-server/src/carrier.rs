@@ -3,6 +3,7 @@
 //! The engine decides what the table is; a [`Carrier`] turns tables into configurations, judges
 //! them and makes them live. [`HaproxyCarrier`] is the real one; tests script another.
 
+mod entry;
 mod haproxy;
 mod names;
 

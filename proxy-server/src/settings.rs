@@ -10,7 +10,7 @@ mod source;
 
 use std::{fmt, net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
 
-use proxy_core::{InstanceId, Port, RouteOrder};
+use proxy_core::{InstanceId, Port, ReconfigureRules, RouteOrder};
 use proxy_haproxy::{Glob, Routing, TlsSettings};
 use proxy_peers::StaticDiscover;
 use secrecy::SecretString;
@@ -35,6 +35,8 @@ pub struct Settings {
     pub haproxy: HaproxySettings,
     /// The certificates that HAProxy shows.
     pub certificates: CertificateSettings,
+    /// What parameters may say, and what they are where they are absent.
+    pub rules: ReconfigureRules,
     /// Where state that outlives the process is kept.
     pub state_path: PathBuf,
     /// How to end.

@@ -10,18 +10,18 @@ use crate::{
     path::{PathKind, PathPattern},
 };
 
-const HOST_GRAMMAR: &str = "a host name or an IP address, without a port";
-const PORT_GRAMMAR: &str = "a whole number from 1 to 65535";
+pub(super) const HOST_GRAMMAR: &str = "a host name or an IP address, without a port";
+pub(super) const PORT_GRAMMAR: &str = "a whole number from 1 to 65535";
 pub(super) const PATH_GRAMMAR: &str =
     "paths joined by commas, each as clients send it, as /api; other texts with another pathType";
-const DOMAIN_GRAMMAR: &str = "domains joined by commas: example.com or *.example.com";
+pub(super) const DOMAIN_GRAMMAR: &str = "domains joined by commas: example.com or *.example.com";
 const KIND_GRAMMAR: &str = "path_beg, path, path_end, path_sub, path_dir or path_reg";
 const AGENT_GRAMMAR: &str = "parts of User-Agent headers joined by commas, in printable ASCII";
 const HEADER_GRAMMAR: &str = "headers joined by commas, each as Name:value, in printable ASCII";
 
 /// What the parameters of one destination come to.
 pub(super) enum Read {
-    Destination(DestinationSpec),
+    Destination(Box<DestinationSpec>),
     NoRoute,
     Refused,
 }
@@ -69,7 +69,7 @@ pub(super) fn destination(
     let Some(port) = fields.required(&port, PORT_GRAMMAR) else {
         return Read::Refused;
     };
-    Read::Destination(DestinationSpec {
+    Read::Destination(Box::new(DestinationSpec {
         index,
         port,
         outbound_hostname,
@@ -80,5 +80,5 @@ pub(super) fn destination(
         user_agents,
         headers,
         options,
-    })
+    }))
 }

@@ -26,6 +26,7 @@ pub(super) fn service_options(fields: &mut Fields<'_>, rules: &ReconfigureRules)
 pub(super) fn destination_options(fields: &mut Fields<'_>, index: u16) -> DestinationOptions {
     DestinationOptions {
         methods: methods(fields, index),
+        ..DestinationOptions::default()
     }
 }
 

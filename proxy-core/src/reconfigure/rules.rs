@@ -1,6 +1,6 @@
 //! What the settings of a replica say about the parameters it takes.
 
-use crate::raw::RawConfig;
+use crate::{mode::ReqMode, raw::RawConfig};
 
 /// What is allowed in parameters, and what they are where they are absent. The defaults are those of a
 /// proxy without settings.
@@ -9,6 +9,8 @@ use crate::raw::RawConfig;
 pub struct ReconfigureRules {
     /// Whether raw HAProxy text is taken.
     pub raw: RawConfig,
+    /// What the connections of a destination carry that does not say it.
+    pub default_mode: ReqMode,
 }
 
 impl ReconfigureRules {
@@ -16,5 +18,14 @@ impl ReconfigureRules {
     #[must_use]
     pub fn with_raw(self, raw: RawConfig) -> Self {
         Self { raw, ..self }
+    }
+
+    /// What the connections of a destination carry that does not say it (`DEFAULT_REQ_MODE`).
+    #[must_use]
+    pub fn with_default_mode(self, default_mode: ReqMode) -> Self {
+        Self {
+            default_mode,
+            ..self
+        }
     }
 }

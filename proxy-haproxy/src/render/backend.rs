@@ -24,6 +24,16 @@ pub(super) const MAX_SECTIONS: usize = 64;
 #[derive(Debug, Serialize)]
 pub(super) struct Backend {
     name: String,
+    #[serde(flatten)]
+    pub(super) at: Server,
+    /// None where requests and responses are passed on as they are.
+    options: Option<BackendOptions>,
+}
+
+/// One `server` line, as templates see it.
+#[derive(Debug, Serialize)]
+pub(super) struct Server {
+    /// Its name.
     server: String,
     address: String,
     /// The address is a name: the addresses to begin with, for `init-addr`.
@@ -32,8 +42,6 @@ pub(super) struct Backend {
     prefer: &'static str,
     /// The `resolvers` section that follows the name.
     resolvers: String,
-    /// None where requests and responses are passed on as they are.
-    options: Option<BackendOptions>,
 }
 
 // === impl Backend ===
@@ -41,6 +49,22 @@ pub(super) struct Backend {
 impl Backend {
     pub(super) fn new(
         name: String,
+        service: &Service,
+        destination: &Destination,
+        addresses: &AddressBook,
+    ) -> Self {
+        Self {
+            name,
+            at: Server::new(service, destination, addresses),
+            options: BackendOptions::new(service, destination),
+        }
+    }
+}
+
+// === impl Server ===
+
+impl Server {
+    pub(super) fn new(
         service: &Service,
         destination: &Destination,
         addresses: &AddressBook,
@@ -61,7 +85,6 @@ impl Backend {
             }
         };
         Self {
-            name,
             server: service.name().to_string(),
             address,
             init_addr,
@@ -71,20 +94,25 @@ impl Backend {
                 _ => "ipv4",
             },
             resolvers: String::new(),
-            options: BackendOptions::new(service, destination),
         }
+    }
+
+    /// The same, called otherwise.
+    pub(super) fn called(self, server: String) -> Self {
+        Self { server, ..self }
     }
 }
 
-fn names(backends: &[Backend]) -> usize {
-    let named = backends.iter();
-    named.filter(|backend| backend.init_addr.is_some()).count()
+/// How many servers have a name that HAProxy follows.
+pub(super) fn count_names(servers: &[&mut Server]) -> usize {
+    let named = servers.iter();
+    named.filter(|server| server.init_addr.is_some()).count()
 }
 
 /// Gives every name its `resolvers` section, and the names of the sections. Which one follows from the
 /// name, so that one name is asked for once however many backends have it.
-pub(super) fn spread(backends: &mut [Backend]) -> Vec<String> {
-    let count = names(backends)
+pub(super) fn spread(servers: &mut [&mut Server]) -> Vec<String> {
+    let count = count_names(servers)
         .div_ceil(NAMES_A_SECTION)
         .next_power_of_two()
         .min(MAX_SECTIONS);
@@ -92,9 +120,9 @@ pub(super) fn spread(backends: &mut [Backend]) -> Vec<String> {
         0 => "dns".to_owned(),
         more => format!("dns-{}", more + 1),
     };
-    for backend in backends {
-        let name = backend.address.rsplit_once(':').map(|(name, _)| name);
-        backend.resolvers = section(hash(name.unwrap_or_default()) % count);
+    for server in servers {
+        let name = server.address.rsplit_once(':').map(|(name, _)| name);
+        server.resolvers = section(hash(name.unwrap_or_default()) % count);
     }
     (0..count).map(section).collect()
 }
@@ -105,8 +133,8 @@ fn hash(text: &str) -> usize {
     text.bytes().fold(0x811c_9dc5, step) as usize
 }
 
-pub(super) fn resolve_interval(backends: &[Backend]) -> Duration {
-    let seconds = names(backends)
+pub(super) fn resolve_interval(names: usize) -> Duration {
+    let seconds = names
         .div_ceil(DNS_QUESTIONS_A_SECOND)
         .clamp(1, MAX_RESOLVE_INTERVAL);
     Duration::from_secs(seconds as u64)

@@ -276,15 +276,22 @@ fn path_test(path: &PathPattern) -> (Test, String) {
 }
 
 fn domain_test(domain: &DomainPattern) -> Option<(Test, String)> {
+    let (method, value) = host_match(domain)?;
+    Some((Test::Host(method), value))
+}
+
+/// HAProxy's match method for a host in its normal form, and what it is held against; none where this
+/// crate does not know the pattern.
+pub(super) fn host_match(domain: &DomainPattern) -> Option<(&'static str, String)> {
     match domain {
-        DomainPattern::Exact(domain) => Some((Test::Host("str"), domain.as_str().to_owned())),
-        DomainPattern::Wildcard(domain) => Some((Test::Host("end"), format!(".{domain}"))),
-        DomainPattern::Other(algo, text) => Some((Test::Host(algo.method()), text.to_string())),
+        DomainPattern::Exact(domain) => Some(("str", domain.as_str().to_owned())),
+        DomainPattern::Wildcard(domain) => Some(("end", format!(".{domain}"))),
+        DomainPattern::Other(algo, text) => Some((algo.method(), text.to_string())),
         _ => None,
     }
 }
 
-fn lines_of(values: Vec<String>) -> Vec<Vec<String>> {
+pub(super) fn lines_of(values: Vec<String>) -> Vec<Vec<String>> {
     let mut lines: Vec<Vec<String>> = Vec::new();
     let mut bytes = 0;
     for value in values {

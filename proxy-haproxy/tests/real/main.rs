@@ -15,5 +15,6 @@ mod hostile;
 mod names;
 mod runtime;
 mod supervisor;
+mod tcp;
 mod tls;
 mod traffic;

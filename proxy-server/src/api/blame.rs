@@ -12,7 +12,10 @@ pub(super) fn parameter(service: &Service, words: &str) -> Option<String> {
         let paths = |mut paths: std::slice::Iter<'_, proxy_core::PathPattern>| {
             paths.any(|path| tells(path.text()))
         };
+        let entry_port = destination.entry_port();
+        let entry_port = entry_port.is_some_and(|port| tells(&format!("srcPort {port} ")));
         let values = [
+            ("srcPort", entry_port),
             ("servicePath", paths(destination.paths().iter())),
             (
                 "servicePathExclude",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use proxy_core::{Change, parse_reconfigure};
+use proxy_core::{Change, Params, parse_reconfigure_with};
 
 use super::{
     Api,
@@ -23,8 +23,8 @@ pub(super) async fn reconfigure(State(api): State<Api>, received: Received) -> A
 }
 
 async fn run(api: &Api, received: &Received) -> Result<Answered, Answered> {
-    let (asked, Manner { wait, mode }) =
-        asked(api, received, parse_reconfigure, |asked| asked.distribute)?;
+    let parse = |params: &Params| parse_reconfigure_with(params, &api.rules);
+    let (asked, Manner { wait, mode }) = asked(api, received, parse, |asked| asked.distribute)?;
     let service = asked.value.service;
     let change = Change::Put(Arc::clone(&service));
     let request = ChangeRequest::new(vec![change], wait);

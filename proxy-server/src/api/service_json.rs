@@ -1,6 +1,6 @@
 //! A service under Docker Flow Proxy's capitalised names.
 
-use proxy_core::{Destination, PathPattern, Service};
+use proxy_core::{Balance, Destination, GroupName, PathPattern, Seconds, Service};
 use serde_json::{Map, Value, json};
 
 /// `ServiceName`, `AclName`, ..., with the destinations in `ServiceDest`. The fields of the first
@@ -48,6 +48,7 @@ fn destination_json(destination: &Destination) -> Map<String, Value> {
         .iter()
         .map(|header| (header.name().to_owned(), header.value().into()))
         .collect();
+    let tcp = &destination.options().tcp;
     let object = json!({
         "Index": destination.index(),
         "Port": destination.port().to_string(),
@@ -55,7 +56,12 @@ fn destination_json(destination: &Destination) -> Map<String, Value> {
         "ServiceDomain": domains,
         "PathType": kind,
         "OutboundHostname": host,
-        "ReqMode": "http",
+        "ReqMode": destination.mode().as_str(),
+        "ServiceGroup": tcp.group.as_ref().map(GroupName::as_str),
+        "BalanceGroup": tcp.balance.map(Balance::as_str),
+        "CheckTCP": tcp.check,
+        "Clitcpka": tcp.client_keep_alive,
+        "TimeoutClient": tcp.client_timeout.map(Seconds::get),
         "SrcPort": destination.entry_port().map(proxy_core::Port::get),
         "ServicePathExclude": excluded,
         "UserAgent": { "Value": agents },

@@ -90,6 +90,7 @@ impl Bench {
             wait_timeout: Duration::from_secs(2),
             keys: Arc::new(keys),
             superseded_file: tokio::sync::watch::channel(None).1,
+            rules: Arc::default(),
         };
         Self {
             app: router(api),

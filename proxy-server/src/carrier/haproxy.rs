@@ -5,6 +5,7 @@ mod dry_run;
 use std::{
     collections::BTreeSet,
     fmt,
+    net::SocketAddr,
     os::unix::net::UnixStream,
     path::PathBuf,
     sync::{Arc, Mutex as StdMutex, PoisonError},
@@ -12,16 +13,18 @@ use std::{
 };
 
 use async_trait::async_trait;
-use proxy_core::{Host, RouteOrder, RouteTable};
+use proxy_core::{Host, Port, RouteOrder, RouteTable};
 use proxy_haproxy::{
-    AddressBook, Applier, ApplyStep, ConfigDir, Diagnostic, Haproxy, HaproxyState, OldWorkers,
-    ProcessSettings, RenderSettings, RenderedConfig, Renderer, RoutingForm, Staged, Start,
-    StartError, Validate, ValidateError, Validator, probe_bind,
+    AddressBook, Applier, ApplyStep, ConfigDir, Diagnostic, Haproxy, HaproxyState, MAIN_FILE,
+    OldWorkers, ProcessSettings, RenderSettings, RenderedConfig, Renderer, RoutingForm, Staged,
+    Start, StartError, Validate, ValidateError, Validator, probe_bind,
 };
 use tokio::{sync::Mutex, time::Instant};
 
 use super::{
-    Applied, ApplyError, Carrier, CarrierCondition, CheckError, DryRun, Reload, names::NameFollower,
+    Applied, ApplyError, Carrier, CarrierCondition, CheckError, DryRun, Reload,
+    entry::{EntryPorts, bound_ports},
+    names::NameFollower,
 };
 use crate::{certificates::Certificates, chain::chain};
 
@@ -36,6 +39,8 @@ pub(crate) struct CarrierSettings {
     pub(crate) configs_path: PathBuf,
     pub(crate) run: proxy_haproxy::RunPath,
     pub(crate) render: RenderSettings,
+    /// Where the admin API listens.
+    pub(crate) api: SocketAddr,
 }
 
 /// A supervised HAProxy. It is started with the first table, so that no port answers before there
@@ -45,6 +50,7 @@ pub(crate) struct HaproxyCarrier {
     validator: Validator,
     names: Arc<NameFollower>,
     certificates: Arc<Certificates>,
+    entry: EntryPorts,
     /// Only the engine's turn renders, so nothing ever waits for it.
     renderer: StdMutex<Renderer>,
     stage: Mutex<Stage>,
@@ -62,6 +68,8 @@ enum Stage {
 struct Shown {
     /// The configuration. Its form is what the next one keeps at the border.
     config: Option<RenderedConfig>,
+    /// The ports that connections come in on.
+    ports: BTreeSet<Port>,
     haproxy: Option<Arc<Haproxy>>,
     starting: Option<String>,
     ending: bool,
@@ -82,6 +90,8 @@ pub(crate) struct Candidate {
     config: RenderedConfig,
     /// The names that are followed once it is live.
     hosts: BTreeSet<Host>,
+    /// The ports that connections come in on.
+    ports: BTreeSet<Port>,
     /// None where it is live already, byte for byte.
     staged: Option<Staged>,
     /// HAProxy was started with it to see whether it is good.
@@ -114,6 +124,7 @@ impl HaproxyCarrier {
         let dir = ConfigDir::open(&settings.configs_path)?;
         Ok(Self {
             validator: Validator::new(&settings.binary),
+            entry: EntryPorts::new(settings.render.binds().to_vec(), settings.api),
             renderer: StdMutex::new(Renderer::new(settings.render.clone())),
             settings,
             names,
@@ -136,6 +147,28 @@ impl HaproxyCarrier {
             tracing::info!(?stopped, "HAProxy ended");
         }
         drop(stage);
+    }
+
+    /// Whether HAProxy can have the ports that a table asks for. One at a time, and never while HAProxy
+    /// is about to bind: what is tried here is in use for a moment.
+    async fn check_entry(&self, table: &RouteTable) -> Result<(), CheckError> {
+        let _stage = self.stage.lock().await;
+        self.entry.check(table, &self.held_ports())
+    }
+
+    /// The ports that HAProxy holds for services of the table that is served.
+    fn held_ports(&self) -> BTreeSet<Port> {
+        let shown = self.shown();
+        if shown.config.is_some() {
+            return shown.ports.clone();
+        }
+        drop(shown);
+        // One of an earlier run may still serve, by what is on disk.
+        let config = match UnixStream::connect(self.settings.run.master_socket()) {
+            Ok(_) => std::fs::read_to_string(self.settings.configs_path.join(MAIN_FILE)),
+            Err(_) => return BTreeSet::new(),
+        };
+        config.map(|text| bound_ports(&text)).unwrap_or_default()
     }
 
     fn shown(&self) -> std::sync::MutexGuard<'_, Shown> {
@@ -279,6 +312,7 @@ impl Carrier for HaproxyCarrier {
     type Candidate = Candidate;
 
     async fn check(&self, table: &RouteTable) -> Result<Candidate, CheckError> {
+        self.check_entry(table).await?;
         let hosts = hosts(table);
         let book = self.names.look_up(&hosts, NAMES_DEADLINE).await;
         let config = self.render(table, &book)?;
@@ -289,6 +323,7 @@ impl Carrier for HaproxyCarrier {
         Ok(Candidate {
             config,
             hosts,
+            ports: table.tcp_ports().collect(),
             staged: written.into_staged(),
             started: false,
         })
@@ -312,6 +347,7 @@ impl Carrier for HaproxyCarrier {
         let candidate = |staged, started| Candidate {
             config: config.clone(),
             hosts: hosts.clone(),
+            ports: table.tcp_ports().collect(),
             staged,
             started,
         };
@@ -330,7 +366,7 @@ impl Carrier for HaproxyCarrier {
             return Err(ApplyError::new("this replica shuts down"));
         }
         let config = candidate.config.clone();
-        let hosts = candidate.hosts.clone();
+        let (hosts, ports) = (candidate.hosts.clone(), candidate.ports.clone());
         let applied = match (&mut *stage, force) {
             (Stage::Before(_), _) => {
                 self.shown().starting = None;
@@ -357,7 +393,10 @@ impl Carrier for HaproxyCarrier {
                 },
             },
         }?;
-        self.shown().config = Some(config);
+        {
+            let mut shown = self.shown();
+            (shown.config, shown.ports) = (Some(config), ports);
+        }
         self.names.want(hosts);
         Ok(applied)
     }

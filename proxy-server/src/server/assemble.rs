@@ -70,7 +70,7 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         .with_context(|| format!("STATE_PATH {} cannot be made", state.display()))?;
 
     let resolver = resolver(&settings.haproxy)?;
-    let mut carrier = carrier_settings(&settings.haproxy, &resolver)?;
+    let mut carrier = carrier_settings(&settings.haproxy, &resolver, at)?;
     carrier.render = carrier.render.with_tls(settings.certificates.tls.clone());
     let names = Arc::new(NameFollower::new(
         resolver.clone(),
@@ -189,6 +189,7 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
             peer: settings.peers.secret.as_ref().map(Signer::new),
         }),
         superseded_file,
+        rules: Arc::new(settings.rules),
     });
     let api = serve(listener, app, HEAD_DEADLINE, stops.api.clone());
     let api = tokio::spawn(api);
@@ -303,6 +304,7 @@ fn resolver(settings: &HaproxySettings) -> anyhow::Result<NameResolver> {
 fn carrier_settings(
     settings: &HaproxySettings,
     resolver: &NameResolver,
+    api: SocketAddr,
 ) -> anyhow::Result<CarrierSettings> {
     let run = RunPath::new(&settings.run_path).context("RUN_PATH cannot be used")?;
     let address = settings
@@ -345,6 +347,7 @@ fn carrier_settings(
         configs_path: settings.configs_path.clone(),
         run,
         render,
+        api,
     })
 }
 

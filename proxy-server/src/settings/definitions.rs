@@ -160,6 +160,11 @@ pub const DEFINITIONS: &[Definition] = &[
         "",
         "HAProxy's `ssl-default-bind-ciphers`, for TLS 1.2; absent: OpenSSL's",
     ),
+    plain(
+        "DEFAULT_REQ_MODE",
+        "http",
+        "the `reqMode` of destinations that do not say one: `http`, `tcp` or `sni`",
+    ),
     plain("BIND_ADDRESS", "*", "the address HAProxy binds"),
     plain("HAPROXY_BIN", "haproxy", "the HAProxy program"),
     plain(

@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, net::IpAddr, path::PathBuf, time::Duration};
 
-use proxy_core::{AclName, Port, RouteOrder};
+use proxy_core::{AclName, Port, ReconfigureRules, ReqMode, RouteOrder};
 use proxy_haproxy::Routing;
 use secrecy::SecretString;
 
@@ -43,6 +43,7 @@ impl Reader<'_> {
         let api = self.api();
         let haproxy = self.haproxy();
         let certificates = self.certificates();
+        let rules = self.rules();
         let state_path = self.path("STATE_PATH");
         let end = self.end();
         let format = self.parse("LOG_FORMAT", |text| match text {
@@ -56,6 +57,7 @@ impl Reader<'_> {
             api: api?,
             haproxy: haproxy?,
             certificates: certificates?,
+            rules: rules?,
             state_path,
             end: end?,
             log: LogSettings {
@@ -146,6 +148,11 @@ impl Reader<'_> {
             port: port?,
             token,
         })
+    }
+
+    fn rules(&mut self) -> Option<ReconfigureRules> {
+        let mode = self.parse("DEFAULT_REQ_MODE", str::parse::<ReqMode>);
+        Some(ReconfigureRules::default().with_default_mode(mode?))
     }
 
     fn haproxy(&mut self) -> Option<HaproxySettings> {

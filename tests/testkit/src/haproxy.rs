@@ -16,10 +16,12 @@ use tokio::net::TcpSocket;
 
 mod backend;
 mod client;
+mod greeter;
 
 pub use backend::DemoBackend;
 pub use client::{HttpAnswer, KeptConnection, Request, get, post, request};
 pub(crate) use client::{header, read_answer};
+pub use greeter::{Greeted, Greeter, client_hello};
 
 /// A place for one HAProxy. Dropped, it ends every HAProxy that was started with one of its paths.
 #[derive(Debug)]

@@ -16,6 +16,7 @@ use crate::{
 impl HaproxyCarrier {
     /// Renders a table and has it judged as a change would be, and leaves nothing behind.
     pub(super) async fn try_out(&self, table: &RouteTable) -> Result<DryRun, CheckError> {
+        self.check_entry(table).await?;
         let hosts = hosts(table);
         let book = self.names.look_up_once(&hosts, NAMES_DEADLINE).await;
         let settings = self.settings.render.clone();

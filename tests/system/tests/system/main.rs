@@ -3,6 +3,7 @@
 mod burst;
 mod certificates;
 mod conflict;
+mod connections;
 mod dry_run;
 mod embedded;
 mod ending;
