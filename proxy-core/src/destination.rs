@@ -4,6 +4,7 @@ use crate::{
     condition::{HeaderMatch, UserAgent},
     domain::DomainPattern,
     host::{Host, Port},
+    https_port::{Leg, OtherRequests},
     mode::ReqMode,
     options::DestinationOptions,
     path::PathPattern,
@@ -15,6 +16,7 @@ use crate::{
 pub struct Destination {
     pub(crate) spec: DestinationSpec,
     pub(crate) host: Host,
+    pub(crate) leg: Leg,
 }
 
 /// What is asked for a destination.
@@ -52,10 +54,33 @@ impl Destination {
         self.spec.index
     }
 
+    /// Which of its ports this one stands for: one with a port of its own for HTTPS is listed twice,
+    /// with routes of its own each time.
+    #[must_use]
+    pub fn leg(&self) -> Leg {
+        self.leg
+    }
+
+    /// What tells it from the others of its service.
+    #[must_use]
+    pub fn key(&self) -> (u16, Leg) {
+        (self.index(), self.leg)
+    }
+
+    /// Whether it was listed before, for another of its ports.
+    #[must_use]
+    pub fn is_listed_again(&self) -> bool {
+        let https = self.spec.options.https;
+        self.leg == Leg::Https && https.is_some_and(|https| https.others == OtherRequests::Taken)
+    }
+
     /// The port it listens on.
     #[must_use]
     pub fn port(&self) -> Port {
-        self.spec.port
+        match (self.leg, self.spec.options.https) {
+            (Leg::Https, Some(https)) => https.port,
+            _ => self.spec.port,
+        }
     }
 
     /// The host that `outboundHostname` names.
@@ -85,7 +110,10 @@ impl Destination {
     /// The port a request must have come in on; none means any.
     #[must_use]
     pub fn entry_port(&self) -> Option<Port> {
-        self.spec.entry_port
+        match (self.leg, self.spec.options.https) {
+            (Leg::Https, Some(https)) => Some(https.entry_port),
+            _ => self.spec.entry_port,
+        }
     }
 
     /// Paths that it is not for, although they match.
@@ -149,7 +177,8 @@ impl Destination {
 
     /// Whether another destination is the same but for its routes.
     pub(crate) fn differs_in_routes_alone(&self, other: &Self) -> bool {
-        self.host == other.host && self.spec.but_for_routes() == other.spec.but_for_routes()
+        (self.leg, &self.host) == (other.leg, &other.host)
+            && self.spec.but_for_routes() == other.spec.but_for_routes()
     }
 }
 
@@ -179,6 +208,7 @@ impl DestinationSpec {
         self.excluded_paths.clear();
         self.user_agents.clear();
         self.headers.clear();
+        self.options.https = None;
     }
 
     /// The same without what decides which requests it takes. Whoever adds a field says here which of

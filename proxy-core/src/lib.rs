@@ -38,6 +38,7 @@ mod explain;
 mod field;
 mod header;
 mod host;
+mod https_port;
 mod index;
 mod memory;
 mod method;
@@ -73,6 +74,9 @@ pub use header::{
     MAX_HEADER_VALUE_BYTES, MAX_HEADERS,
 };
 pub use host::{Host, HostError, HostName, MAX_HOST_BYTES, Port, PortError};
+pub use https_port::{
+    DEFAULT_HTTP_ENTRY_PORT, DEFAULT_HTTPS_ENTRY_PORT, HttpsPort, Leg, OtherRequests,
+};
 pub use memory::{MemoryStore, record_changes};
 pub use method::{MAX_METHOD_BYTES, MAX_METHODS, Method, MethodError, MethodRules};
 pub use mode::{

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     header::HeaderRules,
+    https_port::HttpsPort,
     method::MethodRules,
     mode::{ReqMode, TcpOptions},
     raw::RawLines,
@@ -34,6 +35,9 @@ pub struct DestinationOptions {
     /// Which methods it takes.
     #[serde(skip_serializing_if = "is_default")]
     pub methods: MethodRules,
+    /// The port for requests that came over HTTPS.
+    #[serde(skip_serializing_if = "is_default")]
+    pub https: Option<HttpsPort>,
     /// What its connections carry.
     #[serde(skip_serializing_if = "is_default")]
     pub req_mode: ReqMode,

@@ -27,7 +27,7 @@ const ALGO_GRAMMAR: &str =
 const SERVICE_GRAMMAR: &str = "at most 100 destinations, 500 domains, paths, user agents or headers each, 50 regular expressions, 2,000 routes and 64 KiB together";
 
 /// The parameters that make an indexed destination exist, as in Docker Flow Proxy.
-const DESTINATION_MARKS: [&str; 3] = ["servicePath", "port", "serviceDomain"];
+const DESTINATION_MARKS: [&str; 4] = ["servicePath", "port", "serviceDomain", "httpsPort"];
 
 /// What a `reconfigure` asks.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use crate::{
     destination::Destination,
     domain::DomainPattern,
     host::Port,
+    https_port::Leg,
     name::{AclName, ServiceName},
     path::{PathKind, PathPattern},
     service::Service,
@@ -56,13 +57,13 @@ pub struct RouteOrderError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank<'a> {
     /// In the order by ACL name, what decides before all else.
-    by_name: Option<(Class, &'a AclName, &'a ServiceName, u16)>,
+    by_name: Option<(Class, &'a AclName, &'a ServiceName, (u16, Leg))>,
     port: PortRank,
     domain: DomainRank,
     path: PathRank,
     conditions: Reverse<usize>,
     acl_name: &'a AclName,
-    index: u16,
+    index: (u16, Leg),
     service: &'a ServiceName,
     // Two routes of one destination give the same answer; these only make the order total.
     tie: (Option<&'a DomainPattern>, &'a PathPattern),
@@ -169,7 +170,7 @@ impl<'a> Route<'a> {
     #[must_use]
     pub fn rank(&self, order: RouteOrder) -> Rank<'a> {
         let (acl_name, service) = (self.service.acl_name(), self.service.name());
-        let index = self.destination.index();
+        let index = self.destination.key();
         Rank {
             by_name: match order {
                 RouteOrder::Specific => None,

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::{
     destination::{Destination, DestinationSpec},
-    host::{Host, HostError},
+    host::{Host, HostError, Port},
+    https_port::{Leg, OtherRequests},
     mode::ReqMode,
     name::{AclName, Color, ServiceName},
     options::ServiceOptions,
@@ -65,6 +66,14 @@ pub enum ServiceError {
         service: ServiceName,
         /// What the connections carry.
         mode: ReqMode,
+    },
+    /// Requests that come in on one port would go to two.
+    #[error("the service {service} sends requests that come in on port {port} to two ports")]
+    OneEntryPort {
+        /// The service.
+        service: ServiceName,
+        /// The entry port.
+        port: Port,
     },
     /// More than a limit allows.
     #[error("the service {service} has {count} {what}; at most {limit} are allowed")]
@@ -149,7 +158,11 @@ impl Service {
             regexes += patterns
                 .filter(|path| path.kind() == PathKind::Regex)
                 .count();
-            routes += spec.domains.len().max(1) * spec.paths.len().max(1);
+            let legs = match spec.options.https {
+                Some(https) if https.others == OtherRequests::Taken => 2,
+                _ => 1,
+            };
+            routes += legs * spec.domains.len().max(1) * spec.paths.len().max(1);
             let host = match (&spec.outbound_hostname, &own_host) {
                 (Some(host), _) => host.clone(),
                 (None, Ok(host)) => host.clone(),
@@ -160,7 +173,28 @@ impl Service {
                     });
                 }
             };
-            destinations.push(Destination { spec, host });
+            let leg = |leg| Destination {
+                spec: spec.clone(),
+                host: host.clone(),
+                leg,
+            };
+            match spec.options.https {
+                None => destinations.push(Destination {
+                    spec,
+                    host,
+                    leg: Leg::Plain,
+                }),
+                Some(https) if https.others == OtherRequests::None => {
+                    destinations.push(leg(Leg::Https));
+                }
+                Some(https) if spec.entry_port == Some(https.entry_port) => {
+                    return Err(ServiceError::OneEntryPort {
+                        service: name,
+                        port: https.entry_port,
+                    });
+                }
+                Some(_) => destinations.extend([leg(Leg::Plain), leg(Leg::Https)]),
+            }
         }
         if routes > MAX_ROUTES {
             return Err(too_many("routes", routes, MAX_ROUTES));
@@ -168,7 +202,7 @@ impl Service {
         if regexes > MAX_REGEXES {
             return Err(too_many("regular expressions", regexes, MAX_REGEXES));
         }
-        destinations.sort_by_key(|destination| destination.spec.index);
+        destinations.sort_by_key(Destination::key);
         let acl_name = acl_name.unwrap_or_else(|| AclName::from(&name));
         Ok(Self {
             name,
@@ -247,13 +281,20 @@ impl Service {
     }
 
     /// What an HAProxy object that belongs to a destination is called behind its prefix:
-    /// `<aclName><between><port>`, and `_<index>` where the service has several destinations.
+    /// `<aclName><between><port>`, and `_<index>` where the service has several destinations. For a port
+    /// for HTTPS `https_` or, with something between, `https-` stands before it.
     #[must_use]
     pub fn object_name(&self, destination: &Destination, between: &str) -> String {
         let (acl, port) = (&self.acl_name, destination.port());
-        match self.destinations.len() {
-            1 => format!("{acl}{between}{port}"),
-            _ => format!("{acl}{between}{port}_{}", destination.index()),
+        let name = match (destination.leg(), between) {
+            (Leg::Plain, _) => format!("{acl}{between}{port}"),
+            (Leg::Https, "") => format!("https_{acl}{port}"),
+            (Leg::Https, _) => format!("https-{acl}{between}{port}"),
+        };
+        let listed = self.destinations.iter();
+        match listed.filter(|other| !other.is_listed_again()).count() {
+            1 => name,
+            _ => format!("{name}_{}", destination.index()),
         }
     }
 
@@ -272,7 +313,6 @@ fn keep_first<T: Clone + Ord>(items: &mut Vec<T>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::Port;
 
     fn spec(index: u16) -> DestinationSpec {
         DestinationSpec {

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use proxy_core::{RouteOrder, RouteTable, ServiceName};
+use proxy_core::{Leg, RouteOrder, RouteTable, ServiceName};
 use serde::Serialize;
 
 use self::{backend::Backend, tcp::Tcp};
@@ -137,7 +137,7 @@ pub(crate) struct Whole {
     /// How many destinations are for certain domains only.
     pub(crate) with_domains: usize,
     /// The backends that could not have the name that they were meant to have.
-    pub(crate) renamed: BTreeMap<(ServiceName, u16), String>,
+    pub(crate) renamed: BTreeMap<(ServiceName, (u16, Leg)), String>,
 }
 
 pub(crate) fn whole(
@@ -160,9 +160,9 @@ pub(crate) fn whole(
             let wanted = service.backend_name(destination);
             let name = names.take(wanted.clone());
             if name != wanted {
-                renamed.insert((service.name().clone(), destination.index()), name.clone());
+                renamed.insert((service.name().clone(), destination.key()), name.clone());
             }
-            name_of.insert((service.name().as_str(), destination.index()), name.clone());
+            name_of.insert((service.name().as_str(), destination.key()), name.clone());
             backends.push(Backend::new(name, service, destination, addresses));
             with_domains += usize::from(!destination.domains().is_empty());
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use proxy_core::{Change, RouteTable, Service, ServiceName};
+use proxy_core::{Change, Leg, RouteTable, Service, ServiceName};
 
 use crate::{
     address_book::AddressBook,
@@ -40,7 +40,7 @@ struct Last {
     followed: Followed,
     backends: usize,
     with_domains: usize,
-    renamed: BTreeMap<(ServiceName, u16), String>,
+    renamed: BTreeMap<(ServiceName, (u16, Leg)), String>,
 }
 
 // === impl Renderer ===
@@ -147,7 +147,7 @@ impl Last {
         }
         let renamed = &self.renamed;
         let edits = self.followed.follow(&changed, table, |route| {
-            let place = (route.service.name().clone(), route.destination.index());
+            let place = (route.service.name().clone(), route.destination.key());
             let name = renamed.get(&place).cloned();
             name.unwrap_or_else(|| route.service.backend_name(route.destination))
         })?;

@@ -81,12 +81,14 @@ impl Wire {
 impl From<&Service> for Wire {
     fn from(service: &Service) -> Self {
         let own = AclName::from(service.name());
+        let destinations = service.destinations().iter();
+        let destinations = destinations.filter(|destination| !destination.is_listed_again());
         let mut wire = Self {
             version: PLAIN,
             name: service.name().clone(),
             acl_name: Some(service.acl_name().clone()).filter(|acl| *acl != own),
             color: service.color().cloned(),
-            destinations: service.destinations().iter().map(Into::into).collect(),
+            destinations: destinations.map(Into::into).collect(),
             options: service.options().clone(),
         };
         wire.version = wire.least_version();
@@ -99,11 +101,11 @@ impl From<&Destination> for WireDestination {
         let paths = |paths: &[PathPattern]| paths.iter().map(Into::into).collect();
         Self {
             index: destination.index(),
-            port: destination.port(),
+            port: destination.spec.port,
             outbound_hostname: destination.outbound_hostname().cloned(),
             domains: destination.domains().to_vec(),
             paths: paths(destination.paths()),
-            entry_port: destination.entry_port(),
+            entry_port: destination.spec.entry_port,
             excluded_paths: paths(destination.excluded_paths()),
             user_agents: destination.user_agents().to_vec(),
             headers: destination.headers().to_vec(),

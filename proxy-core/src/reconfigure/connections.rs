@@ -27,13 +27,15 @@ const FOR_CONNECTIONS: [&str; 5] = [
 ];
 
 /// What has a meaning for requests alone.
-const FOR_REQUESTS: [&str; 6] = [
+const FOR_REQUESTS: [&str; 8] = [
     "servicePath",
     "servicePathExclude",
     "userAgent",
     "serviceHeader",
     "allowedMethods",
     "deniedMethods",
+    "httpsPort",
+    "srcHttpsPort",
 ];
 
 /// Reads a destination whose connections carry no requests.

@@ -7,6 +7,7 @@ use crate::{
     domain::{DomainComparison, DomainPattern},
     field::Fields,
     host::{Host, Port},
+    https_port::{DEFAULT_HTTP_ENTRY_PORT, DEFAULT_HTTPS_ENTRY_PORT, HttpsPort, OtherRequests},
     path::{PathKind, PathPattern},
 };
 
@@ -60,15 +61,30 @@ pub(super) fn destination(
     let outbound_hostname = fields.optional::<Host>(&host, HOST_GRAMMAR);
     let user_agents = fields.list(&agents, AGENT_GRAMMAR, str::parse::<UserAgent>);
     let headers = fields.list(&headers, HEADER_GRAMMAR, str::parse::<HeaderMatch>);
-    let options = destination_options(fields, index);
+    let mut options = destination_options(fields, index);
     if paths.is_empty() && domains.is_empty() {
         // Asked so that it counts as known; without a route it is not missed.
         fields.optional::<Port>(&port, PORT_GRAMMAR);
         return Read::NoRoute;
     }
-    let Some(port) = fields.required(&port, PORT_GRAMMAR) else {
+    let (https, alone) = (
+        https_port(fields, index, entry_port),
+        fields.text(&port).is_none(),
+    );
+    let port = match &https {
+        Some(https) if alone => Some(https.port),
+        _ => fields.required(&port, PORT_GRAMMAR),
+    };
+    let Some(port) = port else {
         return Read::Refused;
     };
+    let entry_port = match &https {
+        Some(https) if https.others == OtherRequests::Taken => {
+            entry_port.or(Port::new(DEFAULT_HTTP_ENTRY_PORT))
+        }
+        _ => entry_port,
+    };
+    options.https = https;
     Read::Destination(Box::new(DestinationSpec {
         index,
         port,
@@ -81,4 +97,24 @@ pub(super) fn destination(
         headers,
         options,
     }))
+}
+
+/// The port for HTTPS, where there is one.
+fn https_port(fields: &mut Fields<'_>, index: u16, entry_port: Option<Port>) -> Option<HttpsPort> {
+    let [port, https_entry_port, plain] =
+        ["httpsPort", "srcHttpsPort", "port"].map(|name| fields.suffixed(name, index));
+    let own = fields.optional::<Port>(&https_entry_port, PORT_GRAMMAR);
+    let port = fields.optional::<Port>(&port, PORT_GRAMMAR)?;
+    let others = match fields.text(&plain) {
+        Some(_) => OtherRequests::Taken,
+        None => OtherRequests::None,
+    };
+    let own = own.or(Port::new(DEFAULT_HTTPS_ENTRY_PORT))?;
+    let entry_port = entry_port.or(Port::new(DEFAULT_HTTP_ENTRY_PORT));
+    if others == OtherRequests::Taken && entry_port == Some(own) {
+        let problem = format!("requests that come in on port {own} go to `port` already (srcPort)");
+        fields.missing(&https_entry_port, &problem, PORT_GRAMMAR);
+        return None;
+    }
+    Some(HttpsPort::new(port, own, others))
 }

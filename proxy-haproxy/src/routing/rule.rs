@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use proxy_core::{Destination, DomainPattern, PathKind, PathPattern, Route, ServiceName};
+use proxy_core::{Destination, DomainPattern, Leg, PathKind, PathPattern, Route, ServiceName};
 use serde::Serialize;
 
 /// HAProxy reads at most 64 words a line.
@@ -55,8 +55,8 @@ enum Sense {
     HoldsNot,
 }
 
-/// Where a destination stands in the table: the index of its service and its own.
-pub(crate) type Place<'a> = (&'a str, u16);
+/// Where a destination stands in the table: its service, and what tells it from others there.
+pub(crate) type Place<'a> = (&'a str, (u16, Leg));
 
 /// A domain pattern of a newer proxy-core.
 #[derive(Debug)]
@@ -264,7 +264,7 @@ impl UnknownDomain {
 }
 
 pub(super) fn place<'a>(route: &Route<'a>) -> Place<'a> {
-    (route.service.name().as_str(), route.destination.index())
+    (route.service.name().as_str(), route.destination.key())
 }
 
 fn path_key(path: &PathPattern) -> (PathKind, &str) {

@@ -13,6 +13,7 @@ mod cost;
 mod differential;
 mod hostile;
 mod names;
+mod ports;
 mod runtime;
 mod supervisor;
 mod tcp;

@@ -1,6 +1,6 @@
 //! A service under Docker Flow Proxy's capitalised names.
 
-use proxy_core::{Balance, Destination, GroupName, PathPattern, Seconds, Service};
+use proxy_core::{Balance, Destination, GroupName, Leg, PathPattern, Seconds, Service};
 use serde_json::{Map, Value, json};
 
 /// `ServiceName`, `AclName`, ..., with the destinations in `ServiceDest`. The fields of the first
@@ -10,6 +10,7 @@ pub(super) fn service_json(service: &Service) -> Map<String, Value> {
     let destinations: Vec<Value> = service
         .destinations()
         .iter()
+        .filter(|destination| !destination.is_listed_again())
         .map(|destination| Value::Object(destination_json(destination)))
         .collect();
     if let Some(first) = service.destinations().first() {
@@ -48,10 +49,18 @@ fn destination_json(destination: &Destination) -> Map<String, Value> {
         .iter()
         .map(|header| (header.name().to_owned(), header.value().into()))
         .collect();
+    let https = destination.options().https;
+    // One for HTTPS alone has no other port.
+    let port = match destination.leg() {
+        Leg::Https => String::new(),
+        _ => destination.port().to_string(),
+    };
     let tcp = &destination.options().tcp;
     let object = json!({
         "Index": destination.index(),
-        "Port": destination.port().to_string(),
+        "Port": port,
+        "HttpsPort": https.map(|https| https.port.get()),
+        "SrcHttpsPort": https.map(|https| https.entry_port.get()),
         "ServicePath": paths,
         "ServiceDomain": domains,
         "PathType": kind,

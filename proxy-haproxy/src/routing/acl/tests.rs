@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use proxy_core::{Params, parse_reconfigure};
+use proxy_core::{Leg, Params, parse_reconfigure};
 
 use super::*;
 use crate::routing::rule::Test;
@@ -16,7 +16,7 @@ fn rules(queries: &[&str]) -> Vec<String> {
     let mut backends = BTreeMap::new();
     for service in table.iter() {
         for destination in service.destinations() {
-            let place = (service.name().as_str(), destination.index());
+            let place = (service.name().as_str(), destination.key());
             backends.insert(place, service.name().to_string());
         }
     }
@@ -119,7 +119,7 @@ fn a_value_is_no_flag() {
         let table: RouteTable = [parse_reconfigure(&params).unwrap().value.service]
             .into_iter()
             .collect();
-        let backends = BTreeMap::from([(("a", 0), "a".to_owned())]);
+        let backends = BTreeMap::from([(("a", (0, Leg::Plain)), "a".to_owned())]);
         compile(&table, &backends).unwrap()[0].acls[0].ends_flags
     };
     assert!(ends("-i") && ends("("));

@@ -9,8 +9,8 @@ use proptest::{
     sample::{Index, select, subsequence},
 };
 use proxy_core::{
-    DestinationSpec, Document, DomainPattern, PathKind, PathPattern, Port, RequestHead, RouteTable,
-    Service,
+    DestinationSpec, Document, DomainPattern, HttpsPort, OtherRequests, PathKind, PathPattern,
+    Port, RequestHead, RouteTable, Service,
 };
 use testkit::haproxy::Request;
 
@@ -142,10 +142,14 @@ impl TableSketch {
             let mut specs = specs.clone();
             for (index, spec) in (0..).zip(&mut specs) {
                 spec.index = index;
-                spec.entry_port = spec.entry_port.map(|number| {
+                let bound = |number: Port| {
                     let bound = ports.get(usize::from(number.get()) - 1);
                     bound.copied().unwrap_or(number)
-                });
+                };
+                spec.entry_port = spec.entry_port.map(bound);
+                if let Some(https) = &mut spec.options.https {
+                    https.entry_port = bound(https.entry_port);
+                }
             }
             let acl = acl.as_ref().map(|acl| acl.parse().unwrap());
             Arc::new(Service::new(name.parse().unwrap(), acl, None, specs).unwrap())
@@ -221,12 +225,20 @@ fn destination() -> impl Strategy<Value = DestinationSpec> {
     let headers = prop_oneof![8 => Just(vec![]), 1 => subsequence(HEADERS.to_vec(), 1..3)];
     let domains = prop_oneof![Just(vec![]), vec(domain(), 1..3)];
     let paths = vec(pattern(), 1..4);
-    (domains, paths, 1..100_u16, entry, excluded, agents, headers).prop_map(
-        |(domains, paths, port, entry, excluded, agents, headers)| {
+    let others = select(&[OtherRequests::Taken, OtherRequests::None][..]);
+    let https = option::weighted(0.15, (1..100_u16, 1..=bound_nowhere, others));
+    let ports = (1..100_u16, entry, https);
+    (domains, paths, ports, excluded, agents, headers).prop_map(
+        |(domains, paths, (port, entry, https), excluded, agents, headers)| {
             let mut spec = DestinationSpec::new(Port::new(port).unwrap());
             spec.domains = domains;
             spec.paths = paths;
             spec.entry_port = entry.and_then(Port::new);
+            spec.options.https = https
+                .filter(|(_, https_entry, _)| Some(*https_entry) != entry)
+                .map(|(port, entry, others)| {
+                    HttpsPort::new(Port::new(port).unwrap(), Port::new(entry).unwrap(), others)
+                });
             spec.excluded_paths = excluded;
             spec.user_agents = agents.iter().map(|agent| agent.parse().unwrap()).collect();
             spec.headers = headers
