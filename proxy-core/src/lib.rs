@@ -55,6 +55,7 @@ mod register;
 mod revision;
 mod route;
 mod service;
+mod source;
 mod store;
 mod stored;
 mod table;
@@ -104,6 +105,7 @@ pub use register::{
 pub use revision::{CommitId, CommitRecord, Epoch, IdError, RecordedChange, Revision};
 pub use route::{Criterion, Rank, RequestHead, Route, RouteOrder, RouteOrderError};
 pub use service::{MAX_DESTINATIONS, MAX_PATTERNS, MAX_REGEXES, MAX_ROUTES, Service, ServiceError};
+pub use source::Source;
 pub use store::{
     BoxError, CommitError, Committed, HistoryError, OfferError, Order, Outcome, RereadError,
     RouteStore, StoreCondition, StoreView, Superseded, ViewSeq,

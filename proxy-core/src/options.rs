@@ -12,6 +12,7 @@ use crate::{
     method::MethodRules,
     mode::{ReqMode, TcpOptions},
     raw::RawLines,
+    source::Source,
 };
 
 /// What a whole service asks for.
@@ -25,6 +26,9 @@ pub struct ServiceOptions {
     /// Lines for HAProxy itself, at the end of each of its backends.
     #[serde(skip_serializing_if = "is_default")]
     pub backend_extra: RawLines,
+    /// Who keeps it as it is, where that is not an operator. It changes nothing that HAProxy does.
+    #[serde(skip_serializing_if = "is_default")]
+    pub source: Option<Source>,
 }
 
 /// What one destination asks for.

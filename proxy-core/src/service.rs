@@ -10,6 +10,7 @@ use crate::{
     name::{AclName, Color, ServiceName},
     options::ServiceOptions,
     path::{PathKind, PathPattern},
+    source::Source,
 };
 
 /// The most destinations one service may have.
@@ -247,6 +248,19 @@ impl Service {
     #[must_use]
     pub fn options(&self) -> &ServiceOptions {
         &self.options
+    }
+
+    /// The same service, kept by this source.
+    #[must_use]
+    pub fn with_source(mut self, source: Option<Source>) -> Self {
+        self.options.source = source;
+        self
+    }
+
+    /// Who keeps it as it is, where that is not an operator.
+    #[must_use]
+    pub fn source(&self) -> Option<Source> {
+        self.options.source
     }
 
     /// Whether another version of the service is the same but for its routes: its backends are then

@@ -56,6 +56,7 @@ use crate::{
     dry_run::DryRuns,
     engine::EngineHandle,
     metrics::Metrics,
+    sources::Sources,
     standing::{STANDING_PATH, Station, Survey},
     store::ReplicatedStore,
 };
@@ -95,10 +96,10 @@ pub(crate) struct Api {
     pub(crate) survey: Arc<dyn Survey>,
     pub(crate) contacts: Arc<Contacts>,
     pub(crate) certificates: Arc<Certificates>,
+    /// Where services come from beside calls, and how all of them are read.
+    pub(crate) sources: Sources,
     /// The file that holds a table which gave way to the store's, if there is one.
     pub(crate) superseded_file: tokio::sync::watch::Receiver<Option<String>>,
-    /// What parameters may say.
-    pub(crate) rules: Arc<ReconfigureRules>,
 }
 
 /// What callers must carry.
@@ -173,7 +174,8 @@ pub(crate) fn router(api: Api) -> Router {
             "/import",
             large(post(import::import).put(import::import), tables),
         )
-        .route("/ping", any(ping::ping));
+        .route("/ping", any(ping::ping))
+        .route("/successfulinitreload", any(ping::listener_was_read));
     let from_peer = |route: MethodRouter<Api>| {
         let route = route.layer(middleware::from_fn(auth::check_body));
         large(route, GlobalConcurrencyLimitLayer::new(MOST_TABLES))

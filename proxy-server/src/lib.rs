@@ -27,6 +27,7 @@ mod older;
 mod past;
 mod server;
 mod settings;
+mod sources;
 mod standing;
 mod store;
 pub mod systemd;
@@ -36,7 +37,8 @@ mod testing;
 pub use server::{Health, Server};
 pub use settings::{
     AccessLog, ApiSettings, CertificateSettings, ConsulAddresses, DEFINITIONS, Definition,
-    Discovery, EXIT_USAGE, EndSettings, EntryPort, EntryTls, HaproxySettings, HaproxyTimeouts,
-    Layered, LogFormat, LogSettings, MapSource, OnEmpty, PeerSettings, ProcessEnv, SecretFiles,
-    Sensitivity, SettingError, Settings, SettingsErrors, SettingsSource, StoreSettings,
+    Discovery, EXIT_USAGE, EndSettings, EntryPort, EntryTls, GivenService, HaproxySettings,
+    HaproxyTimeouts, Layered, ListenerSettings, LogFormat, LogSettings, MapSource, OnEmpty,
+    PeerSettings, ProcessEnv, Repeat, SecretFiles, Sensitivity, SettingError, Settings,
+    SettingsErrors, SettingsSource, SourceSettings, StoreSettings,
 };

@@ -5,6 +5,7 @@
 //! and the README's table follow from it. This is the only module that reads the environment.
 
 mod definitions;
+mod elsewhere;
 mod read;
 mod source;
 
@@ -16,6 +17,7 @@ use proxy_peers::StaticDiscover;
 use secrecy::SecretString;
 
 pub use definitions::{DEFINITIONS, Definition, Sensitivity};
+pub use elsewhere::{GivenService, ListenerSettings, Repeat, SourceSettings};
 pub use source::{Layered, MapSource, ProcessEnv, SecretFiles, SettingsSource};
 
 /// The exit code for settings that cannot be used (`EX_USAGE` of BSD's sysexits).
@@ -39,6 +41,8 @@ pub struct Settings {
     pub rules: ReconfigureRules,
     /// Where state that outlives the process is kept.
     pub state_path: PathBuf,
+    /// Where services come from beside the API and the store.
+    pub sources: SourceSettings,
     /// How to end.
     pub end: EndSettings,
     /// How to log.

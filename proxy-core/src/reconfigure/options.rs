@@ -20,6 +20,8 @@ pub(super) fn service_options(fields: &mut Fields<'_>, rules: &ReconfigureRules)
     ServiceOptions {
         headers: headers(fields, rules),
         backend_extra: raw_lines(fields, "backendExtra", rules),
+        // No parameter: whoever asks is the source.
+        source: None,
     }
 }
 

@@ -3,17 +3,21 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use proxy_core::{Change, Params, parse_reconfigure_with};
+use proxy_core::{Change, Distribute, Params, Service};
 
 use super::{
     Api,
     answer::Answered,
     dry_run::{Mode, tried},
+    remove::removed,
     request::{Received, asked},
     service_json::service_json,
     wait::Manner,
 };
-use crate::engine::{ChangeRequest, WaitFor};
+use crate::{
+    engine::{ChangeRequest, WaitFor},
+    sources::Intent,
+};
 
 pub(super) async fn reconfigure(State(api): State<Api>, received: Received) -> Answered {
     let answered = run(&api, &received).await.unwrap_or_else(|refused| refused);
@@ -23,20 +27,50 @@ pub(super) async fn reconfigure(State(api): State<Api>, received: Received) -> A
 }
 
 async fn run(api: &Api, received: &Received) -> Result<Answered, Answered> {
-    let parse = |params: &Params| parse_reconfigure_with(params, &api.rules);
-    let (asked, Manner { wait, mode }) = asked(api, received, parse, |asked| asked.distribute)?;
-    let service = asked.value.service;
+    let read = |params: &Params| api.sources.rules.read(params);
+    let (intent, manner) = asked(api, received, read, distribute)?;
+    let parsed = match intent {
+        Intent::Put(parsed) => parsed,
+        Intent::Remove(parsed) => return Ok(removed(api, parsed, manner).await),
+        Intent::NotOurs(instance) => {
+            let message = format!(
+                "this service is for the proxy {instance} (proxyInstanceName), which this is not (FILTER_PROXY_INSTANCE_NAME); nothing was changed"
+            );
+            return Ok(Answered::ok(message).with("Stored", false));
+        }
+    };
+    let Manner { wait, mode } = manner;
+    let service = kept(api, parsed.value.service);
     let change = Change::Put(Arc::clone(&service));
     let request = ChangeRequest::new(vec![change], wait);
     let named = service_json(&service);
     if mode == Mode::Tried {
-        let answered = tried(api, request, &asked.warnings).await;
+        let answered = tried(api, request, &parsed.warnings).await;
         return Ok(answered.with_all(named));
     }
     let answer = api.engine.change(request).await;
     let done = format!("the service {} is configured", service.name());
-    Ok(Answered::change(answer, &done, &asked.warnings)
+    Ok(Answered::change(answer, &done, &parsed.warnings)
         .with_all(named)
         .with("Distribute", wait.who == WaitFor::Everyone)
         .with("Wait", wait.who.word()))
+}
+
+fn distribute(intent: &Intent) -> Distribute {
+    match intent {
+        Intent::Put(parsed) => parsed.value.distribute,
+        Intent::Remove(parsed) => parsed.value.distribute,
+        Intent::NotOurs(_) => Distribute::No,
+    }
+}
+
+/// A service that somebody else keeps stays theirs where the call says no other thing: a listener tells what
+/// stands in its list.
+fn kept(api: &Api, service: Arc<Service>) -> Arc<Service> {
+    let view = api.store.view();
+    let there = view.stored.table().get(service.name());
+    match there {
+        Some(there) if Service::clone(there).with_source(None) == *service => Arc::clone(there),
+        _ => service,
+    }
 }

@@ -21,6 +21,17 @@ pub(super) async fn reload(State(api): State<Api>, received: Received) -> Answer
 async fn run(api: &Api, (uri, headers, body): &Received) -> Result<Answered, Answered> {
     let mut params = params(uri, headers, body)?;
     let Manner { wait, mode } = manner_of(api, &mut params)?;
+    if params.get("fromListener") == Some("true") && mode == Mode::Made {
+        return Ok(match api.sources.ask_listeners().await {
+            Ok(count) => Answered::ok(format!(
+                "the listeners were asked; they have {count} services, and those that are right are configured"
+            )),
+            Err(why) => Answered::refused(
+                StatusCode::BAD_GATEWAY,
+                format!("the listeners were not asked: {why}; what is served is served on"),
+            ),
+        });
+    }
     if mode == Mode::Tried {
         let answered = tried(api, ChangeRequest::new(Vec::new(), wait), &[]).await;
         return Ok(match answered.outcome() {

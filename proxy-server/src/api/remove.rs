@@ -1,7 +1,7 @@
 //! `remove`: a service is gone. One that is not there is gone already.
 
 use axum::extract::State;
-use proxy_core::{Change, ChangeKind, parse_remove};
+use proxy_core::{Change, ChangeKind, Parsed, Remove, parse_remove};
 
 use super::{
     Api,
@@ -20,14 +20,22 @@ pub(super) async fn remove(State(api): State<Api>, received: Received) -> Answer
 }
 
 async fn run(api: &Api, received: &Received) -> Result<Answered, Answered> {
-    let (asked, Manner { wait, mode }) =
-        asked(api, received, parse_remove, |asked| asked.distribute)?;
+    let (asked, manner) = asked(api, received, parse_remove, |asked| asked.value.distribute)?;
+    Ok(removed(api, asked, manner).await)
+}
+
+/// Removes a service, and says so.
+pub(super) async fn removed(
+    api: &Api,
+    asked: Parsed<Remove>,
+    Manner { wait, mode }: Manner,
+) -> Answered {
     let name = asked.value.service;
     let change = Change::Remove(name.clone());
     let request = ChangeRequest::new(vec![change], wait);
     if mode == Mode::Tried {
         let answered = tried(api, request, &asked.warnings).await;
-        return Ok(answered.with("ServiceName", name.as_str()));
+        return answered.with("ServiceName", name.as_str());
     }
     let answer = api.engine.change(request).await;
     let was_there = answer.as_ref().is_ok_and(|answer| {
@@ -40,8 +48,8 @@ async fn run(api: &Api, received: &Received) -> Result<Answered, Answered> {
         true => format!("the service {name} is removed"),
         false => format!("there is no service {name}; nothing was changed"),
     };
-    Ok(Answered::change(answer, &done, &asked.warnings)
+    Answered::change(answer, &done, &asked.warnings)
         .with("ServiceName", name.as_str())
         .with("Distribute", wait.who == WaitFor::Everyone)
-        .with("Wait", wait.who.word()))
+        .with("Wait", wait.who.word())
 }

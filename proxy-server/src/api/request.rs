@@ -4,7 +4,7 @@ use axum::{
     body::Bytes,
     http::{HeaderMap, Uri, header},
 };
-use proxy_core::{Distribute, FieldErrors, Params, ParamsError, Parsed};
+use proxy_core::{Distribute, FieldErrors, Params, ParamsError};
 
 use super::{
     Api,
@@ -16,13 +16,13 @@ use super::{
 pub(super) fn asked<T>(
     api: &Api,
     (uri, headers, body): &Received,
-    parse: impl Fn(&Params) -> Result<Parsed<T>, FieldErrors>,
+    parse: impl Fn(&Params) -> Result<T, FieldErrors>,
     distribute: impl Fn(&T) -> Distribute,
-) -> Result<(Parsed<T>, Manner), Answered> {
+) -> Result<(T, Manner), Answered> {
     let mut params = params(uri, headers, body)?;
     let given = Given::take(&mut params)?;
     let parsed = parse(&params)?;
-    let manner = given.read(api, distribute(&parsed.value))?;
+    let manner = given.read(api, distribute(&parsed))?;
     Ok((parsed, manner))
 }
 

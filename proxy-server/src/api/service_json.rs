@@ -21,6 +21,8 @@ pub(super) fn service_json(service: &Service) -> Map<String, Value> {
     fields.insert("AclName".into(), service.acl_name().as_str().into());
     let color = service.color().map(|color| color.as_str());
     fields.insert("ServiceColor".into(), color.into());
+    let source = service.source().map(proxy_core::Source::word);
+    fields.insert("Source".into(), source.into());
     fields.insert("ServiceDest".into(), destinations.into());
     fields
 }

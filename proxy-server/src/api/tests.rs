@@ -89,8 +89,8 @@ impl Bench {
             registers: None,
             wait_timeout: Duration::from_secs(2),
             keys: Arc::new(keys),
+            sources: Sources::none(),
             superseded_file: tokio::sync::watch::channel(None).1,
-            rules: Arc::default(),
         };
         Self {
             app: router(api),

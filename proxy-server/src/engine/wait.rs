@@ -47,7 +47,6 @@ pub(crate) struct Told {
 
 impl Wait {
     /// Waits for this replica alone.
-    #[cfg(test)]
     #[must_use]
     pub(crate) fn here() -> Self {
         Self {

@@ -36,6 +36,7 @@ use crate::{
     settings::{
         self, ApiSettings, Discovery, EntryTls, HaproxySettings, OnEmpty, Settings, StoreSettings,
     },
+    sources,
     standing::{PeerSurvey, Station, Survey},
     store::{CALL_DEADLINE, Exchange, MOST_ASKED, Others, ReplicatedStore},
 };
@@ -149,6 +150,9 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         followers.push(tokio::spawn(keeping));
     }
 
+    let rules = Arc::new(settings.rules);
+    let (sources, tasks) = sources::start(settings.sources, rules, &handle, &stops.followers)?;
+    followers.extend(tasks);
     warn_if_open(&settings.api);
     let station = Station::new(
         instance.clone(),
@@ -188,8 +192,8 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
             api: settings.api.token,
             peer: settings.peers.secret.as_ref().map(Signer::new),
         }),
+        sources,
         superseded_file,
-        rules: Arc::new(settings.rules),
     });
     let api = serve(listener, app, HEAD_DEADLINE, stops.api.clone());
     let api = tokio::spawn(api);

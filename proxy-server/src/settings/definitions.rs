@@ -121,6 +121,26 @@ pub const DEFINITIONS: &[Definition] = &[
         "the bearer token that callers of the admin API must carry; absent: the API is open",
     ),
     plain(
+        "FILTER_PROXY_INSTANCE_NAME",
+        "false",
+        "`true`: a service whose `proxyInstanceName` is another than PROXY_INSTANCE_NAME is for another proxy and left alone",
+    ),
+    plain(
+        "LISTENER_ADDRESS",
+        "",
+        "swarm listeners (`host`, `host:port` or a URL, comma list) that are asked for their services at the start and on `reload?fromListener=true`",
+    ),
+    plain(
+        "REPEAT_RELOAD",
+        "false",
+        "`true`: the listeners are asked again every RELOAD_INTERVAL, and what vanished from their list is removed",
+    ),
+    plain(
+        "RELOAD_INTERVAL",
+        "5000",
+        "milliseconds between two questions to the listeners, and between two tries",
+    ),
+    plain(
         "DEFAULT_PORTS",
         "80,443:ssl",
         "the ports HAProxy binds; `:ssl` speaks TLS as soon as there is a certificate",

@@ -11,7 +11,8 @@ mod tls;
 use super::{
     AccessLog, ApiSettings, DEFINITIONS, Definition, Discovery, EndSettings, EntryPort, EntryTls,
     HaproxySettings, HaproxyTimeouts, LogFormat, LogSettings, OnEmpty, PeerSettings, Sensitivity,
-    SettingError, Settings, SettingsErrors, SettingsSource, StoreSettings,
+    SettingError, Settings, SettingsErrors, SettingsSource, SourceSettings, StoreSettings,
+    elsewhere::{self, ListenerSettings, Repeat},
 };
 
 /// Reads settings by name and remembers what is wrong.
@@ -45,6 +46,7 @@ impl Reader<'_> {
         let certificates = self.certificates();
         let rules = self.rules();
         let state_path = self.path("STATE_PATH");
+        let sources = self.sources(&store.instance_name);
         let end = self.end();
         let format = self.parse("LOG_FORMAT", |text| match text {
             "text" => Ok(LogFormat::Text),
@@ -59,6 +61,7 @@ impl Reader<'_> {
             certificates: certificates?,
             rules: rules?,
             state_path,
+            sources: sources?,
             end: end?,
             log: LogSettings {
                 filter: self.text("LOG").unwrap_or_default(),
@@ -165,10 +168,9 @@ impl Reader<'_> {
         });
         let ports = self.list("DEFAULT_PORTS", entry_port);
         let dns_servers = self.list("DNS_SERVER", name_server);
-        let access_log = self.parse("ACCESS_LOG", |text| match text {
-            "true" | "1" => Ok(AccessLog::Stdout),
-            "false" | "0" => Ok(AccessLog::Off),
-            _ => Err("it is neither true nor false"),
+        let access_log = self.switch("ACCESS_LOG").map(|on| match on {
+            true => AccessLog::Stdout,
+            false => AccessLog::Off,
         });
         let run_path = self.parse("RUN_PATH", |text| match text.len() {
             // HAProxy's socket paths are at most 97 bytes, and the names in the folder need some.
@@ -201,6 +203,30 @@ impl Reader<'_> {
             timeouts: timeouts?,
             routing: routing?,
             route_order: route_order?,
+        })
+    }
+
+    fn sources(&mut self, instance: &str) -> Option<SourceSettings> {
+        let only = self.switch("FILTER_PROXY_INSTANCE_NAME");
+        let urls = self.list("LISTENER_ADDRESS", elsewhere::listener_url);
+        let repeat = self.switch("REPEAT_RELOAD");
+        let interval = self.parse("RELOAD_INTERVAL", |text| match text.parse::<u32>() {
+            Ok(millis) if millis >= 100 => Ok(Duration::from_millis(millis.into())),
+            _ => Err("it is not a whole number of milliseconds, at least 100"),
+        });
+        let (only, repeat, interval) = (only?, repeat?, interval?);
+        Some(SourceSettings {
+            given: elsewhere::given(self.source.beginning_with(elsewhere::PREFIX)),
+            listener: urls.map(|urls| ListenerSettings {
+                urls,
+                interval,
+                repeat: if repeat {
+                    Repeat::Always
+                } else {
+                    Repeat::WhenAsked
+                },
+            }),
+            only_instance: only.then(|| instance.to_owned()),
         })
     }
 
@@ -310,6 +336,14 @@ impl Reader<'_> {
                 return Err("it is a list without an item".to_owned());
             }
             Ok(list)
+        })
+    }
+
+    fn switch(&mut self, name: &'static str) -> Option<bool> {
+        self.parse(name, |text| match text {
+            "true" | "1" => Ok(true),
+            "false" | "0" => Ok(false),
+            _ => Err("it is neither true nor false"),
         })
     }
 

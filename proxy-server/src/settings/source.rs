@@ -10,6 +10,13 @@ pub trait SettingsSource: fmt::Debug {
     /// When the source has it and it cannot be read: that must not pass as "not set", or a secret
     /// with wrong rights would open the API.
     fn get(&self, name: &str) -> Result<Option<String>, String>;
+
+    /// Every setting whose name begins so, by the whole name; empty ones are left out. Only sources that
+    /// know their names have any.
+    fn beginning_with(&self, prefix: &str) -> BTreeMap<String, Result<String, String>> {
+        let _ = prefix;
+        BTreeMap::new()
+    }
 }
 
 /// The environment of the process.
@@ -52,6 +59,20 @@ impl SettingsSource for ProcessEnv {
             Err(VarError::NotPresent) => Ok(None),
             Err(VarError::NotUnicode(_)) => Err("the variable is not UTF-8".to_owned()),
         }
+    }
+
+    fn beginning_with(&self, prefix: &str) -> BTreeMap<String, Result<String, String>> {
+        std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+            .filter(|(name, value)| name.starts_with(prefix) && !value.is_empty())
+            .map(|(name, value)| {
+                let value = value.into_string();
+                (
+                    name,
+                    value.map_err(|_| "the variable is not UTF-8".to_owned()),
+                )
+            })
+            .collect()
     }
 }
 
@@ -100,6 +121,14 @@ impl SettingsSource for MapSource {
     fn get(&self, name: &str) -> Result<Option<String>, String> {
         Ok(self.0.get(name).filter(|value| !value.is_empty()).cloned())
     }
+
+    fn beginning_with(&self, prefix: &str) -> BTreeMap<String, Result<String, String>> {
+        let given = self.0.iter();
+        given
+            .filter(|(name, value)| name.starts_with(prefix) && !value.is_empty())
+            .map(|(name, value)| (name.clone(), Ok(value.clone())))
+            .collect()
+    }
 }
 
 impl fmt::Debug for MapSource {
@@ -127,5 +156,13 @@ impl SettingsSource for Layered {
             }
         }
         Ok(None)
+    }
+
+    fn beginning_with(&self, prefix: &str) -> BTreeMap<String, Result<String, String>> {
+        let mut all = BTreeMap::new();
+        for source in self.0.iter().rev() {
+            all.extend(source.beginning_with(prefix));
+        }
+        all
     }
 }

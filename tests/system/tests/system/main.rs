@@ -5,6 +5,7 @@ mod certificates;
 mod conflict;
 mod connections;
 mod dry_run;
+mod elsewhere;
 mod embedded;
 mod ending;
 mod hostile;

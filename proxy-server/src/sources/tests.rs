@@ -1,0 +1,293 @@
+//! Lists that are right, short, wrong and gone, against an engine with a scripted carrier.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, atomic::Ordering::SeqCst},
+};
+
+use proxy_core::{Change, MemoryStore, Revision, RouteStore, Service, ServiceName};
+use serde_json::{Value, json};
+use wiremock::{
+    Mock, MockServer, Respond, ResponseTemplate,
+    matchers::{method, path},
+};
+
+use super::*;
+use crate::{
+    engine::{Engine, Parts},
+    settings::{MapSource, Settings},
+    testing::{Notes, Scripted, put, store},
+};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Bench {
+    store: Arc<MemoryStore>,
+    carrier: Arc<Scripted>,
+    engine: EngineHandle,
+    stop: CancellationToken,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let (store, carrier) = (store(), Arc::new(Scripted::default()));
+        let stop = CancellationToken::new();
+        let (engine, handle) = Engine::new(Parts {
+            served: proxy_core::RouteTable::new(),
+            store: Arc::clone(&store) as Arc<dyn RouteStore>,
+            carrier: Arc::clone(&carrier),
+            announce: Arc::new(Notes::default()),
+            metrics: Arc::new(crate::metrics::Metrics::new()),
+            stop: stop.clone(),
+        });
+        tokio::spawn(engine.run());
+        let bench = Self {
+            store,
+            carrier,
+            engine: handle,
+            stop,
+        };
+        bench.until(|services| services.is_empty()).await;
+        bench
+    }
+
+    fn start(&self, settings: &[(&str, &str)]) -> Sources {
+        let settings = Settings::read(&MapSource::new(settings.iter().copied())).unwrap();
+        let (sources, tasks) =
+            start(settings.sources, Arc::default(), &self.engine, &self.stop).unwrap();
+        drop(tasks);
+        sources
+    }
+
+    /// Waits until the services that are served, with their ports, are right.
+    async fn until(&self, right: impl Fn(&BTreeMap<String, u16>) -> bool) {
+        let mut snapshots = self.engine.snapshots();
+        let reached = snapshots.wait_for(|s| s.is_loaded() && right(&ports(s.served.iter())));
+        let reached = tokio::time::timeout(PATIENCE, reached).await;
+        let shown = ports(self.engine.snapshot().served.iter());
+        assert!(reached.is_ok(), "at last: {shown:?}");
+    }
+
+    fn names(&self) -> Vec<String> {
+        let services = ports(self.engine.snapshot().served.iter());
+        services.into_keys().collect()
+    }
+
+    fn revision(&self) -> Option<Revision> {
+        self.store.view().revision
+    }
+
+    fn source(&self, name: &str) -> Option<Source> {
+        let view = self.store.view();
+        let name: ServiceName = name.parse().unwrap();
+        view.stored.table().get(&name)?.source()
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn ports<'a>(services: impl Iterator<Item = &'a Arc<Service>>) -> BTreeMap<String, u16> {
+    let port = |service: &Service| service.destinations()[0].port().get();
+    services
+        .map(|service| (service.name().to_string(), port(service)))
+        .collect()
+}
+
+fn entry(name: &str) -> Value {
+    json!({ "serviceName": name, "servicePath": format!("/{name}"), "port": "80", "distribute": "true" })
+}
+
+/// A listener that says what a test has written down, the last for ever, and notes how often it was asked.
+#[derive(Clone, Default)]
+struct Script(Arc<Mutex<(Vec<ResponseTemplate>, usize)>>);
+
+impl Script {
+    fn say(&self, answers: impl IntoIterator<Item = ResponseTemplate>) {
+        let mut script = self.0.lock().unwrap();
+        script.0 = answers.into_iter().collect();
+        script.1 = 0;
+    }
+
+    /// Waits until so many answers were given since the last word.
+    async fn asked(&self, times: usize) {
+        let asked = async {
+            while self.0.lock().unwrap().1 < times {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, asked).await.unwrap();
+    }
+}
+
+impl Respond for Script {
+    fn respond(&self, _: &wiremock::Request) -> ResponseTemplate {
+        let mut script = self.0.lock().unwrap();
+        let at = script.1.min(script.0.len() - 1);
+        script.1 += 1;
+        script.0[at].clone()
+    }
+}
+
+fn list(entries: &[Value]) -> ResponseTemplate {
+    ResponseTemplate::new(200).set_body_json(entries)
+}
+
+async fn listener(script: &Script) -> MockServer {
+    let server = MockServer::start().await;
+    Mock::given(method("GET"))
+        .and(path("/v1/docker-flow-swarm-listener/get-services"))
+        .respond_with(script.clone())
+        .mount(&server)
+        .await;
+    server
+}
+
+#[tokio::test]
+async fn services_of_the_environment_are_one_reload_and_a_bad_one_hurts_no_other() {
+    let bench = Bench::new().await;
+    let before = bench.carrier.reloads.load(SeqCst);
+    let settings = [
+        ("DFP_SERVICE_SERVICE_NAME", "plain"),
+        ("DFP_SERVICE_SERVICE_PATH_1", "/plain"),
+        ("DFP_SERVICE_PORT_1", "8080"),
+        ("DFP_SERVICE_1_SERVICE_NAME", "one"),
+        ("DFP_SERVICE_1_SERVICE_PATH", "/one"),
+        ("DFP_SERVICE_1_PORT", "81"),
+        ("DFP_SERVICE_2_SERVICE_NAME", "no-port"),
+        ("DFP_SERVICE_2_SERVICE_PATH", "/two"),
+        // A gap.
+        ("DFP_SERVICE_7_SERVICE_NAME", "seven"),
+        ("DFP_SERVICE_7_SERVICE_DOMAIN", "acme.com"),
+        ("DFP_SERVICE_7_PORT", "87"),
+    ];
+    bench.start(&settings);
+    let all = [("one", 81), ("plain", 8080), ("seven", 87)];
+    let all: BTreeMap<String, u16> = all.map(|(name, port)| (name.to_owned(), port)).into();
+    bench.until(|services| *services == all).await;
+    assert_eq!(bench.carrier.reloads.load(SeqCst), before + 1);
+    assert_eq!(
+        bench.source("one"),
+        None,
+        "they are as a call would make them"
+    );
+
+    // Another replica, or the next start, changes nothing.
+    let revision = bench.revision();
+    bench.start(&settings);
+    bench.engine.change(request(put("after"))).await.unwrap();
+    assert_eq!(
+        bench.revision().unwrap().number,
+        revision.unwrap().number + 1
+    );
+}
+
+fn request(change: Change) -> crate::engine::ChangeRequest {
+    crate::engine::ChangeRequest::new(vec![change], crate::engine::Wait::here())
+}
+
+#[tokio::test]
+async fn what_vanished_from_the_listeners_list_is_removed_and_nothing_else_ever() {
+    let bench = Bench::new().await;
+    bench.engine.change(request(put("by-hand"))).await.unwrap();
+    let script = Script::default();
+    let (a, b) = (entry("a"), entry("b"));
+    let both = list(&[a.clone(), b.clone()]);
+    script.say([both.clone()]);
+    let server = listener(&script).await;
+    bench.start(&[
+        ("LISTENER_ADDRESS", &server.uri()),
+        ("REPEAT_RELOAD", "true"),
+        ("RELOAD_INTERVAL", "100"),
+    ]);
+    bench.until(|services| services.len() == 3).await;
+    assert_eq!(bench.source("a"), Some(Source::Listener));
+    assert_eq!(bench.source("by-hand"), None);
+
+    // Short once, empty, broken, refused, without a name: nothing may go.
+    let nameless = list(&[json!({ "servicePath": "/x" })]);
+    let short = list(&[a.clone()]);
+    let half = ResponseTemplate::new(200).set_body_string(r#"[{"serviceName":"a""#);
+    let not_there = ResponseTemplate::new(503);
+    for bad in [list(&[]), half, not_there, nameless] {
+        script.say([bad.clone(), bad.clone(), bad, both.clone()]);
+        script.asked(5).await;
+        assert_eq!(bench.names(), ["a", "b", "by-hand"]);
+    }
+    script.say([short.clone(), both.clone(), short.clone(), both.clone()]);
+    script.asked(6).await;
+    assert_eq!(bench.names(), ["a", "b", "by-hand"]);
+    // A list that could not be read parts two short ones: they are not in a row.
+    script.say([
+        short.clone(),
+        ResponseTemplate::new(500),
+        short.clone(),
+        both.clone(),
+    ]);
+    script.asked(5).await;
+    assert_eq!(bench.names(), ["a", "b", "by-hand"]);
+
+    let revision = bench.revision();
+    script.say([both.clone()]);
+    script.asked(3).await;
+    assert_eq!(
+        bench.revision(),
+        revision,
+        "what is so already is no change"
+    );
+
+    script.say([short]);
+    bench.until(|services| !services.contains_key("b")).await;
+    assert_eq!(bench.names(), ["a", "by-hand"]);
+}
+
+#[tokio::test]
+async fn a_listener_says_what_has_no_replica_and_what_is_wrong_hurts_no_other() {
+    let bench = Bench::new().await;
+    let script = Script::default();
+    let mut wrong = entry("wrong");
+    wrong["port"] = "eighty".into();
+    script.say([list(&[entry("a"), wrong.clone(), entry("b")])]);
+    let server = listener(&script).await;
+    let sources = bench.start(&[
+        ("LISTENER_ADDRESS", &server.uri()),
+        ("REPEAT_RELOAD", "true"),
+        ("RELOAD_INTERVAL", "60000"),
+    ]);
+    bench.until(|services| services.len() == 2).await;
+    assert_eq!(bench.names(), ["a", "b"]);
+
+    let mut idle = entry("a");
+    idle["replicas"] = "0".into();
+    script.say([list(&[idle, wrong, entry("b")])]);
+    assert_eq!(sources.ask_listeners().await, Ok(3));
+    assert_eq!(bench.names(), ["b"]);
+    assert!(sources.listener_was_read());
+
+    script.say([ResponseTemplate::new(500)]);
+    let refused = sources.ask_listeners().await.unwrap_err();
+    assert!(refused.contains("500"), "{refused}");
+    assert_eq!(bench.names(), ["b"]);
+}
+
+#[tokio::test]
+async fn a_listener_is_asked_until_it_answers_and_then_left_alone() {
+    let bench = Bench::new().await;
+    let script = Script::default();
+    let broken = ResponseTemplate::new(500);
+    script.say([broken.clone(), broken, list(&[entry("a")])]);
+    let server = listener(&script).await;
+    let sources = bench.start(&[
+        ("LISTENER_ADDRESS", &server.uri()),
+        ("RELOAD_INTERVAL", "100"),
+    ]);
+    assert!(!sources.listener_was_read());
+    bench.until(|services| services.contains_key("a")).await;
+    // Nothing is marked that nobody will look for again.
+    assert_eq!(bench.source("a"), None);
+    assert_eq!(script.0.lock().unwrap().1, 3);
+    assert!(Sources::none().ask_listeners().await.is_err());
+}
