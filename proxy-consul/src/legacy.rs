@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use proxy_core::{Params, Service, parse_reconfigure};
+use proxy_core::{CatalogUse, Params, ReconfigureRules, Service, parse_reconfigure_with};
 
 use crate::{client::Client, error::ClientError, kv::KvEntry};
 
@@ -18,12 +18,13 @@ const INDEX: &str = "service";
 const INDEX_VALUE: &[u8] = b"swarm";
 
 /// Attributes and the parameters that say the same today.
-const ATTRIBUTES: [(&str, &str); 5] = [
+const ATTRIBUTES: [(&str, &str); 6] = [
     ("path", "servicePath"),
     ("domain", "serviceDomain"),
     ("port", "port"),
     ("pathtype", "pathType"),
     ("color", "serviceColor"),
+    ("skipcheck", "skipCheck"),
 ];
 
 /// What the old layout holds.
@@ -105,7 +106,10 @@ fn service(
             .insert(parameter.to_owned(), value)
             .map_err(|problem| problem.to_string())?;
     }
-    let parsed = parse_reconfigure(&params).map_err(|problems| problems.to_string())?;
+    // One without a port had its servers from the catalog.
+    let rules = ReconfigureRules::default().with_catalog(CatalogUse::WithoutPort);
+    let parsed =
+        parse_reconfigure_with(&params, &rules).map_err(|problems| problems.to_string())?;
     Ok(parsed.value.service)
 }
 
@@ -144,7 +148,7 @@ mod tests {
         };
         let destination = &service.destinations()[0];
         assert_eq!(service.name().as_str(), "go-demo");
-        assert_eq!(destination.port().get(), 8080);
+        assert_eq!(destination.port().unwrap().get(), 8080);
         assert_eq!(destination.paths().len(), 2);
         assert_eq!(destination.domains().len(), 1);
         assert_eq!(service.color().unwrap().as_str(), "blue");
@@ -172,9 +176,13 @@ mod tests {
             .iter()
             .map(|s| s.name().to_string())
             .collect();
-        assert_eq!(names, ["a"]);
+        // Without a port its servers come from the catalog.
+        assert_eq!(names, ["a", "no-port"]);
+        let service = &table.services[1];
+        let key = service.catalog_key(&service.destinations()[0]).unwrap();
+        assert_eq!(key.service, "no-port");
         let bad: Vec<_> = table.problems.iter().map(|p| p.service.as_str()).collect();
-        assert_eq!(bad, ["bad name", "no-port", "wild"]);
+        assert_eq!(bad, ["bad name", "wild"]);
     }
 
     #[test]

@@ -25,8 +25,8 @@ pub struct Destination {
 pub struct DestinationSpec {
     /// The suffix of its parameters (`port.2` is 2); 0 where they have none.
     pub index: u16,
-    /// The port the service listens on.
-    pub port: Port,
+    /// The port the service listens on; none where its servers come from the catalog, each with its own.
+    pub port: Option<Port>,
     /// The host to send to, where it is not the service's name.
     pub outbound_hostname: Option<Host>,
     /// The domains it is for; none means every domain.
@@ -74,11 +74,11 @@ impl Destination {
         self.leg == Leg::Https && https.is_some_and(|https| https.others == OtherRequests::Taken)
     }
 
-    /// The port it listens on.
+    /// The port it listens on; none where its servers come from the catalog, each with its own.
     #[must_use]
-    pub fn port(&self) -> Port {
+    pub fn port(&self) -> Option<Port> {
         match (self.leg, self.spec.options.https) {
-            (Leg::Https, Some(https)) => https.port,
+            (Leg::Https, Some(https)) => Some(https.port),
             _ => self.spec.port,
         }
     }
@@ -189,8 +189,17 @@ impl DestinationSpec {
     #[must_use]
     pub fn new(port: Port) -> Self {
         Self {
+            port: Some(port),
+            ..Self::without_port()
+        }
+    }
+
+    /// As [`DestinationSpec::new`], with servers that come from the catalog.
+    #[must_use]
+    pub fn without_port() -> Self {
+        Self {
             index: 0,
-            port,
+            port: None,
             outbound_hostname: None,
             domains: Vec::new(),
             paths: Vec::new(),
@@ -230,7 +239,8 @@ impl DestinationSpec {
             index: *index,
             outbound_hostname: outbound_hostname.clone(),
             options: options.clone(),
-            ..Self::new(*port)
+            port: *port,
+            ..Self::without_port()
         }
     }
 }

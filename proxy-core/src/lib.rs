@@ -60,6 +60,7 @@ mod store;
 mod stored;
 mod table;
 mod tcp;
+mod upstream;
 mod words;
 
 pub use condition::{ConditionError, HeaderMatch, MAX_CONDITION_BYTES, UserAgent};
@@ -113,3 +114,4 @@ pub use store::{
 pub use stored::{Degradation, StoredTable};
 pub use table::{Change, Claim, RouteMatch, RouteTable};
 pub use tcp::TcpRoute;
+pub use upstream::{CatalogKey, CatalogUse, Checks, Discovery, DiscoveryError, UpstreamOptions};

@@ -13,6 +13,7 @@ use crate::{
     mode::{ReqMode, TcpOptions},
     raw::RawLines,
     source::Source,
+    upstream::UpstreamOptions,
 };
 
 /// What a whole service asks for.
@@ -23,6 +24,9 @@ pub struct ServiceOptions {
     /// What becomes of headers.
     #[serde(skip_serializing_if = "is_default")]
     pub headers: HeaderRules,
+    /// Where its servers come from.
+    #[serde(skip_serializing_if = "is_default")]
+    pub upstream: UpstreamOptions,
     /// Lines for HAProxy itself, at the end of each of its backends.
     #[serde(skip_serializing_if = "is_default")]
     pub backend_extra: RawLines,

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use self::{
     destination::{PATH_GRAMMAR, Read, destination},
     options::service_options,
+    upstream::{port_rule, without_effect},
 };
 use crate::{
     document::Document,
-    field::{FieldErrors, Fields, ParamWarning, Parsed, RefusalKind},
+    field::{FieldErrors, Fields, Parsed, RefusalKind},
     mode::ReqMode,
     name::{AclName, Color, NAME_GRAMMAR, ServiceName},
     params::Params,
@@ -19,6 +20,7 @@ mod connections;
 mod destination;
 mod options;
 mod rules;
+mod upstream;
 
 pub use rules::ReconfigureRules;
 
@@ -94,6 +96,7 @@ pub fn parse_reconfigure_with(
         .unwrap_or_default();
     let distribute = distribute(&mut fields);
     let options = service_options(&mut fields, rules);
+    let ports = port_rule(&options.upstream, rules);
 
     // The unsuffixed values are the defaults of the indexed ones; alone they are the destination.
     let indices: Vec<u16> = (1..=MAX_DESTINATIONS as u16)
@@ -111,7 +114,7 @@ pub fn parse_reconfigure_with(
         let mode = mode.unwrap_or(rules.default_mode);
         connections::without_effect(&mut fields, index, mode, &mut warnings);
         let read = match mode {
-            ReqMode::Http => destination(&mut fields, index, comparison),
+            ReqMode::Http => destination(&mut fields, index, comparison, ports),
             mode => connections::destination(&mut fields, index, mode, comparison),
         };
         match read {
@@ -147,12 +150,7 @@ pub fn parse_reconfigure_with(
         return Err(fields.into_errors(RefusalKind::Invalid));
     }
     warnings.extend(fields.unknown());
-    if service.color().is_some() {
-        warnings.push(ParamWarning::NoEffect {
-            parameter: "serviceColor",
-            why: "it is kept, and picks a backend only where services come from a catalog",
-        });
-    }
+    warnings.extend(without_effect(&service));
     Ok(Parsed::new(
         Reconfigure {
             service,

@@ -11,6 +11,7 @@ use crate::{
     options::ServiceOptions,
     path::{PathKind, PathPattern},
     source::Source,
+    upstream::{CatalogKey, Discovery},
 };
 
 /// The most destinations one service may have.
@@ -294,12 +295,38 @@ impl Service {
         &destination.host
     }
 
+    /// What is looked up in the catalog for one of its destinations, where its servers come from there.
+    #[must_use]
+    pub fn catalog_key(&self, destination: &Destination) -> Option<CatalogKey> {
+        let upstream = &self.options.upstream;
+        let port = destination.port();
+        if upstream.discovery != Discovery::Catalog && port.is_some() {
+            return None;
+        }
+        let mut service = match destination.outbound_hostname() {
+            Some(host) => host.to_string(),
+            None => self.name.to_string(),
+        };
+        if let Some(color) = &self.color {
+            service.push('-');
+            service.push_str(color.as_str());
+        }
+        Some(CatalogKey {
+            service,
+            checks: upstream.checks,
+            port,
+        })
+    }
+
     /// What an HAProxy object that belongs to a destination is called behind its prefix:
     /// `<aclName><between><port>`, and `_<index>` where the service has several destinations. For a port
-    /// for HTTPS `https_` or, with something between, `https-` stands before it.
+    /// for HTTPS `https_` or, with something between, `https-` stands before it. Without a port it
+    /// is left out.
     #[must_use]
     pub fn object_name(&self, destination: &Destination, between: &str) -> String {
-        let (acl, port) = (&self.acl_name, destination.port());
+        let acl = &self.acl_name;
+        let port = destination.port().map(|port| port.to_string());
+        let port = port.unwrap_or_default();
         let name = match (destination.leg(), between) {
             (Leg::Plain, _) => format!("{acl}{between}{port}"),
             (Leg::Https, "") => format!("https_{acl}{port}"),

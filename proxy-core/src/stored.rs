@@ -215,6 +215,7 @@ mod tests {
         assert_eq!(
             stored.service(&name).unwrap().destinations()[0]
                 .port()
+                .unwrap()
                 .get(),
             80
         );

@@ -1,9 +1,11 @@
-//! What is known of the names of destinations, for the renderer that writes addresses down.
+//! What is known of where destinations are, for the renderer that writes addresses down.
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use proxy_core::Host;
 use serde::{Deserialize, Serialize};
+
+use crate::slots::SlotBook;
 
 /// How one name becomes an address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +37,9 @@ pub enum Resolution {
 pub struct AddressBook {
     // `Arc` compares what is in it only where it is not the same one.
     entries: Arc<BTreeMap<Host, Resolution>>,
+    /// Of services whose servers come from a catalog. Whoever follows the catalog keeps them.
+    #[serde(skip)]
+    slots: SlotBook,
 }
 
 // === impl Resolution ===
@@ -86,6 +91,18 @@ impl AddressBook {
             .map(|(host, resolution)| (host, *resolution))
     }
 
+    /// The same with the slots of services whose servers come from a catalog.
+    #[must_use]
+    pub fn with_slots(self, slots: SlotBook) -> Self {
+        Self { slots, ..self }
+    }
+
+    /// The slots of services whose servers come from a catalog.
+    #[must_use]
+    pub fn slots(&self) -> &SlotBook {
+        &self.slots
+    }
+
     /// How many hosts the book knows of.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -103,6 +120,7 @@ impl FromIterator<(Host, Resolution)> for AddressBook {
     fn from_iter<I: IntoIterator<Item = (Host, Resolution)>>(entries: I) -> Self {
         Self {
             entries: Arc::new(entries.into_iter().collect()),
+            slots: SlotBook::default(),
         }
     }
 }

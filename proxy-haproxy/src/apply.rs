@@ -11,10 +11,10 @@ use crate::{
     file::{Active, ConfigDir, ConfigDirError, Staged},
     reload::{Reload, ReloadError, Reloaded, Serving},
     rendered::{Digest, MAIN_FILE, MAP_FILE, RenderedConfig},
-    runtime::{RuntimeError, ServerMove, moves_between},
+    runtime::{RuntimeError, ServerChange, changes_between},
 };
 
-/// Makes configurations current and has them loaded, one at a time. Where only the map and the addresses of
+/// Makes configurations current and has them loaded, one at a time. Where only the map and the addresses and admissions of
 /// servers differ from what is served, HAProxy is told these instead, and on any doubt it is reloaded. Disk comes first, so that a
 /// HAProxy that is restarted at any moment reads what it is about to be told.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ struct Running {
 pub enum ApplyStep {
     /// Nothing: it is served.
     None,
-    /// The runtime API: only the routes in its map and the addresses of servers differ from what is
+    /// The runtime API: only the routes in its map and what its servers are differ from what is
     /// served. There is nothing in it that HAProxy has not checked, so it need not be validated.
     Runtime,
     /// A reload.
@@ -56,7 +56,7 @@ pub enum Applied {
         /// The reload.
         reloaded: Reloaded,
     },
-    /// It is served, without a reload: only its map and the addresses of servers are others, and HAProxy
+    /// It is served, without a reload: only its map and its servers are others, and HAProxy
     /// was told these.
     Runtime {
         /// The configuration on disk.
@@ -256,15 +256,15 @@ impl<R: Reload> Applier<R> {
             false => (error, Serving::Previous),
         };
         // The servers first: a route that is new finds them where they are.
-        if !difference.moves.is_empty() {
-            let moved = self.reload.move_servers(&difference.moves).await;
-            moved.map_err(untold)?;
+        if !difference.servers.is_empty() {
+            let changed = self.reload.change_servers(&difference.servers).await;
+            changed.map_err(untold)?;
         }
         let Some((old, new)) = difference.map else {
             return Ok(());
         };
         let changed = self.reload.change_map(MAP_FILE, old, new).await;
-        changed.map_err(|error| match difference.moves.is_empty() {
+        changed.map_err(|error| match difference.servers.is_empty() {
             true => untold(error),
             false => (error, Serving::Unknown),
         })
@@ -344,7 +344,7 @@ impl Running {
 struct Difference<'a> {
     /// The old and the new text of the map.
     map: Option<(&'a str, &'a str)>,
-    moves: Vec<ServerMove>,
+    servers: Vec<ServerChange>,
 }
 
 impl<'a> Difference<'a> {
@@ -362,7 +362,7 @@ impl<'a> Difference<'a> {
                 (None, None) => None,
                 _ => return None,
             },
-            moves: moves_between(old.main_text(), new.main_text())?,
+            servers: changes_between(old.main_text(), new.main_text())?,
         })
     }
 }

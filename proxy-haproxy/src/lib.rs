@@ -86,6 +86,7 @@ mod run_path;
 #[cfg(feature = "run")]
 mod runtime;
 mod settings;
+mod slots;
 mod template;
 mod tls;
 #[cfg(feature = "run")]
@@ -122,11 +123,12 @@ pub use renderer::Renderer;
 pub use routing::form::{MAX_ACL_RULES, MIN_MAP_RULES, Routing, RoutingError, RoutingForm};
 pub use run_path::{MAX_SOCKET_PATH_BYTES, RunPath, RunPathError};
 #[cfg(feature = "run")]
-pub use runtime::{RuntimeError, ServerMove};
+pub use runtime::{Admission, RuntimeError, ServerChange, ServerPlace};
 pub use settings::{
     AccessLog, Bind, BindAddress, BindAddressError, DEFAULT_FD_HARD_LIMIT, DEFAULT_HARD_STOP_AFTER,
     DEFAULT_MAX_OLD_WORKERS, RenderSettings, Timeouts, TlsMode,
 };
+pub use slots::{MIN_SLOTS, SlotBook, Slots};
 pub use template::{Template, TemplateError};
 pub use tls::{
     Alpn, BindOption, BindOptionError, CRT_LIST_FILE, CertificateFile, CertificateName,

@@ -22,7 +22,7 @@ use crate::{
     lock::{FolderLock, LockError},
     master::{self, DEFAULT_ASK_DEADLINE, Processes},
     reload::{Reload, ReloadError, Reloaded},
-    runtime::{self, RuntimeError, ServerMove},
+    runtime::{self, RuntimeError, ServerChange},
 };
 
 mod find;
@@ -291,10 +291,10 @@ impl Reload for Haproxy {
         runtime::change_map(socket.as_ref(), &workers, name, old, new).await
     }
 
-    async fn move_servers(&self, moves: &[ServerMove]) -> Result<(), RuntimeError> {
+    async fn change_servers(&self, changes: &[ServerChange]) -> Result<(), RuntimeError> {
         let _turn = self.reloading.lock().await;
         let (socket, workers) = self.shared.worker();
-        runtime::move_servers(socket.as_ref(), &workers, moves).await
+        runtime::change_servers(socket.as_ref(), &workers, changes).await
     }
 }
 

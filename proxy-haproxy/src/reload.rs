@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use crate::runtime::{RuntimeError, ServerMove};
+use crate::runtime::{RuntimeError, ServerChange};
 
 /// Something that can read its configuration again.
 #[async_trait]
@@ -26,13 +26,13 @@ pub trait Reload: Send + Sync + std::fmt::Debug {
         Err(RuntimeError::Unsupported)
     }
 
-    /// Tells the worker that serves where servers are now, without a reload. Returns once every request
+    /// Tells the worker that serves where servers are now, and which take requests, without a reload. Returns once every request
     /// that begins from then on goes there, or it is known that some may not; the configuration on disk
     /// is the caller's business.
     ///
-    /// Not cancel safe: some servers may have moved and others not.
-    async fn move_servers(&self, moves: &[ServerMove]) -> Result<(), RuntimeError> {
-        let _ = moves;
+    /// Not cancel safe: some servers may have changed and others not.
+    async fn change_servers(&self, changes: &[ServerChange]) -> Result<(), RuntimeError> {
+        let _ = changes;
         Err(RuntimeError::Unsupported)
     }
 }
@@ -120,7 +120,7 @@ impl<R: Reload + ?Sized> Reload for Arc<R> {
     async fn change_map(&self, name: &str, old: &str, new: &str) -> Result<(), RuntimeError> {
         (**self).change_map(name, old, new).await
     }
-    async fn move_servers(&self, moves: &[ServerMove]) -> Result<(), RuntimeError> {
-        (**self).move_servers(moves).await
+    async fn change_servers(&self, changes: &[ServerChange]) -> Result<(), RuntimeError> {
+        (**self).change_servers(changes).await
     }
 }

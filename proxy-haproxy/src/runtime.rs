@@ -18,9 +18,9 @@ use crate::routing::map::{Edit, between, in_order};
 
 mod servers;
 
-pub use servers::ServerMove;
+pub use servers::{Admission, ServerChange, ServerPlace};
 
-pub(crate) use servers::{move_servers, moves_between};
+pub(crate) use servers::{change_servers, changes_between};
 
 #[cfg(any(test, fuzzing))]
 pub(crate) fn read_answers(text: &str) {

@@ -3,14 +3,17 @@
 //! The engine decides what the table is; a [`Carrier`] turns tables into configurations, judges
 //! them and makes them live. [`HaproxyCarrier`] is the real one; tests script another.
 
+mod catalog;
 mod entry;
 mod haproxy;
 mod names;
+mod places;
 
 use async_trait::async_trait;
 use proxy_core::{RouteOrder, RouteTable};
 use proxy_haproxy::{ApplyStep, OldWorkers};
 
+pub(crate) use catalog::CatalogFollower;
 pub(crate) use haproxy::{CarrierSettings, HaproxyCarrier};
 pub(crate) use names::NameFollower;
 
@@ -42,7 +45,7 @@ pub(crate) trait Carrier: Send + Sync + 'static {
     -> Result<Applied, ApplyError>;
 
     /// Waits until rendering the same table may give another configuration (a name that was
-    /// followed has moved). Cancel safe.
+    /// followed has moved, an instance of the catalog has come or gone). Cancel safe.
     async fn moved(&self);
 
     /// The configuration that is live, as the file that HAProxy runs; none before the first.
@@ -134,7 +137,7 @@ pub(crate) enum Applied {
     Started,
     /// HAProxy was reloaded with it.
     Reloaded,
-    /// HAProxy was told of it while it ran on: only its map and the addresses of servers are others.
+    /// HAProxy was told of it while it ran on: only its map and its servers are others.
     Runtime,
 }
 

@@ -49,6 +49,15 @@ pub struct Settings {
     pub log: LogSettings,
 }
 
+/// Where services and replicas are found, where nothing else says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// By the names that Docker's DNS answers.
+    Swarm,
+    /// Services in the catalog of Consul, where there is one; replicas not at all.
+    Default,
+}
+
 /// Where the table is kept.
 #[derive(Debug)]
 #[non_exhaustive]

@@ -115,24 +115,22 @@ impl Catalog {
     }
 
     /// What is known of these services, after those of which nothing was known were read. What could
-    /// not be read by the deadline is not in the view. They are not followed yet. Cancel safe.
+    /// not be read by the deadline is not in the view. They are not followed and nothing of them is
+    /// kept. Cancel safe.
     pub async fn look_up(&self, services: &BTreeSet<Arc<str>>, deadline: Instant) -> CatalogView {
-        let known = self.view().services;
-        let new = services.iter().filter(|name| !known.contains_key(*name));
+        let mut view = self.view();
+        let new = services
+            .iter()
+            .filter(|name| !view.services.contains_key(*name));
         let reads = self.shared.reads(new.cloned().collect());
         let mut reads = std::pin::pin!(reads);
         while let Ok(Some((name, read))) = timeout_at(deadline, reads.next()).await {
-            if let Ok(instances) = read {
-                self.shared.view.send_if_modified(|view| {
-                    let absent = !view.services.contains_key(&name);
-                    if absent {
-                        view.services.insert(name, instances.into());
-                    }
-                    absent
-                });
+            match read {
+                Ok(instances) => drop(view.services.insert(name, instances.into())),
+                Err(error) => tracing::debug!(%error, "a service of the catalog was not read"),
             }
         }
-        self.view()
+        view
     }
 
     /// Follows these services from now on, and forgets what is known of all others.
@@ -271,9 +269,13 @@ impl Shared {
     ) -> Result<bool, ClientError> {
         let names = match names {
             Some(names) => names,
-            None => names.insert(self.client.service_names().await?.into_iter().collect()),
+            None => {
+                let all = self.client.service_names().await?.into_iter();
+                // Consul compares them so.
+                names.insert(all.map(|name| name.to_ascii_lowercase()).collect())
+            }
         };
-        let gone = !names.is_empty() && !names.contains(service);
+        let gone = !names.is_empty() && !names.contains(&service.to_ascii_lowercase());
         if !gone {
             tracing::warn!(
                 service,

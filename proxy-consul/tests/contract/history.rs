@@ -29,7 +29,7 @@ async fn the_history_is_told_from_its_end_in_pages() {
         table.revert(&record);
     }
     let service = table.service(&"a".parse().unwrap()).unwrap();
-    assert_eq!(service.destinations()[0].port().get(), 50);
+    assert_eq!(service.destinations()[0].port().unwrap().get(), 50);
 }
 
 #[tokio::test]

@@ -38,7 +38,9 @@ pub(super) struct Wire {
 struct WireDestination {
     #[serde(default, skip_serializing_if = "is_zero")]
     index: u16,
-    port: Port,
+    /// Always there in version 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    port: Option<Port>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     outbound_hostname: Option<Host>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -69,7 +71,9 @@ struct WirePath {
 impl Wire {
     /// The least version that can say what this says.
     fn least_version(&self) -> u32 {
-        let plain = |destination: &WireDestination| is_default(&destination.options);
+        let plain = |destination: &WireDestination| {
+            destination.port.is_some() && is_default(&destination.options)
+        };
         if is_default(&self.options) && self.destinations.iter().all(plain) {
             PLAIN
         } else {
@@ -137,7 +141,8 @@ impl TryFrom<Wire> for Service {
         }
         let mut specs = Vec::with_capacity(wire.destinations.len());
         for destination in wire.destinations {
-            let mut spec = DestinationSpec::new(destination.port);
+            let mut spec = DestinationSpec::without_port();
+            spec.port = destination.port;
             spec.index = destination.index;
             spec.outbound_hostname = destination.outbound_hostname;
             spec.domains = destination.domains;

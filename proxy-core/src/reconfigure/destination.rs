@@ -27,10 +27,19 @@ pub(super) enum Read {
     Refused,
 }
 
+/// Whether a destination must have a port.
+#[derive(Clone, Copy)]
+pub(super) enum PortRule {
+    Required,
+    /// Its servers come from the catalog, each with its own.
+    Optional,
+}
+
 pub(super) fn destination(
     fields: &mut Fields<'_>,
     index: u16,
     comparison: DomainComparison,
+    ports: PortRule,
 ) -> Read {
     let mut name = |of: &str| fields.suffixed(of, index);
     let [kind, paths, excluded, domains] = [
@@ -71,12 +80,13 @@ pub(super) fn destination(
         https_port(fields, index, entry_port),
         fields.text(&port).is_none(),
     );
-    let port = match &https {
-        Some(https) if alone => Some(https.port),
-        _ => fields.required(&port, PORT_GRAMMAR),
-    };
-    let Some(port) = port else {
-        return Read::Refused;
+    let port = match (&https, ports) {
+        (Some(https), _) if alone => Some(https.port),
+        (_, PortRule::Optional) => fields.optional(&port, PORT_GRAMMAR),
+        (_, PortRule::Required) => match fields.required(&port, PORT_GRAMMAR) {
+            Some(port) => Some(port),
+            None => return Read::Refused,
+        },
     };
     let entry_port = match &https {
         Some(https) if https.others == OtherRequests::Taken => {

@@ -1,6 +1,6 @@
 //! The parameters that are options: what a service and its destinations ask for beside their routes.
 
-use super::rules::ReconfigureRules;
+use super::{rules::ReconfigureRules, upstream::upstream};
 use crate::{
     field::Fields,
     header::{HeaderLine, HeaderName, HeaderRules, MAX_HEADERS},
@@ -19,6 +19,7 @@ const NO_RAW: &str = "raw HAProxy text is switched off here (ALLOW_RAW_CONFIG=fa
 pub(super) fn service_options(fields: &mut Fields<'_>, rules: &ReconfigureRules) -> ServiceOptions {
     ServiceOptions {
         headers: headers(fields, rules),
+        upstream: upstream(fields, rules),
         backend_extra: raw_lines(fields, "backendExtra", rules),
         // No parameter: whoever asks is the source.
         source: None,

@@ -1,6 +1,6 @@
 //! What the settings of a replica say about the parameters it takes.
 
-use crate::{mode::ReqMode, raw::RawConfig};
+use crate::{mode::ReqMode, raw::RawConfig, upstream::CatalogUse};
 
 /// What is allowed in parameters, and what they are where they are absent. The defaults are those of a
 /// proxy without settings.
@@ -11,6 +11,8 @@ pub struct ReconfigureRules {
     pub raw: RawConfig,
     /// What the connections of a destination carry that does not say it.
     pub default_mode: ReqMode,
+    /// Whether servers may come from a catalog.
+    pub catalog: CatalogUse,
 }
 
 impl ReconfigureRules {
@@ -27,5 +29,11 @@ impl ReconfigureRules {
             default_mode,
             ..self
         }
+    }
+
+    /// Whether servers may come from a catalog.
+    #[must_use]
+    pub fn with_catalog(self, catalog: CatalogUse) -> Self {
+        Self { catalog, ..self }
     }
 }

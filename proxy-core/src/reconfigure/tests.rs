@@ -2,6 +2,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{RawConfig, path::PathPattern};
+use crate::{
+    field::ParamWarning,
+    upstream::{CatalogUse, Checks},
+};
 
 fn ask(query: &str) -> Result<Parsed<Reconfigure>, FieldErrors> {
     parse_reconfigure(&Params::from_query(query).unwrap())
@@ -67,7 +71,7 @@ fn indexed_destinations_take_the_unsuffixed_values_as_defaults() {
         .service
         .destinations()
         .iter()
-        .map(|d| (d.index(), d.port().get()))
+        .map(|d| (d.index(), d.port().unwrap().get()))
         .collect();
     assert_eq!(ports, [(1, 80), (2, 81)]);
     let unknown = ParamWarning::Unknown {
@@ -185,5 +189,72 @@ proptest! {
             let text = Document::from_service(asked.value.service).unwrap();
             prop_assert!(text.raw().bytes().all(|b| b.is_ascii_graphic()));
         }
+    }
+}
+
+fn read_with(query: &str, catalog: CatalogUse) -> Result<Parsed<Reconfigure>, FieldErrors> {
+    let rules = ReconfigureRules::default().with_catalog(catalog);
+    parse_reconfigure_with(&Params::from_query(query).unwrap(), &rules)
+}
+
+#[test]
+fn without_a_port_servers_come_from_the_catalog_where_there_is_one() {
+    let query = "serviceName=web&servicePath=/&serviceColor=blue&skipCheck=true";
+    for none in [CatalogUse::Never, CatalogUse::WhenAsked] {
+        let refused = read_with(query, none).unwrap_err();
+        assert_eq!(refused.errors[0].parameter, "port");
+    }
+    let read = read_with(query, CatalogUse::WithoutPort).unwrap();
+    assert_eq!(read.warnings, []);
+    let service = read.value.service;
+    let destination = &service.destinations()[0];
+    let key = service.catalog_key(destination).unwrap();
+    assert_eq!((&*key.service, key.checks), ("web-blue", Checks::Skipped));
+    assert_eq!(key.port, None);
+    assert_eq!(service.backend_name(destination), "web-be");
+    assert_eq!(service.object_name(destination, "url_"), "weburl_");
+
+    // It is written so that it is read again, and so that no older release takes it for another.
+    let document = Document::from_service(Arc::clone(&service)).unwrap();
+    assert!(
+        document.raw().starts_with(r#"{"version":2,"#),
+        "{document:?}"
+    );
+    let again = Document::parse(document.raw().as_bytes()).unwrap();
+    assert_eq!(again.service().unwrap(), &service);
+}
+
+#[test]
+fn the_catalog_is_asked_for_by_name() {
+    let query = "serviceName=web&servicePath=/&discoveryType=catalog";
+    let refused = read_with(query, CatalogUse::Never).unwrap_err();
+    assert_eq!(refused.errors[0].parameter, "discoveryType");
+    let with_port = format!("{query}&port=81&outboundHostname=web-api");
+    let read = read_with(&with_port, CatalogUse::WhenAsked).unwrap();
+    let key = |service: &Service| service.catalog_key(&service.destinations()[0]);
+    let found = key(&read.value.service).unwrap();
+    assert_eq!(found.service, "web-api");
+    assert_eq!(found.port.unwrap().get(), 81);
+    let read = read_with(query, CatalogUse::WhenAsked).unwrap();
+    assert_eq!(key(&read.value.service).unwrap().port, None);
+    // A port says where the service is, whatever the catalog holds.
+    for plain in ["port=80", "port=80&discoveryType=host"] {
+        let query = format!("serviceName=web&servicePath=/&skipCheck=1&{plain}");
+        let read = read_with(&query, CatalogUse::WithoutPort).unwrap();
+        assert_eq!(key(&read.value.service), None);
+        assert!(matches!(
+            read.warnings[..],
+            [ParamWarning::NoEffect {
+                parameter: "skipCheck",
+                ..
+            }]
+        ));
+    }
+    for wrong in ["discoveryType=consul", "skipCheck=maybe"] {
+        let query = format!("serviceName=web&servicePath=/&port=80&{wrong}");
+        assert!(
+            read_with(&query, CatalogUse::WithoutPort).is_err(),
+            "{wrong}"
+        );
     }
 }

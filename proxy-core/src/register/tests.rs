@@ -45,7 +45,7 @@ fn ports(set: &RegisterSet) -> BTreeMap<String, u16> {
     documents
         .map(|document| {
             let service = document.service().unwrap();
-            let port = service.destinations()[0].port().get();
+            let port = service.destinations()[0].port().unwrap().get();
             (service.name().to_string(), port)
         })
         .collect()

@@ -56,7 +56,7 @@ fn the_order_by_acl_name_is_docker_flow_proxys() {
     let named = |name: &str, acl: &str, paths: &[&str]| {
         let service = service(name, &[], paths);
         let specs = service.destinations().iter().map(|d| {
-            let mut spec = DestinationSpec::new(d.port());
+            let mut spec = DestinationSpec::new(d.port().unwrap());
             spec.paths = d.paths().to_vec();
             spec
         });

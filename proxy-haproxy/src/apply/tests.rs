@@ -51,12 +51,16 @@ impl Reload for Scripted {
         Ok(())
     }
 
-    async fn move_servers(&self, moves: &[ServerMove]) -> Result<(), RuntimeError> {
+    async fn change_servers(&self, changes: &[ServerChange]) -> Result<(), RuntimeError> {
         if *self.takes.lock().unwrap() == Takes::Nothing {
             return Err(RuntimeError::Unsupported);
         }
         let mut told = self.told.lock().unwrap();
-        told.extend(moves.iter().map(|step| format!("{step} to {}", step.to)));
+        told.extend(
+            changes
+                .iter()
+                .map(|step| format!("{step} to {}", step.to.address)),
+        );
         Ok(())
     }
 }

@@ -1,12 +1,19 @@
 //! The `backend` sections: where requests go, and the `resolvers` sections that follow their names.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
-use proxy_core::{Destination, Host, Service};
+use proxy_core::{CatalogKey, Checks, Destination, Host, Port, Service};
 use serde::Serialize;
 
 use super::options::BackendOptions;
-use crate::address_book::{AddressBook, Resolution};
+use crate::{
+    address_book::{AddressBook, Resolution},
+    slots::{SlotBook, Slots},
+};
 
 /// HAProxy asks DNS for every name once an interval, also for those that answer (measured on 2.6). A
 /// second follows a moved service at once; many names share this many questions a second.
@@ -35,7 +42,12 @@ pub(super) struct Backend {
 pub(super) struct Server {
     /// Its name.
     server: String,
+    /// Where it is; of a service whose servers come from a catalog, nowhere.
     address: String,
+    /// The servers of a service whose servers come from a catalog; otherwise there are none.
+    slots: Vec<Slot>,
+    /// Whether HAProxy checks those.
+    check_slots: bool,
     /// The address is a name: the addresses to begin with, for `init-addr`.
     init_addr: Option<String>,
     /// The address family that HAProxy asks DNS for first.
@@ -43,6 +55,19 @@ pub(super) struct Server {
     /// The `resolvers` section that follows the name.
     resolvers: String,
 }
+
+/// One server of a backend whose servers come from a catalog.
+#[derive(Debug, Serialize)]
+struct Slot {
+    server: String,
+    address: String,
+    /// It takes no requests.
+    disabled: bool,
+}
+
+/// The address of a server that takes no requests, which HAProxy wants to have all the same. Nobody
+/// listens there; one of zeroes would mean the address that the client asked for.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
 // === impl Backend ===
 
@@ -69,12 +94,16 @@ impl Server {
         destination: &Destination,
         addresses: &AddressBook,
     ) -> Self {
-        let port = destination.port();
+        if let Some(key) = service.catalog_key(destination) {
+            return Self::of_catalog(service, &key, addresses.slots());
+        }
+        // Those without a port come from the catalog.
+        let port = destination.port().map_or(0, Port::get);
         let host = service.host_of(destination);
         let resolution = addresses.get(host);
         let (address, init_addr) = match (host.ip(), resolution) {
             (Some(ip), _) | (None, Resolution::System { address: ip }) => {
-                (SocketAddr::new(ip, port.get()).to_string(), None)
+                (SocketAddr::new(ip, port).to_string(), None)
             }
             (None, resolution) => {
                 let init_addr = match resolution.address() {
@@ -87,6 +116,8 @@ impl Server {
         Self {
             server: service.name().to_string(),
             address,
+            slots: Vec::new(),
+            check_slots: false,
             init_addr,
             // HAProxy would ask for IPv6 first and move a server there that answered on IPv4.
             prefer: match resolution.address() {
@@ -97,9 +128,36 @@ impl Server {
         }
     }
 
+    fn of_catalog(service: &Service, key: &CatalogKey, slots: &SlotBook) -> Self {
+        let none = Slots::default().filled_with(&BTreeSet::new());
+        let slots = slots.get(key).unwrap_or(&none).as_slice().iter();
+        Self {
+            server: service.name().to_string(),
+            address: String::new(),
+            slots: slots
+                .enumerate()
+                .map(|(nth, address)| Slot::new(service, nth, *address))
+                .collect(),
+            check_slots: key.checks != Checks::Skipped,
+            init_addr: None,
+            prefer: "ipv4",
+            resolvers: String::new(),
+        }
+    }
+
     /// The same, called otherwise.
     pub(super) fn called(self, server: String) -> Self {
         Self { server, ..self }
+    }
+}
+
+impl Slot {
+    fn new(service: &Service, nth: usize, address: Option<SocketAddr>) -> Self {
+        Self {
+            server: format!("{}-{}", service.name(), nth + 1),
+            address: address.unwrap_or(NOWHERE).to_string(),
+            disabled: address.is_none(),
+        }
     }
 }
 

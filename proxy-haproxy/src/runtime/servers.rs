@@ -1,8 +1,9 @@
-//! Servers that moved: found between two configurations, and told to the worker that serves.
+//! Servers that are elsewhere or come and go: found between two configurations, and told to the worker
+//! that serves.
 //!
-//! A server that is an address in both configurations, and another address in the newer, is told with
-//! `set server`, looked up with `show servers state` before and afterwards. Connections that HAProxy
-//! kept open to the old address are not used for requests that begin later.
+//! A server that is an address in both configurations, and in the newer another one, or disabled in one
+//! of them alone, is told with `set server`, looked up with `show servers state` before and afterwards.
+//! Connections that HAProxy kept open to the old address are not used for requests that begin later.
 
 use std::{
     collections::BTreeMap,
@@ -14,32 +15,58 @@ use std::{
 use super::{CHANGING, Cli, READING, RuntimeError, connect, fail, unlike};
 
 /// More servers than this are reloaded: each takes three questions, a hundred of them some 20 ms.
-const MAX_MOVES: usize = 100;
+const MAX_CHANGES: usize = 100;
 
-/// A server that is at another address than before.
+/// The word at the end of the line of a server that takes no requests.
+const DISABLED: &str = "disabled";
+
+/// A server that is elsewhere than before, or takes requests where it took none, or none any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct ServerMove {
+pub struct ServerChange {
     /// Its backend.
     pub backend: String,
     /// The server.
     pub server: String,
-    /// Where it was.
-    pub from: SocketAddr,
-    /// Where it is.
-    pub to: SocketAddr,
+    /// What it was.
+    pub from: ServerPlace,
+    /// What it is.
+    pub to: ServerPlace,
 }
 
-/// The servers that moved, where that is all in which two texts of `haproxy.cfg` differ. The address that
-/// a server with a name begins with is no difference: HAProxy follows the name, and reads that address
-/// at its next start.
-pub(crate) fn moves_between(old: &str, new: &str) -> Option<Vec<ServerMove>> {
-    let mut moves = Vec::new();
+/// Where a server is, and whether it takes requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerPlace {
+    /// Its address and port.
+    pub address: SocketAddr,
+    /// Whether it takes requests.
+    pub admission: Admission,
+}
+
+/// Whether a server takes requests, if its checks say that it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Admission {
+    /// It does.
+    Ready,
+    /// It takes none, not even of clients that a cookie ties to it. Those under way may end.
+    Disabled,
+}
+
+/// The servers that changed, where that is all in which two texts of `haproxy.cfg` differ. The address
+/// that a server with a name begins with is no difference: HAProxy follows the name, and reads that
+/// address at its next start.
+///
+/// Those that take requests afterwards come first, so that there is never none where there is one before
+/// and one after.
+pub(crate) fn changes_between(old: &str, new: &str) -> Option<Vec<ServerChange>> {
+    let mut changes = Vec::new();
     let mut backend = None;
     let (mut before, mut after) = (old.lines(), new.lines());
     loop {
         let (from, to) = match (before.next(), after.next()) {
-            (None, None) => return Some(moves),
+            (None, None) => break,
             (from, to) => (from?, to?),
         };
         if from == to {
@@ -51,12 +78,12 @@ pub(crate) fn moves_between(old: &str, new: &str) -> Option<Vec<ServerMove>> {
                 _ => {}
             }
         } else if !begin_elsewhere(from, to) {
-            let (server, from, to) = moved(from, to)?;
+            let (server, from, to) = changed(from, to)?;
             let backend = backend.filter(|name| is_plain(name) && is_plain(server))?;
-            if moves.len() == MAX_MOVES {
+            if changes.len() == MAX_CHANGES {
                 return None;
             }
-            moves.push(ServerMove {
+            changes.push(ServerChange {
                 backend: backend.to_owned(),
                 server: server.to_owned(),
                 from,
@@ -64,17 +91,27 @@ pub(crate) fn moves_between(old: &str, new: &str) -> Option<Vec<ServerMove>> {
             });
         }
     }
+    changes.sort_by_key(|change| change.to.admission == Admission::Disabled);
+    Some(changes)
 }
 
-/// The server of two lines that differ in its address alone.
-fn moved<'a>(old: &'a str, new: &'a str) -> Option<(&'a str, SocketAddr, SocketAddr)> {
+/// The server of two lines that differ alone in where it is and whether it takes requests.
+fn changed<'a>(old: &'a str, new: &'a str) -> Option<(&'a str, ServerPlace, ServerPlace)> {
     let parts = |line: &'a str| {
         let (indent, rest) = line.split_once("server ")?;
         let (server, rest) = rest.split_once(' ')?;
         let (address, options) = rest.split_once(' ').unwrap_or((rest, ""));
-        let address: SocketAddr = address.parse().ok()?;
+        let last = options.rsplit_once(' ').unwrap_or(("", options));
+        let (options, admission) = match last {
+            (rest, DISABLED) => (rest, Admission::Disabled),
+            _ => (options, Admission::Ready),
+        };
+        let place = ServerPlace {
+            address: address.parse().ok()?,
+            admission,
+        };
         let is_server = indent.trim_start().is_empty();
-        is_server.then_some((address, (indent, server, options)))
+        is_server.then_some((place, (indent, server, options)))
     };
     let ((from, old), (to, new)) = (parts(old)?, parts(new)?);
     (old == new).then_some((old.1, from, to))
@@ -98,48 +135,60 @@ fn is_plain(name: &str) -> bool {
     !name.is_empty() && name.chars().all(fits)
 }
 
-/// Tells the worker that listens on a socket, which must be one of `workers`, where servers are.
-pub(crate) async fn move_servers(
+/// Tells the worker that listens on a socket, which must be one of `workers`, how servers changed.
+pub(crate) async fn change_servers(
     socket: &Path,
     workers: &[u32],
-    moves: &[ServerMove],
+    changes: &[ServerChange],
 ) -> Result<(), RuntimeError> {
-    let Some(first) = moves.first() else {
+    let Some(first) = changes.first() else {
         return Ok(());
     };
     let mut cli = connect(socket, workers, &first.to_string()).await?;
-    for step in moves {
-        cli.expect_at(step, step.from, READING).await?;
+    for change in changes {
+        cli.expect_place(change, change.from, READING).await?;
     }
-    for step in moves {
-        let ServerMove {
-            backend,
-            server,
-            to,
-            ..
-        } = step;
-        let (ip, port) = (to.ip(), to.port());
-        let command = format!("set server {backend}/{server} addr {ip} port {port}\n");
-        // What it says to this differs with what changed, so where the server is then decides.
-        let told = cli.ask(&command).await;
-        told.map_err(fail(&step.to_string(), CHANGING))?;
-        cli.expect_at(step, *to, CHANGING).await?;
+    for change in changes {
+        for command in commands(change) {
+            // What it says to this differs with what changed, so what the server is then decides.
+            let told = cli.ask(&command).await;
+            told.map_err(fail(&change.to_string(), CHANGING))?;
+        }
+        cli.expect_place(change, change.to, CHANGING).await?;
     }
     Ok(())
 }
 
+/// A server takes requests only where it shall be: it is disabled before it moves, and ready afterwards.
+fn commands(change: &ServerChange) -> impl Iterator<Item = String> {
+    let ServerChange {
+        backend,
+        server,
+        from,
+        to,
+    } = change;
+    let set = |what: &str| format!("set server {backend}/{server} {what}\n");
+    let (ip, port) = (to.address.ip(), to.address.port());
+    let admitted = from.admission != to.admission;
+    let moved = from.address != to.address;
+    let goes = (admitted && to.admission == Admission::Disabled).then(|| set("state maint"));
+    let moves = moved.then(|| set(&format!("addr {ip} port {port}")));
+    let comes = (admitted && to.admission == Admission::Ready).then(|| set("state ready"));
+    goes.into_iter().chain(moves).chain(comes)
+}
+
 impl Cli {
-    /// Looks up where a server is.
-    async fn expect_at(
+    /// Looks up what a server is.
+    async fn expect_place(
         &mut self,
-        step: &ServerMove,
-        address: SocketAddr,
+        change: &ServerChange,
+        place: ServerPlace,
         operation: &'static str,
     ) -> Result<(), RuntimeError> {
-        let question = format!("show servers state {}\n", step.backend);
-        let what = step.to_string();
+        let question = format!("show servers state {}\n", change.backend);
+        let what = change.to_string();
         let state = self.ask(&question).await.map_err(fail(&what, operation))?;
-        if address_of(&state, step) == Some(address) {
+        if place_of(&state, change) == Some(place) {
             Ok(())
         } else {
             Err(unlike(&what, operation, &state))
@@ -147,9 +196,15 @@ impl Cli {
     }
 }
 
-/// Where a server is, if nothing but the configuration and this socket says so. The columns are found by
+/// Forced maintenance, which `disabled` and `state maint` give.
+const FORCED_MAINTENANCE: u32 = 0x01;
+/// Every kind of maintenance and of draining. That a server was disabled by its configuration is kept
+/// as another bit, and says nothing of now.
+const TAKES_NO_REQUESTS: u32 = 0x01 | 0x02 | 0x20 | 0x08 | 0x10;
+
+/// What a server is, if nothing but the configuration and this socket says so. The columns are found by
 /// their names, since versions have more or fewer.
-fn address_of(state: &str, step: &ServerMove) -> Option<SocketAddr> {
+fn place_of(state: &str, change: &ServerChange) -> Option<ServerPlace> {
     let mut lines = state.lines().skip_while(|line| !line.starts_with("# "));
     let names: Vec<&str> = lines.next()?.split(' ').skip(1).collect();
     let mut servers = lines.map(|line| {
@@ -157,33 +212,56 @@ fn address_of(state: &str, step: &ServerMove) -> Option<SocketAddr> {
         words.collect::<BTreeMap<_, _>>()
     });
     let server = servers.find(|server| {
-        server.get("be_name") == Some(&&*step.backend)
-            && server.get("srv_name") == Some(&&*step.server)
+        server.get("be_name") == Some(&&*change.backend)
+            && server.get("srv_name") == Some(&&*change.server)
     })?;
     if server.get("srv_fqdn") != Some(&"-") {
         return None;
     }
     let ip = server.get("srv_addr")?.parse().ok()?;
-    Some(SocketAddr::new(ip, server.get("srv_port")?.parse().ok()?))
+    let admin: u32 = server.get("srv_admin_state")?.parse().ok()?;
+    let admission = match admin & TAKES_NO_REQUESTS {
+        0 => Admission::Ready,
+        bits if bits & FORCED_MAINTENANCE != 0 => Admission::Disabled,
+        _ => return None,
+    };
+    Some(ServerPlace {
+        address: SocketAddr::new(ip, server.get("srv_port")?.parse().ok()?),
+        admission,
+    })
 }
 
 /// Reads a text as each answer that is read here, in two halves as two configurations.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn read_answers(text: &str) {
-    let step = ServerMove {
+    let place = ServerPlace {
+        address: SocketAddr::from(([127, 0, 0, 1], 1)),
+        admission: Admission::Ready,
+    };
+    let change = ServerChange {
         backend: "b".to_owned(),
         server: "s".to_owned(),
-        from: SocketAddr::from(([127, 0, 0, 1], 1)),
-        to: SocketAddr::from(([127, 0, 0, 1], 2)),
+        from: place,
+        to: place,
     };
-    let _ = address_of(text, &step);
+    let _ = place_of(text, &change);
     let (old, new) = text.split_once("\n\n").unwrap_or((text, text));
-    let _ = moves_between(old, new);
+    let _ = changes_between(old, new);
 }
 
-impl fmt::Display for ServerMove {
+impl fmt::Display for ServerChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the server {}/{}", self.backend, self.server)
+    }
+}
+
+impl fmt::Display for ServerPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = match self.admission {
+            Admission::Ready => "ready",
+            Admission::Disabled => DISABLED,
+        };
+        write!(f, "{word} at {}", self.address)
     }
 }
 

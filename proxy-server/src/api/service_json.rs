@@ -1,6 +1,6 @@
 //! A service under Docker Flow Proxy's capitalised names.
 
-use proxy_core::{Balance, Destination, GroupName, Leg, PathPattern, Seconds, Service};
+use proxy_core::{Balance, Checks, Destination, GroupName, Leg, PathPattern, Seconds, Service};
 use serde_json::{Map, Value, json};
 
 /// `ServiceName`, `AclName`, ..., with the destinations in `ServiceDest`. The fields of the first
@@ -23,6 +23,10 @@ pub(super) fn service_json(service: &Service) -> Map<String, Value> {
     fields.insert("ServiceColor".into(), color.into());
     let source = service.source().map(proxy_core::Source::word);
     fields.insert("Source".into(), source.into());
+    let upstream = &service.options().upstream;
+    fields.insert("DiscoveryType".into(), upstream.discovery.word().into());
+    let skipped = upstream.checks == Checks::Skipped;
+    fields.insert("SkipCheck".into(), skipped.into());
     fields.insert("ServiceDest".into(), destinations.into());
     fields
 }
@@ -53,9 +57,9 @@ fn destination_json(destination: &Destination) -> Map<String, Value> {
         .collect();
     let https = destination.options().https;
     // One for HTTPS alone has no other port.
-    let port = match destination.leg() {
-        Leg::Https => String::new(),
-        _ => destination.port().to_string(),
+    let port = match (destination.leg(), destination.port()) {
+        (Leg::Plain, Some(port)) => port.to_string(),
+        _ => String::new(),
     };
     let tcp = &destination.options().tcp;
     let object = json!({

@@ -13,7 +13,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use proxy_core::{Host, Port, RouteOrder, RouteTable};
+use proxy_core::{Port, RouteOrder, RouteTable};
 use proxy_haproxy::{
     AddressBook, Applier, ApplyStep, ConfigDir, Diagnostic, Haproxy, HaproxyState, MAIN_FILE,
     OldWorkers, ProcessSettings, RenderSettings, RenderedConfig, Renderer, RoutingForm, Staged,
@@ -23,13 +23,15 @@ use tokio::{sync::Mutex, time::Instant};
 
 use super::{
     Applied, ApplyError, Carrier, CarrierCondition, CheckError, DryRun, Reload,
+    catalog::CatalogFollower,
     entry::{EntryPorts, bound_ports},
     names::NameFollower,
+    places::Places,
 };
 use crate::{certificates::Certificates, chain::chain};
 
-/// How long a change waits for the names of new services. What does not resolve by then is served
-/// as soon as it does.
+/// How long a change waits for the names of new services, and their instances in the catalog. What does
+/// not resolve by then is served as soon as it does.
 const NAMES_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What the carrier needs to know.
@@ -51,6 +53,8 @@ pub(crate) struct HaproxyCarrier {
     names: Arc<NameFollower>,
     certificates: Arc<Certificates>,
     entry: EntryPorts,
+    /// Where there is a catalog.
+    catalog: Option<Arc<CatalogFollower>>,
     /// Only the engine's turn renders, so nothing ever waits for it.
     renderer: StdMutex<Renderer>,
     stage: Mutex<Stage>,
@@ -79,7 +83,7 @@ struct Shown {
 enum Written {
     /// It is the live one.
     Live,
-    /// Only its map and the addresses of servers differ from the live one: nothing that HAProxy checks.
+    /// Only its map and its servers differ from the live one: nothing that HAProxy checks.
     Good(Staged),
     /// HAProxy has not judged it yet.
     New(Staged),
@@ -88,8 +92,8 @@ enum Written {
 /// A configuration that HAProxy would take.
 pub(crate) struct Candidate {
     config: RenderedConfig,
-    /// The names that are followed once it is live.
-    hosts: BTreeSet<Host>,
+    /// What is followed once it is live.
+    places: Places,
     /// The ports that connections come in on.
     ports: BTreeSet<Port>,
     /// None where it is live already, byte for byte.
@@ -120,6 +124,7 @@ impl HaproxyCarrier {
         settings: CarrierSettings,
         names: Arc<NameFollower>,
         certificates: Arc<Certificates>,
+        catalog: Option<Arc<CatalogFollower>>,
     ) -> Result<Self, proxy_haproxy::ConfigDirError> {
         let dir = ConfigDir::open(&settings.configs_path)?;
         Ok(Self {
@@ -129,6 +134,7 @@ impl HaproxyCarrier {
             settings,
             names,
             certificates,
+            catalog,
             stage: Mutex::new(Stage::Before(Some(dir))),
             shown: StdMutex::default(),
         })
@@ -187,6 +193,17 @@ impl HaproxyCarrier {
         rendered.map_err(|error| CheckError::Rejected {
             words: chain(&error),
         })
+    }
+
+    /// What is known of where everything is, after what is new was looked up.
+    async fn look_up(&self, places: &Places) -> AddressBook {
+        let names = self.names.look_up(&places.hosts, NAMES_DEADLINE);
+        let Some(catalog) = &self.catalog else {
+            return names.await;
+        };
+        let slots = catalog.look_up(&places.keys, NAMES_DEADLINE);
+        let (book, slots) = tokio::join!(names, slots);
+        book.with_slots(slots)
     }
 
     async fn stage(&self, config: &RenderedConfig) -> Result<Written, CheckError> {
@@ -313,8 +330,8 @@ impl Carrier for HaproxyCarrier {
 
     async fn check(&self, table: &RouteTable) -> Result<Candidate, CheckError> {
         self.check_entry(table).await?;
-        let hosts = hosts(table);
-        let book = self.names.look_up(&hosts, NAMES_DEADLINE).await;
+        let places = Places::of(table);
+        let book = self.look_up(&places).await;
         let config = self.render(table, &book)?;
         let written = self.stage(&config).await?;
         for warning in self.judge(&written).await? {
@@ -322,7 +339,7 @@ impl Carrier for HaproxyCarrier {
         }
         Ok(Candidate {
             config,
-            hosts,
+            places,
             ports: table.tcp_ports().collect(),
             staged: written.into_staged(),
             started: false,
@@ -340,13 +357,13 @@ impl Carrier for HaproxyCarrier {
         if !is_first || UnixStream::connect(master).is_ok() {
             return self.check(table).await;
         }
-        let hosts = hosts(table);
-        let book = self.names.look_up(&hosts, NAMES_DEADLINE).await;
+        let places = Places::of(table);
+        let book = self.look_up(&places).await;
         let config = self.render(table, &book)?;
         let staged = self.stage(&config).await?.into_staged();
         let candidate = |staged, started| Candidate {
             config: config.clone(),
-            hosts: hosts.clone(),
+            places: places.clone(),
             ports: table.tcp_ports().collect(),
             staged,
             started,
@@ -366,7 +383,7 @@ impl Carrier for HaproxyCarrier {
             return Err(ApplyError::new("this replica shuts down"));
         }
         let config = candidate.config.clone();
-        let (hosts, ports) = (candidate.hosts.clone(), candidate.ports.clone());
+        let (places, ports) = (candidate.places.clone(), candidate.ports.clone());
         let applied = match (&mut *stage, force) {
             (Stage::Before(_), _) => {
                 self.shown().starting = None;
@@ -397,12 +414,24 @@ impl Carrier for HaproxyCarrier {
             let mut shown = self.shown();
             (shown.config, shown.ports) = (Some(config), ports);
         }
-        self.names.want(hosts);
+        if let Some(catalog) = &self.catalog {
+            catalog.want(&places.keys);
+        }
+        self.names.want(places.hosts);
         Ok(applied)
     }
 
     async fn moved(&self) {
-        self.names.moved().await;
+        let instances = async {
+            match &self.catalog {
+                Some(catalog) => catalog.moved().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.names.moved() => {}
+            () = instances => {}
+        }
     }
 
     fn config_text(&self) -> Option<String> {
@@ -457,14 +486,4 @@ impl fmt::Debug for HaproxyCarrier {
             .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
-}
-
-/// The hosts of a table that need resolving.
-fn hosts(table: &RouteTable) -> BTreeSet<Host> {
-    let services = table.iter();
-    let destinations = services.flat_map(|s| s.destinations().iter().map(|d| s.host_of(d)));
-    destinations
-        .filter(|host| host.ip().is_none())
-        .cloned()
-        .collect()
 }

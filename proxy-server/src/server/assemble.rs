@@ -23,7 +23,7 @@ use super::{
 use crate::{
     announce::{Announce, AnnouncerSettings, PeerAnnouncer, identity},
     api::{Api, Keys, MAX_TABLE_BODY, router},
-    carrier::{CarrierSettings, HaproxyCarrier, NameFollower},
+    carrier::{CarrierSettings, CatalogFollower, HaproxyCarrier, NameFollower},
     certificates,
     contacts::Contacts,
     drift::DriftCheck,
@@ -79,14 +79,23 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
     ));
     let certificates = super::certificates::all(&settings, &metrics);
     certificates.scan().await;
-    let carrier = HaproxyCarrier::new(carrier, Arc::clone(&names), Arc::clone(&certificates));
-    let carrier = Arc::new(carrier.context("CONFIGS_PATH cannot be used")?);
     let peers = peers(&settings, &resolver)?;
     let others = match &peers {
         Some(_) => Others::Possible,
         None => Others::None,
     };
     let kept = kept(&settings.store, state, &instance, others, &metrics)?;
+    let catalog = kept.consul.as_ref().map(|consul| {
+        let file = state.join("instances.json");
+        Arc::new(CatalogFollower::new(consul.client().clone(), file))
+    });
+    let carrier = HaproxyCarrier::new(
+        carrier,
+        Arc::clone(&names),
+        Arc::clone(&certificates),
+        catalog.clone(),
+    );
+    let carrier = Arc::new(carrier.context("CONFIGS_PATH cannot be used")?);
     let broadcast = broadcast(&settings, &instance)?;
     let source = source(&settings.peers.discovery);
     // With places of its own, so that no status holds up an announcement.
@@ -117,6 +126,9 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         handle.clone(),
         stops.followers.clone(),
     )));
+    if let Some(catalog) = catalog {
+        followers.push(tokio::spawn(catalog.follow(stops.followers.clone())));
+    }
     followers.push(tokio::spawn(keep::follow(
         older,
         handle.snapshots(),

@@ -79,7 +79,7 @@ pub const DEFINITIONS: &[Definition] = &[
     plain(
         "MODE",
         "default",
-        "`swarm`: replicas are found by the DNS name PEERS_DNS_NAME; `default`: only by PEERS",
+        "`swarm`: replicas are found by the DNS name PEERS_DNS_NAME; `default`: only by PEERS, and services without `port` in Consul's catalog",
     ),
     plain(
         "SERVICE_NAME",

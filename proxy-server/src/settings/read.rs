@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, net::IpAddr, path::PathBuf, time::Duration};
 
-use proxy_core::{AclName, Port, ReconfigureRules, ReqMode, RouteOrder};
+use proxy_core::{AclName, CatalogUse, Port, ReconfigureRules, ReqMode, RouteOrder};
 use proxy_haproxy::Routing;
 use secrecy::SecretString;
 
@@ -10,8 +10,9 @@ mod tls;
 
 use super::{
     AccessLog, ApiSettings, DEFINITIONS, Definition, Discovery, EndSettings, EntryPort, EntryTls,
-    HaproxySettings, HaproxyTimeouts, LogFormat, LogSettings, OnEmpty, PeerSettings, Sensitivity,
-    SettingError, Settings, SettingsErrors, SettingsSource, SourceSettings, StoreSettings,
+    HaproxySettings, HaproxyTimeouts, LogFormat, LogSettings, Mode, OnEmpty, PeerSettings,
+    Sensitivity, SettingError, Settings, SettingsErrors, SettingsSource, SourceSettings,
+    StoreSettings,
     elsewhere::{self, ListenerSettings, Repeat},
 };
 
@@ -40,11 +41,17 @@ impl Reader<'_> {
     fn all(&mut self) -> Option<Settings> {
         // All parts are read before any is missed, so that every error is found.
         let store = self.store();
-        let peers = self.peers();
+        let mode = self.mode();
+        let peers = self.peers(mode);
         let api = self.api();
         let haproxy = self.haproxy();
         let certificates = self.certificates();
         let rules = self.rules();
+        let catalog = match (&store.consul, mode) {
+            (Some(_), Some(Mode::Default)) => CatalogUse::WithoutPort,
+            (Some(_), _) => CatalogUse::WhenAsked,
+            (None, _) => CatalogUse::Never,
+        };
         let state_path = self.path("STATE_PATH");
         let sources = self.sources(&store.instance_name);
         let end = self.end();
@@ -59,7 +66,7 @@ impl Reader<'_> {
             api: api?,
             haproxy: haproxy?,
             certificates: certificates?,
-            rules: rules?,
+            rules: rules?.with_catalog(catalog),
             state_path,
             sources: sources?,
             end: end?,
@@ -67,6 +74,14 @@ impl Reader<'_> {
                 filter: self.text("LOG").unwrap_or_default(),
                 format: format?,
             },
+        })
+    }
+
+    fn mode(&mut self) -> Option<Mode> {
+        self.parse("MODE", |text| match text {
+            "swarm" | "service" => Ok(Mode::Swarm),
+            "default" => Ok(Mode::Default),
+            _ => Err("it is neither swarm nor default"),
         })
     }
 
@@ -109,12 +124,7 @@ impl Reader<'_> {
         }
     }
 
-    fn peers(&mut self) -> Option<PeerSettings> {
-        let swarm = self.parse("MODE", |text| match text {
-            "swarm" | "service" => Ok(true),
-            "default" => Ok(false),
-            _ => Err("it is neither swarm nor default"),
-        });
+    fn peers(&mut self, mode: Option<Mode>) -> Option<PeerSettings> {
         let service = self.parse("SERVICE_NAME", str::parse::<proxy_core::ServiceName>);
         let name = self.parse("PEERS_DNS_NAME", |text| {
             text.parse::<proxy_core::HostName>()
@@ -128,11 +138,11 @@ impl Reader<'_> {
         });
         let wait_timeout = self.seconds("WAIT_TIMEOUT");
         let drift_check = self.seconds_or_none("DRIFT_CHECK_INTERVAL");
-        let discovery = match (list, name, swarm?, service?) {
+        let discovery = match (list, name, mode?, service?) {
             (Some((list, text)), _, _, _) => Discovery::List(list, text),
             (None, Some(name), _, _) => Discovery::Dns(name),
-            (None, None, true, service) => Discovery::Dns(format!("tasks.{service}")),
-            (None, None, false, _) => Discovery::None,
+            (None, None, Mode::Swarm, service) => Discovery::Dns(format!("tasks.{service}")),
+            (None, None, Mode::Default, _) => Discovery::None,
         };
         Some(PeerSettings {
             discovery,

@@ -25,7 +25,7 @@ fn moves(edits: &[(&str, &str)]) -> Option<Vec<String>> {
         assert!(new.contains(from), "{from}");
         new = new.replace(from, to);
     }
-    let moves = moves_between(CONFIG, &new)?;
+    let moves = changes_between(CONFIG, &new)?;
     let told = moves
         .iter()
         .map(|step| format!("{step} {} {}", step.from, step.to));
@@ -39,8 +39,8 @@ fn servers_that_moved_are_found_by_their_backends() {
     assert_eq!(
         both,
         [
-            "the server a-be80/a 10.0.0.1:80 10.0.0.2:81",
-            "the server six/c [::1]:80 [::2]:80"
+            "the server a-be80/a ready at 10.0.0.1:80 ready at 10.0.0.2:81",
+            "the server six/c ready at [::1]:80 ready at [::2]:80"
         ]
     );
     // Where a name is looked for first is read at a start.
@@ -75,7 +75,7 @@ fn everything_else_is_another_configuration() {
     ] {
         let text = |ip: &str| format!("backend x\n{section}\n    server {server} {ip}:80\n");
         assert_eq!(
-            moves_between(&text("10.0.0.1"), &text("10.0.0.2")),
+            changes_between(&text("10.0.0.1"), &text("10.0.0.2")),
             None,
             "{section} {server}"
         );
@@ -89,11 +89,70 @@ fn more_than_a_few_are_another_configuration() {
         servers.collect::<String>()
     };
     let count = |count| {
-        let moves = moves_between(&text(count, "10.0.0.1"), &text(count, "10.0.0.2"));
+        let moves = changes_between(&text(count, "10.0.0.1"), &text(count, "10.0.0.2"));
         moves.map(|moves| moves.len())
     };
-    assert_eq!(count(MAX_MOVES), Some(MAX_MOVES));
-    assert_eq!(count(MAX_MOVES + 1), None);
+    assert_eq!(count(MAX_CHANGES), Some(MAX_CHANGES));
+    assert_eq!(count(MAX_CHANGES + 1), None);
+}
+
+fn place(address: &str, admission: Admission) -> ServerPlace {
+    ServerPlace {
+        address: address.parse().unwrap(),
+        admission,
+    }
+}
+
+#[test]
+fn servers_come_before_others_go() {
+    let text = |one: &str, two: &str| format!("backend a\n    server a-1 {one} check{two}\n");
+    let slots = |one: &str, two: &str| text(one, &format!("\n    server a-2 {two} check"));
+    let gone = slots("127.0.0.1:1", "10.0.0.2:80").replacen("check", "check disabled", 1);
+    let old = slots("10.0.0.1:80", "127.0.0.1:1") + "    # disabled\n";
+    let old = old.replace("127.0.0.1:1 check", "127.0.0.1:1 check disabled");
+    let new = gone + "    # disabled\n";
+    let changes = changes_between(&old, &new).unwrap();
+    let told: Vec<_> = changes.iter().flat_map(commands).collect();
+    assert_eq!(
+        told,
+        [
+            "set server a/a-2 addr 10.0.0.2 port 80\n",
+            "set server a/a-2 state ready\n",
+            "set server a/a-1 state maint\n",
+            "set server a/a-1 addr 127.0.0.1 port 1\n",
+        ]
+    );
+    // A slot more or less is another configuration, and so are other options.
+    let one = "backend a\n    server a-1 10.0.0.1:80 disabled\n";
+    assert_eq!(
+        changes_between(one, &one.replace(" disabled", " backup")),
+        None
+    );
+    assert_eq!(changes_between(one, "backend a\n"), None);
+}
+
+#[test]
+fn what_a_server_is_is_read_from_all_its_states() {
+    let change = ServerChange {
+        backend: "a".to_owned(),
+        server: "a-1".to_owned(),
+        from: place("10.0.0.1:80", Admission::Ready),
+        to: place("10.0.0.1:80", Admission::Ready),
+    };
+    let admission = |bits: u32| {
+        let state = format!(
+            "1\n# be_name srv_name srv_addr srv_admin_state srv_fqdn srv_port\na a-1 10.0.0.1 {bits} - 80\n"
+        );
+        place_of(&state, &change).map(|place| place.admission)
+    };
+    // As configured, disabled by the configuration, and ready after that.
+    assert_eq!(admission(0), Some(Admission::Ready));
+    assert_eq!(admission(5), Some(Admission::Disabled));
+    assert_eq!(admission(4), Some(Admission::Ready));
+    assert_eq!(admission(1), Some(Admission::Disabled));
+    // Drained by hand, or without an address: not for us to say.
+    assert_eq!(admission(8), None);
+    assert_eq!(admission(32), None);
 }
 
 /// What a worker does wrong.
@@ -128,8 +187,8 @@ fn worker(listener: UnixListener, fault: Fault) -> JoinHandle<Vec<String>> {
                     "-"
                 };
                 Some(format!(
-                    "1\n# be_id be_name srv_id srv_name srv_addr more srv_fqdn srv_port\n\
-                     3 {backend} 1 {name} {} 2 {fqdn} 80\n",
+                    "1\n# be_id be_name srv_id srv_name srv_addr srv_admin_state srv_fqdn srv_port\n\
+                     3 {backend} 1 {name} {} 0 {fqdn} 80\n",
                     at[name]
                 ))
             }
@@ -153,13 +212,13 @@ async fn told(fault: Fault, workers: &[u32]) -> (Result<(), RuntimeError>, Vec<S
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("s");
     let worker = worker(UnixListener::bind(&socket).unwrap(), fault);
-    let moves = ["a", "b"].map(|name| ServerMove {
+    let moves = ["a", "b"].map(|name| ServerChange {
         backend: format!("{name}-be"),
         server: name.to_owned(),
-        from: "10.0.0.1:80".parse().unwrap(),
-        to: "10.0.0.2:80".parse().unwrap(),
+        from: place("10.0.0.1:80", Admission::Ready),
+        to: place("10.0.0.2:80", Admission::Ready),
     });
-    let outcome = move_servers(&socket, workers, &moves).await;
+    let outcome = change_servers(&socket, workers, &moves).await;
     (outcome, worker.await.unwrap())
 }
 

@@ -252,7 +252,8 @@ fn destination() -> impl Strategy<Value = DestinationSpec> {
 }
 
 fn make_plain(spec: &mut DestinationSpec) {
-    let mut plain = DestinationSpec::new(spec.port);
+    let mut plain = DestinationSpec::without_port();
+    plain.port = spec.port;
     let is_plain = |path: &PathPattern| matches!(path.kind(), PathKind::Prefix | PathKind::Exact);
     plain.paths = std::mem::take(&mut spec.paths);
     plain.paths.retain(is_plain);

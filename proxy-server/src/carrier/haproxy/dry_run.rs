@@ -6,9 +6,9 @@
 use proxy_core::RouteTable;
 use proxy_haproxy::{ApplyStep, RenderedConfig, render};
 
-use super::{HaproxyCarrier, NAMES_DEADLINE, Written, hosts};
+use super::{HaproxyCarrier, NAMES_DEADLINE, Written};
 use crate::{
-    carrier::{CheckError, DryRun},
+    carrier::{CheckError, DryRun, places::Places},
     chain::chain,
     config_diff::ConfigDiff,
 };
@@ -17,8 +17,13 @@ impl HaproxyCarrier {
     /// Renders a table and has it judged as a change would be, and leaves nothing behind.
     pub(super) async fn try_out(&self, table: &RouteTable) -> Result<DryRun, CheckError> {
         self.check_entry(table).await?;
-        let hosts = hosts(table);
-        let book = self.names.look_up_once(&hosts, NAMES_DEADLINE).await;
+        let places = Places::of(table);
+        let names = self.names.look_up_once(&places.hosts, NAMES_DEADLINE);
+        let mut book = names.await;
+        if let Some(catalog) = &self.catalog {
+            let slots = catalog.look_up_once(&places.keys, NAMES_DEADLINE).await;
+            book = book.with_slots(slots);
+        }
         let settings = self.settings.render.clone();
         let settings = settings
             .with_form_in_use(self.form())

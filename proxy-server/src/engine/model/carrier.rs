@@ -55,7 +55,7 @@ pub(super) fn quality(service: &Service) -> Quality {
 }
 
 pub(super) fn port_of(service: &Service) -> u16 {
-    service.destinations()[0].port().get()
+    service.destinations()[0].port().unwrap().get()
 }
 
 // === impl Haproxy ===

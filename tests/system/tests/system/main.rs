@@ -1,6 +1,7 @@
 //! The stories, one module each. Every test starts a system of its own and ends it.
 
 mod burst;
+mod catalog;
 mod certificates;
 mod conflict;
 mod connections;

@@ -1,0 +1,33 @@
+//! Where a table's destinations are looked for: in DNS, or in the catalog.
+
+use std::collections::BTreeSet;
+
+use proxy_core::{CatalogKey, Host, RouteTable};
+
+/// Where a table's destinations are looked for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Places {
+    /// The hosts that need resolving.
+    pub(super) hosts: BTreeSet<Host>,
+    /// What is looked up in the catalog.
+    pub(super) keys: BTreeSet<CatalogKey>,
+}
+
+// === impl Places ===
+
+impl Places {
+    pub(super) fn of(table: &RouteTable) -> Self {
+        let mut places = Self::default();
+        for service in table.iter() {
+            for destination in service.destinations() {
+                let host = service.host_of(destination);
+                if let Some(key) = service.catalog_key(destination) {
+                    places.keys.insert(key);
+                } else if host.ip().is_none() {
+                    places.hosts.insert(host.clone());
+                }
+            }
+        }
+        places
+    }
+}
