@@ -53,6 +53,7 @@ mod discover;
 mod follow;
 mod own;
 mod places;
+mod seal;
 mod sign;
 mod transport;
 
@@ -74,6 +75,7 @@ pub use self::follow::{
     Condition, DEFAULT_GREATEST_PAUSE, DEFAULT_LEAST_PAUSE, FollowSettings, PeerSet, Peers,
 };
 pub use self::own::OwnAddresses;
+pub use self::seal::{SealError, Sealer};
 pub use self::sign::{
     BodyDigest, SIGNATURE_SCHEME, SIGNATURE_WINDOW, SignatureError, Signer, Skew,
 };

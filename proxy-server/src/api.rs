@@ -7,6 +7,7 @@ mod accept;
 mod answer;
 mod auth;
 mod blame;
+mod cert;
 mod certs;
 mod config;
 mod dry_run;
@@ -51,7 +52,7 @@ use tower_http::{catch_panic::CatchPanicLayer, timeout::RequestBodyTimeoutLayer}
 
 use crate::{
     carrier::{Carrier, CarrierCondition, CheckError, DryRun},
-    certificates::Certificates,
+    certificates::{CERTIFICATES_PATH, CertificateExchange, Certificates},
     contacts::Contacts,
     dry_run::DryRuns,
     engine::EngineHandle,
@@ -98,6 +99,7 @@ pub(crate) struct Api {
     pub(crate) certificates: Arc<Certificates>,
     /// Where services come from beside calls, and how all of them are read.
     pub(crate) sources: Sources,
+    pub(crate) exchange: Arc<CertificateExchange>,
     /// The file that holds a table which gave way to the store's, if there is one.
     pub(crate) superseded_file: tokio::sync::watch::Receiver<Option<String>>,
 }
@@ -162,6 +164,7 @@ pub(crate) fn router(api: Api) -> Router {
         )
         .route("/reload", on(CHANGE.or(MethodFilter::PUT), reload::reload))
         .route("/config", get(config::config))
+        .route("/cert", axum::routing::put(cert::put).delete(cert::delete))
         .route("/certs", get(certs::certs))
         .route("/status", get(status::status))
         .route("/history", get(history::history))
@@ -190,6 +193,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route(crate::announce::REGISTERS_PATH, registers)
+        .route(CERTIFICATES_PATH, from_peer(post(peer::certificates)))
         .route("/metrics", get(metrics::metrics))
         .route("/v1/test", any(ping::test))
         .route("/v2/test", any(ping::test))

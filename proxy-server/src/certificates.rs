@@ -4,8 +4,10 @@
 //! to HAProxy alone before it is put among the others, so that a bad one hurts nobody else; what is bad is
 //! named, and the version before is shown on.
 
+mod exchange;
 mod folder;
 mod follow;
+mod kept;
 
 use std::{
     collections::BTreeMap,
@@ -19,10 +21,15 @@ use proxy_haproxy::{
     Certificate, CertificateFile, CertificateName, CertificateProbe, CertificateSet, Glob,
 };
 
+use tokio::sync::watch;
+
 use crate::{chain::chain, metrics::Metrics};
 use folder::{Found, Scanned};
+use kept::Kept;
 
+pub(crate) use exchange::{CERTIFICATES_PATH, CertificateExchange, Telling};
 pub(crate) use follow::follow;
+pub(crate) use kept::{Entry, KeepError};
 
 /// The most certificates of a replica. Each is a label of a metric, and read at every start.
 pub(crate) const MAX_CERTIFICATES: usize = 1_000;
@@ -41,6 +48,8 @@ pub(crate) struct CertificatesSettings {
     pub(crate) certs_path: PathBuf,
     /// The folder of secrets, of which `cert-*` and `cert_*` are certificates.
     pub(crate) secrets_path: PathBuf,
+    /// The folder of what outlives the process: the certificates that callers gave.
+    pub(crate) state_path: PathBuf,
     /// What stands first in HAProxy's list.
     pub(crate) preferred: Vec<Glob>,
 }
@@ -54,13 +63,23 @@ pub(crate) struct Certificates {
     held: Mutex<Held>,
     /// What was read of the folders; held while they are read again.
     scanned: tokio::sync::Mutex<Scanned>,
+    /// Held while something is written.
+    writes: tokio::sync::Mutex<()>,
+    /// Counts the sets.
+    version: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
 struct Held {
     found: BTreeMap<CertificateName, Found>,
+    /// What callers gave. Of a name it counts before a file.
+    kept: BTreeMap<CertificateName, Kept>,
+    /// Those of them that HAProxy does not show any more, and why.
+    unfit: BTreeMap<CertificateName, String>,
     /// What is no certificate that could be shown, by path, and why.
     refused: BTreeMap<String, String>,
+    /// What was given and cannot be read any more.
+    unreadable: BTreeMap<String, String>,
     set: CertificateSet,
 }
 
@@ -78,6 +97,8 @@ pub(crate) struct Shown {
 pub(crate) enum Source {
     /// A file of a folder.
     File(PathBuf),
+    /// A call to this replica or to another.
+    Call,
 }
 
 /// Why certificates are not taken. Nothing was changed.
@@ -106,7 +127,14 @@ impl Certificates {
             metrics,
             held: Mutex::default(),
             scanned: tokio::sync::Mutex::default(),
+            writes: tokio::sync::Mutex::default(),
+            version: watch::Sender::new(0),
         }
+    }
+
+    /// Which set it is that is to be shown: another number for each.
+    pub(crate) fn versions(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
     }
 
     /// What HAProxy is to show.
@@ -116,18 +144,17 @@ impl Certificates {
 
     /// Every certificate that is shown, by name.
     pub(crate) fn shown(&self) -> Vec<Shown> {
-        let held = self.held();
-        let found = held.found.iter().map(|(name, found)| Shown {
-            name: name.clone(),
-            certificate: found.certificate.clone(),
-            source: Source::File(found.path.clone()),
-        });
-        found.collect()
+        self.held().shown()
     }
 
-    /// The files that hold no certificate which could be shown, and why.
+    /// What is no certificate that could be shown, by file or name, and why.
     pub(crate) fn refused(&self) -> BTreeMap<String, String> {
-        self.held().refused.clone()
+        let held = self.held();
+        let unfit = held.unfit.iter();
+        let unfit = unfit.map(|(name, why)| (name.to_string(), why.clone()));
+        let files = held.refused.iter().chain(&held.unreadable);
+        let files = files.map(|(path, why)| (path.clone(), why.clone()));
+        files.chain(unfit).collect()
     }
 
     /// The certificates that are at their end, or nearly, by name.
@@ -154,15 +181,17 @@ impl Certificates {
 
     /// Brings the set and the figures up to what is held.
     fn settle(&self, held: &mut Held) -> bool {
-        let files = held.found.iter();
-        let files = files.map(|(name, found)| found.certificate.file(name.clone()));
-        let set = CertificateSet::new(files.collect::<Vec<_>>(), &self.settings.preferred);
+        let shown = held.shown();
+        let files = shown.iter();
+        let files = files.map(|one| one.certificate.file(one.name.clone()));
+        let set = CertificateSet::new(files, &self.settings.preferred);
         let is_another = set != held.set;
         held.set = set;
         if is_another {
-            let ends = held.found.iter();
-            let ends = ends.map(|(name, found)| (name.as_str(), found.certificate.not_after()));
+            let ends = shown.iter();
+            let ends = ends.map(|one| (one.name.as_str(), one.certificate.not_after()));
             self.metrics.certificates(ends);
+            self.version.send_modify(|version| *version += 1);
         }
         is_another
     }
@@ -190,6 +219,33 @@ impl Certificates {
     }
 }
 
+// === impl Held ===
+
+impl Held {
+    fn shown(&self) -> Vec<Shown> {
+        let found = self.found.iter().map(|(name, found)| Shown {
+            name: name.clone(),
+            certificate: found.certificate.clone(),
+            source: Source::File(found.path.clone()),
+        });
+        let kept = self.kept.iter().filter_map(|(name, kept)| {
+            let is_fit = !self.unfit.contains_key(name);
+            let certificate = kept.certificate.clone().filter(|_| is_fit)?;
+            Some(Shown {
+                name: name.clone(),
+                certificate,
+                source: Source::Call,
+            })
+        });
+        // Of a name what was given counts before a file.
+        let by_name: BTreeMap<_, _> = found
+            .chain(kept)
+            .map(|shown| (shown.name.clone(), shown))
+            .collect();
+        by_name.into_values().collect()
+    }
+}
+
 // === impl Source ===
 
 impl Source {
@@ -197,6 +253,7 @@ impl Source {
     pub(crate) fn word(&self) -> &'static str {
         match self {
             Self::File(_) => "file",
+            Self::Call => "call",
         }
     }
 
@@ -204,6 +261,7 @@ impl Source {
     pub(crate) fn folder(&self) -> Option<String> {
         match self {
             Self::File(path) => Some(path.parent()?.display().to_string()),
+            Self::Call => None,
         }
     }
 }

@@ -11,12 +11,13 @@ use std::{
 use async_trait::async_trait;
 use proxy_core::{Change, Epoch, MemoryStore, Params, RouteTable, parse_reconfigure};
 use proxy_haproxy::{ApplyStep, CertificateProbe, TlsSettings, Validator};
+use proxy_peers::{Broadcast, BroadcastSettings};
 use tokio::sync::watch;
 
 use crate::{
     announce::{Announce, Announcement, OwnEnd},
     carrier::{Applied, ApplyError, Carrier, CarrierCondition, CheckError, DryRun, Reload},
-    certificates::{Certificates, CertificatesSettings},
+    certificates::{CertificateExchange, Certificates, CertificatesSettings},
     config_diff::ConfigDiff,
     engine::Told,
     standing::{Survey, Surveyed},
@@ -193,10 +194,19 @@ pub(crate) fn no_certificates() -> Arc<Certificates> {
     );
     let settings = CertificatesSettings {
         certs_path: nowhere.clone(),
-        secrets_path: nowhere,
+        secrets_path: nowhere.clone(),
+        state_path: nowhere,
         preferred: Vec::new(),
     };
     Arc::new(Certificates::new(settings, probe, Arc::default()))
+}
+
+/// Certificates of a replica that is alone.
+pub(crate) fn no_exchange() -> Arc<CertificateExchange> {
+    let broadcast = Broadcast::over_http(BroadcastSettings::default()).unwrap();
+    let certificates = no_certificates();
+    let exchange = CertificateExchange::new(certificates, None, broadcast, None, String::new());
+    Arc::new(exchange)
 }
 
 pub(crate) fn put(name: &str) -> Change {

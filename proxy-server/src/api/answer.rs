@@ -62,6 +62,21 @@ impl Answered {
         self
     }
 
+    /// With what became of something else that the call asked for too. The worse of the two decides.
+    pub(super) fn and(self, other: Option<Self>, name: &str) -> Self {
+        let Some(other) = other else { return self };
+        let is_worse = self.status.is_success() && !other.status.is_success();
+        let mut this = self.with(name, other.fields.clone());
+        if is_worse {
+            this.status = other.status;
+            for name in ["Status", "Message"] {
+                let value = other.fields.get(name).cloned();
+                this.fields.insert(name.into(), value.unwrap_or_default());
+            }
+        }
+        this
+    }
+
     /// The object, for those who write it as text.
     pub(super) fn fields(&self) -> &Map<String, Value> {
         &self.fields
@@ -150,6 +165,39 @@ impl Answered {
             .with("Revision", revision(answer.revision))
             .with("Warnings", said)
             .with("Peers", answer.replicas.iter().map(row).collect::<Vec<_>>())
+    }
+}
+
+impl Answered {
+    /// What became of something that is stored here, and of what the other replicas were told of it.
+    pub(super) fn of_replicas(
+        done: &str,
+        failure: Option<&str>,
+        rows: &[ReplicaRow],
+        who: WaitFor,
+    ) -> Self {
+        let missing = rows
+            .iter()
+            .filter(|row| row.status != ReplicaStatus::Applied);
+        let missing = missing.count();
+        let (status, message) = match failure {
+            _ if !rows.is_empty() && who.is_met(rows) => (StatusCode::OK, done.to_owned()),
+            Some(why) => (
+                StatusCode::BAD_GATEWAY,
+                format!("stored, and not live here: {why}; this is tried again"),
+            ),
+            None if missing == 0 => (StatusCode::OK, done.to_owned()),
+            None => (
+                StatusCode::BAD_GATEWAY,
+                format!(
+                    "stored and live here; {missing} of {} replicas did not confirm in time; they ask for it within a minute",
+                    rows.len()
+                ),
+            ),
+        };
+        Self::new(status, message)
+            .with("Stored", true)
+            .with("Peers", rows.iter().map(row).collect::<Vec<_>>())
     }
 }
 

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use axum::{
     Json,
+    body::Bytes,
     extract::State,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
@@ -142,4 +143,15 @@ async fn hear(
     let covering = store.covering(&announcement.stamps).await;
     let names = announcement.stamps.into_keys().collect();
     serve(api, heard.max(covering), &names).await
+}
+
+/// Replicas tell each other their certificates, sealed.
+pub(super) async fn certificates(State(api): State<Api>, body: Bytes) -> Response {
+    match api.exchange.answer(&body, &api.engine).await {
+        Ok(sealed) => named(&api, sealed),
+        Err(error) => {
+            let answered = Answered::refused(StatusCode::CONFLICT, error.to_string());
+            named(&api, answered)
+        }
+    }
 }

@@ -8,6 +8,7 @@ use proxy_core::{Change, Distribute, Params, Service};
 use super::{
     Api,
     answer::Answered,
+    cert::{self, GivenCertificate},
     dry_run::{Mode, tried},
     remove::removed,
     request::{Received, asked},
@@ -28,6 +29,8 @@ pub(super) async fn reconfigure(State(api): State<Api>, received: Received) -> A
 
 async fn run(api: &Api, received: &Received) -> Result<Answered, Answered> {
     let read = |params: &Params| api.sources.rules.read(params);
+    let given = GivenCertificate::default();
+    let read = |params: &Params| given.apart(params, read);
     let (intent, manner) = asked(api, received, read, distribute)?;
     let parsed = match intent {
         Intent::Put(parsed) => parsed,
@@ -41,6 +44,8 @@ async fn run(api: &Api, received: &Received) -> Result<Answered, Answered> {
     };
     let Manner { wait, mode } = manner;
     let service = kept(api, parsed.value.service);
+    // It is no part of the service: keys are in no document.
+    let certificate = given.good(api, &service, wait.who).await?;
     let change = Change::Put(Arc::clone(&service));
     let request = ChangeRequest::new(vec![change], wait);
     let named = service_json(&service);
@@ -49,8 +54,13 @@ async fn run(api: &Api, received: &Received) -> Result<Answered, Answered> {
         return Ok(answered.with_all(named));
     }
     let answer = api.engine.change(request).await;
+    let certificate = match (certificate, &answer) {
+        (Some(good), Ok(_)) => Some(cert::keep(api, good, wait).await),
+        _ => None,
+    };
     let done = format!("the service {} is configured", service.name());
     Ok(Answered::change(answer, &done, &parsed.warnings)
+        .and(certificate, "Certificate")
         .with_all(named)
         .with("Distribute", wait.who == WaitFor::Everyone)
         .with("Wait", wait.who.word()))

@@ -80,6 +80,7 @@ impl Bench {
             station: Arc::clone(&station),
             survey: Arc::clone(&peers) as Arc<dyn Survey>,
             certificates: crate::testing::no_certificates(),
+            exchange: crate::testing::no_exchange(),
             contacts: Arc::new(Contacts::new(vec!["http://consul:8500".into()])),
             engine: handle.clone(),
             store: Arc::clone(&store) as Arc<dyn RouteStore>,

@@ -1,33 +1,52 @@
-//! Following the files of certificates: whoever renews one tells nobody.
+//! Following certificates: files that somebody renews and tells nobody, and what other replicas keep.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::Certificates;
+use super::{CertificateExchange, Certificates};
 use crate::engine::EngineHandle;
 
 /// Between two looks at the folders. A look is a list of names and dates.
 const LOOK: Duration = Duration::from_secs(10);
+/// Every so many looks the other replicas are asked for what this one lacks.
+const COMPARE_EVERY: u32 = 3;
 
-/// Looks at the folders until the token is cancelled, and has HAProxy show what changed.
+/// Looks until the token is cancelled, and has HAProxy show what changed.
 pub(crate) async fn follow(
     certificates: Arc<Certificates>,
+    exchange: Arc<CertificateExchange>,
     engine: EngineHandle,
     stop: CancellationToken,
 ) {
+    let mut versions = certificates.versions();
+    // What was there at the start is in the first configuration.
+    let mut shown = *versions.borrow_and_update();
+    let mut looks: u32 = 0;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(LOOK) => {}
+            () = tokio::time::sleep(LOOK) => {
+                looks = looks.wrapping_add(1);
+                certificates.scan().await;
+                if looks % COMPARE_EVERY == 0 {
+                    exchange.compare().await;
+                }
+            }
+            changed = versions.changed() => if changed.is_err() { return },
         }
-        if certificates.scan().await
-            && let Err(why) = engine.refresh().await
-        {
-            tracing::error!(
-                why,
-                "other certificates are not shown yet; it is tried again"
-            );
+        let version = *versions.borrow_and_update();
+        if version == shown {
+            continue;
+        }
+        match engine.refresh().await {
+            Ok(()) => shown = version,
+            Err(why) => {
+                tracing::error!(
+                    why,
+                    "other certificates are not shown yet; it is tried again"
+                );
+            }
         }
     }
 }

@@ -78,6 +78,7 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         state.join("addresses.json"),
     ));
     let certificates = super::certificates::all(&settings, &metrics);
+    certificates.restore().await;
     certificates.scan().await;
     let peers = peers(&settings, &resolver)?;
     let others = match &peers {
@@ -118,11 +119,23 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         metrics: Arc::clone(&metrics),
         stop: stops.engine.clone(),
     });
-    let engine = tokio::spawn(engine.run());
+    let exchange = super::certificates::exchange(
+        &settings,
+        &certificates,
+        peers.clone(),
+        self::broadcast(&settings, &instance)?,
+        address.to_string(),
+    );
+    let first = Arc::clone(&exchange);
+    let engine = tokio::spawn(async move {
+        first.begin().await;
+        engine.run().await;
+    });
 
     let mut followers = vec![tokio::spawn(names.follow(stops.followers.clone()))];
     followers.push(tokio::spawn(certificates::follow(
         Arc::clone(&certificates),
+        Arc::clone(&exchange),
         handle.clone(),
         stops.followers.clone(),
     )));
@@ -195,6 +208,7 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         survey,
         contacts: kept.contacts,
         certificates,
+        exchange,
         carrier: Arc::clone(&carrier) as _,
         metrics,
         instance: instance.clone(),

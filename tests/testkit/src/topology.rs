@@ -194,6 +194,13 @@ impl Topology {
             .expect("a replica with this number")
     }
 
+    /// Has the DNS name the first so many replicas alone.
+    pub fn dns_first(&self, count: usize) {
+        let hosts = self.replicas.iter().take(count);
+        self.dns
+            .set("tasks.proxy", hosts.map(|replica| replica.http().ip()));
+    }
+
     /// The Consul servers.
     ///
     /// # Panics

@@ -127,3 +127,157 @@ async fn a_certificate_in_the_folder_makes_the_port_speak_tls() {
     until_shown(replica, "acme.com", &renewed).await;
     no_key_is_told(&topology, &[&acme, &secret, &ending, &renewed]).await;
 }
+
+async fn cert(
+    replica: &Replica,
+    method: &str,
+    query: &str,
+    body: &str,
+) -> testkit::topology::ApiAnswer {
+    let body = body.as_bytes().to_vec();
+    replica
+        .send(method, &format!("cert?{query}"), body)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_certificate_given_to_one_replica_is_shown_by_all_and_by_those_that_come_later() {
+    let mut topology = Plan::replicas(4)
+        .setting("PEER_SECRET", "the secret of the replicas")
+        .prepare()
+        .await
+        .unwrap();
+    for number in 1..=3 {
+        topology.replica_mut(number).start().unwrap();
+    }
+    for number in 1..=3 {
+        topology.replica(number).until_serving().await.unwrap();
+    }
+    topology.dns_first(3);
+    let authority = Authority::new("test authority").unwrap();
+    let acme = authority.issue(&["acme.com"]).unwrap();
+    let gone = authority.issue(&["gone.com"]).unwrap();
+    let one = topology.replica(1);
+    let put = cert(one, "PUT", "certName=acme&distribute=true", &acme.bundle()).await;
+    assert_eq!(
+        (put.status, &put.json["Status"]),
+        (200, &"OK".into()),
+        "{}",
+        put.text
+    );
+    let rows = put.json["Peers"].as_array().unwrap();
+    assert_eq!(rows.len(), 3, "{}", put.text);
+    assert!(
+        rows.iter().all(|row| row["Status"] == "applied"),
+        "{}",
+        put.text
+    );
+    for number in 1..=3 {
+        let shown = shown(topology.replica(number), "acme.com").await.unwrap();
+        assert!(acme.is(&shown), "replica {number}");
+    }
+
+    // Without distribute it is shown here, and asked for by the others; what is taken away stays away.
+    cert(one, "PUT", "certName=gone", &gone.bundle()).await;
+    assert!(gone.is(&shown(one, "gone.com").await.unwrap()));
+    let removed = cert(one, "DELETE", "certName=gone&distribute=true", "").await;
+    assert_eq!(removed.status, 200, "{}", removed.text);
+    topology.dns_first(4);
+    topology.replica_mut(4).start().unwrap();
+    let four = topology.replica(4);
+    four.until_serving().await.unwrap();
+    assert!(
+        acme.is(&shown(four, "acme.com").await.unwrap()),
+        "with its first configuration"
+    );
+    assert!(!four.call("certs").await.unwrap().text.contains("gone"));
+
+    // It survives a restart of all.
+    for number in 1..=4 {
+        topology.replica_mut(number).crash();
+    }
+    topology.replica_mut(2).start().unwrap();
+    topology.replica(2).until_serving().await.unwrap();
+    until_shown(topology.replica(2), "acme.com", &acme).await;
+    topology.replica_mut(1).start().unwrap();
+    topology.replica(1).until_serving().await.unwrap();
+
+    // What is bad changes nothing; nor does what cannot be told.
+    for (query, body, why) in [
+        ("certName=acme", acme.chain.clone(), "no private key"),
+        ("certName=../x", acme.bundle(), "certName"),
+        ("distribute=false", acme.bundle(), "certName is missing"),
+        (
+            "certName=acme",
+            format!("{}{}", acme.chain, gone.key),
+            "belongs to none",
+        ),
+    ] {
+        let answer = cert(topology.replica(1), "PUT", query, &body).await;
+        assert_eq!(
+            (answer.status, &answer.json["Stored"]),
+            (400, &false.into())
+        );
+        assert!(answer.text.contains(why), "{}", answer.text);
+    }
+    until_shown(topology.replica(1), "acme.com", &acme).await;
+    // A stranger is not told, whatever it says.
+    let path = "peer/certificates";
+    let stranger = topology
+        .replica(1)
+        .post(path, "application/octet-stream", b"x".to_vec());
+    assert_eq!(stranger.await.unwrap().status, 401);
+
+    for number in [3, 4] {
+        topology.replica_mut(number).start().unwrap();
+        topology.replica(number).until_serving().await.unwrap();
+    }
+    no_key_is_told(&topology, &[&acme, &gone]).await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_comes_with_a_service_is_no_part_of_it() {
+    let topology = Plan::replicas(1).start().await.unwrap();
+    let replica = topology.replica(1);
+    let demo = testkit::haproxy::DemoBackend::start("demo").await.unwrap();
+    let authority = Authority::new("test authority").unwrap();
+    let acme = authority.issue(&["acme.com"]).unwrap();
+    let form = |pem: &str| {
+        let pem = pem.replace('\n', "\\n").replace('+', "%2B");
+        format!(
+            "serviceName=demo&serviceDomain=acme.com&port={}&outboundHostname=127.0.0.1&serviceCert={pem}",
+            demo.address().port()
+        )
+    };
+    let kind = "application/x-www-form-urlencoded";
+    let bad = replica.post("reconfigure", kind, form(&acme.chain).into_bytes());
+    let bad = bad.await.unwrap();
+    assert_eq!(
+        (bad.status, &bad.json["Stored"]),
+        (400, &false.into()),
+        "{}",
+        bad.text
+    );
+    let table = replica.call("export").await.unwrap().text;
+    assert!(!table.contains("acme.com"), "{table}");
+
+    let good = replica.post("reconfigure", kind, form(&acme.bundle()).into_bytes());
+    let good = good.await.unwrap();
+    assert_eq!(good.status, 200, "{}", good.text);
+    let answer = TlsClient::default()
+        .get(replica.https(), "acme.com", "/")
+        .await
+        .unwrap();
+    assert!(acme.is(&answer.certificate));
+    assert_eq!(answer.http.body, "demo");
+    assert_eq!(
+        good.json["Warnings"].as_array().unwrap().len(),
+        0,
+        "{}",
+        good.text
+    );
+    let certs = replica.call("certs").await.unwrap().json;
+    assert_eq!(certs["Certs"][0]["ProxyServiceName"], "acme.com");
+    no_key_is_told(&topology, &[&acme]).await;
+}

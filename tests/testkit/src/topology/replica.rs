@@ -263,6 +263,24 @@ impl Replica {
             .await
     }
 
+    /// Asks below `/v1/docker-flow-proxy/` with another method.
+    ///
+    /// # Errors
+    /// When there is no such method, or no answer comes.
+    pub async fn send(
+        &self,
+        method: &str,
+        path_and_query: &str,
+        body: Vec<u8>,
+    ) -> Result<ApiAnswer, Failure> {
+        let url = format!(
+            "http://{}/v1/docker-flow-proxy/{path_and_query}",
+            self.api()
+        );
+        let method = reqwest::Method::from_bytes(method.as_bytes())?;
+        self.answer(self.http.request(method, url).body(body)).await
+    }
+
     /// The control plane's figures, as text.
     ///
     /// # Errors

@@ -1,0 +1,314 @@
+//! Certificates between replicas: told at once where a caller asks for it, and compared now and then.
+//!
+//! Keys travel only between replicas that share `PEER_SECRET`, sealed with it: a signature says who calls
+//! and hides nothing. The answer is sealed for its question, so that it cannot be another's.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use proxy_core::Stamp;
+use proxy_peers::{
+    Broadcast, Bytes, Call, Condition, HeaderName, HeaderValue, Method, Outcome, PeerAddress,
+    Peers, Repeat, Row, SealError, Sealer,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Certificates, Entry};
+use crate::{
+    chain::chain,
+    engine::{EngineHandle, ReplicaRow, ReplicaStatus},
+};
+
+/// Where replicas tell each other their certificates.
+pub(crate) const CERTIFICATES_PATH: &str = "/v1/docker-flow-proxy/peer/certificates";
+
+/// What a question is sealed for.
+const QUESTION: &[u8] = b"POST /v1/docker-flow-proxy/peer/certificates";
+/// What an answer is sealed for, before the question that it answers.
+const ANSWER: &[u8] = b"answer to ";
+
+/// How long discovery may take before the peers that are known already are asked.
+const DISCOVERY_DEADLINE: Duration = Duration::from_secs(1);
+/// How long a comparison may take.
+const COMPARE_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a starting replica waits for the certificates of the others, before it serves without.
+const START_WAIT: Duration = Duration::from_secs(3);
+/// How many replicas are compared with at a time. All of them have their turn.
+const MOST_ASKED: usize = 8;
+
+/// Tells the other replicas, and hears them.
+#[derive(Debug)]
+pub(crate) struct CertificateExchange {
+    certificates: Arc<Certificates>,
+    peers: Option<Arc<Peers>>,
+    broadcast: Broadcast,
+    sealer: Option<Sealer>,
+    own_address: String,
+    rounds: AtomicUsize,
+}
+
+/// Whether certificates can be told to other replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Telling {
+    /// There are none.
+    Alone,
+    /// There are, and nothing to seal keys with.
+    NoSecret,
+    /// There are.
+    Sealed,
+}
+
+/// What one replica tells another, sealed.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Question {
+    /// What the caller keeps; it wants what is later.
+    stamps: BTreeMap<String, Stamp>,
+    /// What it tells.
+    entries: Vec<Entry>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Reply {
+    entries: Vec<Entry>,
+    /// Why what was told is not shown.
+    reason: Option<String>,
+}
+
+/// Why a question is not answered. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum QuestionError {
+    #[error(
+        "keys travel only between replicas that share PEER_SECRET, and this one has none; nothing was changed"
+    )]
+    NoSecret,
+    #[error("{0}; nothing was changed (PEER_SECRET)")]
+    Sealed(#[from] SealError),
+    #[error("it cannot be read; it is of another release; nothing was changed")]
+    Unreadable,
+}
+
+// === impl CertificateExchange ===
+
+impl CertificateExchange {
+    pub(crate) fn new(
+        certificates: Arc<Certificates>,
+        peers: Option<Arc<Peers>>,
+        broadcast: Broadcast,
+        sealer: Option<Sealer>,
+        own_address: String,
+    ) -> Self {
+        Self {
+            certificates,
+            peers,
+            broadcast,
+            sealer,
+            own_address,
+            rounds: AtomicUsize::new(0),
+        }
+    }
+
+    /// Whether the others can be told.
+    pub(crate) fn telling(&self) -> Telling {
+        match (&self.peers, &self.sealer) {
+            (None, _) => Telling::Alone,
+            (Some(_), None) => Telling::NoSecret,
+            (Some(_), Some(_)) => Telling::Sealed,
+        }
+    }
+
+    /// Tells every replica, and gives what each said; this one's row with `failure`.
+    pub(crate) async fn tell(
+        &self,
+        entry: Entry,
+        failure: Option<String>,
+        most: Duration,
+    ) -> Vec<ReplicaRow> {
+        let mut own = ReplicaRow {
+            address: self.own_address.clone(),
+            instance: None,
+            status: match failure {
+                None => ReplicaStatus::Applied,
+                Some(_) => ReplicaStatus::Failed,
+            },
+            took: Duration::ZERO,
+            reason: failure,
+        };
+        let (Some(peers), Some(sealer)) = (&self.peers, &self.sealer) else {
+            return vec![own];
+        };
+        let question = Question {
+            stamps: self.certificates.stamps(),
+            entries: vec![entry],
+        };
+        let found = peers.refresh(DISCOVERY_DEADLINE).await;
+        let mut rows = Vec::new();
+        match seal(sealer, &question) {
+            Ok(sealed) => {
+                let broadcast = self.broadcast.within(most);
+                let report = broadcast.call(found.peers(), &call(sealed.clone())).await;
+                for row in report.rows() {
+                    match row.outcome() {
+                        Outcome::Myself(_) => own.address = row.address().to_string(),
+                        _ => rows.push(said(row, sealer, &sealed)),
+                    }
+                }
+            }
+            Err(error) => rows.push(ReplicaRow {
+                status: ReplicaStatus::Unconfirmed,
+                reason: Some(error.to_string()),
+                ..own.clone()
+            }),
+        }
+        if !matches!(found.condition(), Condition::Current) {
+            rows.push(ReplicaRow {
+                address: "the replicas".to_owned(),
+                instance: None,
+                status: ReplicaStatus::Unconfirmed,
+                took: Duration::ZERO,
+                reason: Some("they could not be discovered, so some may be missing".to_owned()),
+            });
+        }
+        rows.push(own);
+        rows
+    }
+
+    /// Asks some of the others for what they keep and this replica lacks, and takes it in. Gives how much
+    /// there was.
+    pub(crate) async fn compare(&self) -> usize {
+        let (Some(peers), Some(sealer)) = (&self.peers, &self.sealer) else {
+            return 0;
+        };
+        let question = Question {
+            stamps: self.certificates.stamps(),
+            entries: Vec::new(),
+        };
+        let Ok(sealed) = seal(sealer, &question) else {
+            return 0;
+        };
+        let asked = self.some_of(peers.current().peers());
+        let broadcast = self.broadcast.within(COMPARE_DEADLINE);
+        let report = broadcast.call(&asked, &call(sealed.clone())).await;
+        let mut taken = 0;
+        for row in report.rows() {
+            let Outcome::Confirmed(reply) = row.outcome() else {
+                continue;
+            };
+            let peer = row.address();
+            match open(sealer, &sealed, reply.body()) {
+                Ok(reply) => {
+                    let (count, unused) = self.certificates.hear(reply.entries).await;
+                    taken += count;
+                    for why in unused {
+                        tracing::warn!(%peer, why, "a certificate of a replica is not used");
+                    }
+                }
+                Err(error) => tracing::debug!(%peer, why = %error, "not compared with"),
+            }
+        }
+        taken
+    }
+
+    /// As [`CertificateExchange::compare`], before this replica serves: a port that other replicas speak TLS on
+    /// is not to be plain here for a while.
+    pub(crate) async fn begin(&self) {
+        let Some(peers) = &self.peers else { return };
+        if self.sealer.is_none() {
+            return;
+        }
+        let compared = async {
+            peers.refresh(DISCOVERY_DEADLINE).await;
+            self.compare().await
+        };
+        if let Ok(taken) = tokio::time::timeout(START_WAIT, compared).await
+            && taken > 0
+        {
+            tracing::info!(taken, "took the certificates of the other replicas");
+        }
+    }
+
+    /// Answers another replica.
+    pub(crate) async fn answer(
+        &self,
+        body: &Bytes,
+        engine: &EngineHandle,
+    ) -> Result<Vec<u8>, QuestionError> {
+        let sealer = self.sealer.as_ref().ok_or(QuestionError::NoSecret)?;
+        let opened = sealer.open(QUESTION, body)?;
+        let question = serde_json::from_slice::<Question>(&opened);
+        let Question { stamps, entries } = question.map_err(|_| QuestionError::Unreadable)?;
+        let is_told = !entries.is_empty();
+        let (_, unused) = self.certificates.hear(entries).await;
+        let mut reason = (!unused.is_empty()).then(|| unused.join("; "));
+        if is_told && let Err(why) = engine.refresh().await {
+            reason.get_or_insert(why);
+        }
+        let reply = Reply {
+            entries: self.certificates.later_than(&stamps),
+            reason,
+        };
+        let text = serde_json::to_vec(&reply).map_err(|_| QuestionError::Unreadable)?;
+        Ok(sealer.seal(&answer_to(body), text)?)
+    }
+
+    fn some_of(&self, peers: &BTreeSet<PeerAddress>) -> BTreeSet<PeerAddress> {
+        let round = self.rounds.fetch_add(1, Ordering::Relaxed);
+        let first = round.wrapping_mul(MOST_ASKED) % peers.len().max(1);
+        let asked = peers.iter().cycle().skip(first);
+        asked.take(MOST_ASKED.min(peers.len())).cloned().collect()
+    }
+}
+
+/// What a replica said to a certificate.
+fn said(row: &Row, sealer: &Sealer, sealed: &[u8]) -> ReplicaRow {
+    let (status, reason) = match row.outcome() {
+        Outcome::Confirmed(reply) => match open(sealer, sealed, reply.body()) {
+            Ok(Reply { reason: None, .. }) => (ReplicaStatus::Applied, None),
+            Ok(Reply { reason, .. }) => (ReplicaStatus::Failed, reason),
+            Err(error) => (ReplicaStatus::Unconfirmed, Some(chain(&error))),
+        },
+        _ => (ReplicaStatus::Unconfirmed, row.reason()),
+    };
+    ReplicaRow {
+        address: row.address().to_string(),
+        instance: row.instance().map(str::to_owned),
+        status,
+        took: row.took(),
+        reason,
+    }
+}
+
+fn seal(sealer: &Sealer, question: &Question) -> Result<Vec<u8>, SealError> {
+    let text = serde_json::to_vec(question).map_err(|_| SealError::Unable)?;
+    sealer.seal(QUESTION, text)
+}
+
+fn open(sealer: &Sealer, question: &[u8], body: &[u8]) -> Result<Reply, QuestionError> {
+    let opened = sealer.open(&answer_to(question), body)?;
+    serde_json::from_slice(&opened).map_err(|_| QuestionError::Unreadable)
+}
+
+fn answer_to(question: &[u8]) -> Vec<u8> {
+    [ANSWER, Sealer::id(question)].concat()
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "the path is a constant, and a test calls it"
+)]
+fn call(sealed: Vec<u8>) -> Call {
+    let kind = HeaderValue::from_static("application/octet-stream");
+    Call::new(Method::POST, CERTIFICATES_PATH)
+        .expect("a path")
+        .header(HeaderName::from_static("content-type"), kind)
+        .body(sealed)
+        // A replica that hears it twice finds the second time that it is there already.
+        .repeat(Repeat::Harmless)
+}

@@ -1,0 +1,315 @@
+//! Certificates that callers gave: on disk before they are acknowledged, and stamped, so that replicas that
+//! tell each other theirs in any order end with the same. Of two for one name the later stamp stays.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use proxy_core::{InstanceId, Stamp};
+use proxy_haproxy::{Certificate, CertificateName};
+use secrecy::{ExposeSecret as _, zeroize::Zeroizing};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{Certificates, JudgeError, MAX_CERTIFICATES};
+use crate::{chain::chain, store::replace_file};
+
+/// The folder below `STATE_PATH`.
+const FOLDER: &str = "certificates";
+
+/// How far a stamp that is told may lie beyond the clock: a replica with a bug must not win for ever.
+const FAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// The most bytes of certificates in one answer to another replica; it asks for the rest.
+const MAX_TOLD_BYTES: usize = 4 * 1024 * 1024;
+
+/// What was written under a name: a certificate, or that there is none any more.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    pub(super) stamp: Stamp,
+    pub(super) certificate: Option<Certificate>,
+}
+
+/// The same as it is written to disk and, sealed, told to other replicas. It holds a key.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Entry {
+    name: String,
+    stamp: Stamp,
+    /// None: it was removed.
+    #[serde(serialize_with = "write_pem", deserialize_with = "read_pem")]
+    pem: Option<Zeroizing<String>>,
+}
+
+/// Why a certificate is not kept. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KeepError {
+    #[error("there are {MAX_CERTIFICATES} certificates already")]
+    Full,
+    #[error("{0}")]
+    Judged(#[from] JudgeError),
+    #[error("it cannot be written down")]
+    Disk(#[source] proxy_core::BoxError),
+    #[error("{0}")]
+    Unusable(String),
+}
+
+impl Certificates {
+    /// Reads what callers gave in earlier runs.
+    pub(crate) async fn restore(&self) {
+        let folder = self.folder();
+        let read = tokio::task::spawn_blocking(move || read_all(&folder)).await;
+        let (entries, mut refused) = read.unwrap_or_default();
+        let mut kept = BTreeMap::new();
+        let mut files = Vec::new();
+        for entry in entries {
+            let stamp = entry.stamp.clone();
+            match entry.read() {
+                Ok((name, certificate)) => {
+                    let file = certificate.as_ref().map(|it| it.file(name.clone()));
+                    files.extend(file);
+                    kept.insert(name, Kept { stamp, certificate });
+                }
+                Err((name, why)) => {
+                    refused.insert(name, why);
+                }
+            }
+        }
+        let names: Vec<_> = files.iter().map(|file| file.name().clone()).collect();
+        let mut unfit = BTreeMap::new();
+        for (name, judged) in names.into_iter().zip(self.judge(files).await) {
+            if let Err(error) = judged {
+                // It was good once and stays what other replicas are told; here it is not shown.
+                unfit.insert(name, error.to_string());
+            }
+        }
+        for (name, why) in &refused {
+            tracing::error!(name, why, "a certificate that was given cannot be read");
+        }
+        let mut held = self.held();
+        held.unreadable = refused;
+        (held.kept, held.unfit) = (kept, unfit);
+        self.settle(&mut held);
+    }
+
+    /// Whether a certificate would be shown.
+    pub(crate) async fn check(
+        &self,
+        name: &CertificateName,
+        certificate: &Certificate,
+    ) -> Result<(), KeepError> {
+        if !self.has_room(name) {
+            return Err(KeepError::Full);
+        }
+        let judged = self.judge_one(certificate.file(name.clone())).await;
+        judged.map_err(KeepError::from)
+    }
+
+    /// Keeps a certificate that was found good, or the fact that there is none any more. Gives what other
+    /// replicas are to be told.
+    pub(crate) async fn keep(
+        &self,
+        name: CertificateName,
+        certificate: Option<Certificate>,
+        writer: &InstanceId,
+    ) -> Result<Entry, KeepError> {
+        let _turn = self.writes.lock().await;
+        if certificate.is_some() && !self.has_room(&name) {
+            return Err(KeepError::Full);
+        }
+        let seen = self
+            .held()
+            .kept
+            .values()
+            .map(|kept| kept.stamp.counter)
+            .max();
+        let counter = seen.map_or(0, |seen| seen + 1).max(now_ms());
+        let stamp = Stamp::new(counter, writer.clone());
+        let kept = Kept { stamp, certificate };
+        self.write(name.clone(), kept.clone()).await?;
+        Ok(Entry::new(&name, &kept))
+    }
+
+    /// Takes in what another replica keeps, where it is later. Gives how much there was of it, and what of
+    /// it cannot be used here.
+    pub(crate) async fn hear(&self, entries: Vec<Entry>) -> (usize, Vec<String>) {
+        let _turn = self.writes.lock().await;
+        let (mut taken, mut unused) = (0, Vec::new());
+        for entry in entries {
+            match self.hear_one(entry).await {
+                Ok(count) => taken += count,
+                Err((name, why)) => unused.push(format!("{name}: {why}")),
+            }
+        }
+        (taken, unused)
+    }
+
+    async fn hear_one(&self, entry: Entry) -> Result<usize, (String, String)> {
+        let stamp = entry.stamp.clone();
+        let (name, certificate) = entry.read()?;
+        let failed = |error: KeepError| (name.to_string(), chain(&error));
+        let far = u64::try_from(FAR.as_millis()).unwrap_or(u64::MAX);
+        if stamp.counter > now_ms().saturating_add(far) {
+            let why = "its stamp is years ahead; is a clock wrong there?".to_owned();
+            return Err(failed(KeepError::Unusable(why)));
+        }
+        let known = self.held().kept.get(&name).map(|kept| kept.stamp.clone());
+        if known.is_some_and(|known| known >= stamp) {
+            return Ok(0);
+        }
+        if let Some(certificate) = &certificate {
+            self.check(&name, certificate).await.map_err(failed)?;
+        }
+        let kept = Kept { stamp, certificate };
+        self.write(name.clone(), kept).await.map_err(failed)?;
+        Ok(1)
+    }
+
+    /// When each name was written last.
+    pub(crate) fn stamps(&self) -> BTreeMap<String, Stamp> {
+        let held = self.held();
+        let stamps = held.kept.iter();
+        stamps
+            .map(|(name, kept)| (name.to_string(), kept.stamp.clone()))
+            .collect()
+    }
+
+    /// What is later here than these stamps say, as much as fits.
+    pub(crate) fn later_than(&self, stamps: &BTreeMap<String, Stamp>) -> Vec<Entry> {
+        let held = self.held();
+        let mut bytes = 0;
+        let later = held
+            .kept
+            .iter()
+            .filter(|(name, kept)| stamps.get(name.as_str()).is_none_or(|it| *it < kept.stamp));
+        let entries = later.map(|(name, kept)| Entry::new(name, kept));
+        entries
+            .take_while(|entry| {
+                bytes += entry.pem.as_ref().map_or(0, |pem| pem.len());
+                bytes <= MAX_TOLD_BYTES
+            })
+            .collect()
+    }
+
+    /// Whether a caller gave a certificate of this name.
+    pub(crate) fn is_kept(&self, name: &CertificateName) -> bool {
+        let held = self.held();
+        let kept = held.kept.get(name);
+        kept.is_some_and(|kept| kept.certificate.is_some())
+    }
+
+    fn has_room(&self, name: &CertificateName) -> bool {
+        let held = self.held();
+        let others = held.kept.keys().chain(held.found.keys());
+        held.kept.contains_key(name) || others.count() < MAX_CERTIFICATES
+    }
+
+    /// Disk first.
+    async fn write(&self, name: CertificateName, kept: Kept) -> Result<(), KeepError> {
+        let folder = self.folder();
+        let entry = Entry::new(&name, &kept);
+        let text = serde_json::to_vec(&entry).map_err(|error| KeepError::Disk(error.into()))?;
+        let text = Zeroizing::new(text);
+        let path = path(&folder, name.as_str());
+        let written = tokio::task::spawn_blocking(move || {
+            make(&folder).map_err(proxy_core::BoxError::from)?;
+            replace_file(&path, &text).map_err(proxy_core::BoxError::from)
+        });
+        let written = written.await.unwrap_or_else(|error| Err(error.into()));
+        written.map_err(KeepError::Disk)?;
+        let mut held = self.held();
+        held.unfit.remove(&name);
+        held.kept.insert(name, kept);
+        self.settle(&mut held);
+        Ok(())
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.settings.state_path.join(FOLDER)
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    fn new(name: &CertificateName, kept: &Kept) -> Self {
+        let pem = kept.certificate.as_ref().map(Certificate::pem);
+        Self {
+            name: name.to_string(),
+            stamp: kept.stamp.clone(),
+            pem: pem.map(|pem| Zeroizing::new(pem.expose_secret().to_owned())),
+        }
+    }
+
+    /// The name and the certificate, or the name and why it cannot be used.
+    fn read(self) -> Result<(CertificateName, Option<Certificate>), (String, String)> {
+        let name = self.name.parse::<CertificateName>();
+        let name = name.map_err(|error| (self.name.clone(), error.to_string()))?;
+        let certificate = self.pem.map(|pem| Certificate::parse(&pem)).transpose();
+        match certificate {
+            Ok(certificate) => Ok((name, certificate)),
+            Err(error) => Err((self.name, error.to_string())),
+        }
+    }
+}
+
+fn write_pem<S: Serializer>(pem: &Option<Zeroizing<String>>, to: S) -> Result<S::Ok, S::Error> {
+    pem.as_ref().map(|pem| pem.as_str()).serialize(to)
+}
+
+fn read_pem<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Zeroizing<String>>, D::Error> {
+    let pem = Option::<String>::deserialize(from)?;
+    Ok(pem.map(Zeroizing::new))
+}
+
+fn path(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.json"))
+}
+
+/// For this user alone.
+fn make(folder: &Path) -> io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+}
+
+/// What was written, and what cannot be read, by path.
+fn read_all(folder: &Path) -> (Vec<Entry>, BTreeMap<String, String>) {
+    let (mut entries, mut refused) = (Vec::new(), BTreeMap::new());
+    let listed = match fs::read_dir(folder) {
+        Ok(listed) => listed,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return (entries, refused),
+        Err(error) => {
+            refused.insert(folder.display().to_string(), error.to_string());
+            return (entries, refused);
+        }
+    };
+    for file in listed.flatten() {
+        let path = file.path();
+        if path.extension().is_none_or(|end| end != "json") {
+            continue;
+        }
+        let text = fs::read(&path).map(Zeroizing::new);
+        let entry = text.map_err(|error| error.to_string()).and_then(|text| {
+            // An error of serde_json names the place and not what stands there.
+            serde_json::from_slice::<Entry>(&text)
+                .map_err(|error| format!("line {}, column {}", error.line(), error.column()))
+        });
+        match entry {
+            Ok(entry) => entries.push(entry),
+            Err(why) => {
+                refused.insert(path.display().to_string(), why);
+            }
+        }
+    }
+    (entries, refused)
+}
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+}
