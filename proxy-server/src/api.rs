@@ -43,7 +43,7 @@ use axum::{
     middleware,
     routing::{MethodFilter, MethodRouter, any, get, on, post},
 };
-use proxy_core::{InstanceId, ReconfigureRules, RouteOrder, RouteStore, RouteTable};
+use proxy_core::{InstanceId, RouteOrder, RouteStore, RouteTable};
 use proxy_haproxy::OldWorkers;
 use proxy_peers::Signer;
 use secrecy::SecretString;
