@@ -91,7 +91,7 @@ impl Drop for Bench {
 }
 
 fn ports<'a>(services: impl Iterator<Item = &'a Arc<Service>>) -> BTreeMap<String, u16> {
-    let port = |service: &Service| service.destinations()[0].port().get();
+    let port = |service: &Service| service.destinations()[0].port().unwrap().get();
     services
         .map(|service| (service.name().to_string(), port(service)))
         .collect()
