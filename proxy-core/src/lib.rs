@@ -60,6 +60,7 @@ mod store;
 mod stored;
 mod table;
 mod tcp;
+mod tls;
 mod upstream;
 mod words;
 
@@ -114,4 +115,5 @@ pub use store::{
 pub use stored::{Degradation, StoredTable};
 pub use table::{Change, Claim, RouteMatch, RouteTable};
 pub use tcp::TcpRoute;
+pub use tls::{ClientCertificates, ServiceTls, TlsRules};
 pub use upstream::{CatalogKey, CatalogUse, Checks, Discovery, DiscoveryError, UpstreamOptions};

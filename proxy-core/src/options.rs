@@ -13,6 +13,7 @@ use crate::{
     mode::{ReqMode, TcpOptions},
     raw::RawLines,
     source::Source,
+    tls::TlsRules,
     upstream::UpstreamOptions,
 };
 
@@ -52,6 +53,9 @@ pub struct DestinationOptions {
     /// What it is asked where they carry no requests.
     #[serde(skip_serializing_if = "is_default")]
     pub tcp: TcpOptions,
+    /// TLS to its service, and of its clients.
+    #[serde(skip_serializing_if = "is_default")]
+    pub tls: TlsRules,
 }
 
 /// Whether a part says nothing, so that documents leave it out.

@@ -132,8 +132,8 @@ pub use slots::{MIN_SLOTS, SlotBook, Slots};
 pub use template::{Template, TemplateError};
 pub use tls::{
     Alpn, BindOption, BindOptionError, CRT_LIST_FILE, CertificateFile, CertificateName,
-    CertificateNameError, CertificateSet, CipherList, CipherListError, Glob, GlobError,
-    TlsSettings,
+    CertificateNameError, CertificateSet, CipherList, CipherListError, ClientAuthorities, Glob,
+    GlobError, TlsSettings,
 };
 #[cfg(feature = "certificates")]
 pub use tls::{Certificate, CertificateError, MAX_BUNDLE_BYTES};

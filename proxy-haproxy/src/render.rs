@@ -219,7 +219,7 @@ pub(crate) fn whole(
     let speaks_tls = model.tls.is_some();
     let config = RenderedConfig::new(settings.template.render(model)?);
     let config = match speaks_tls {
-        true => tls::with_certificates(config, &settings.certificates),
+        true => tls::with_certificates(config, &settings.certificates, &settings.tls),
         false => config,
     };
     let (config, followed) = match map {

@@ -19,7 +19,9 @@ pub use probe::{CertificateProbe, ProbeError};
 pub use set::{
     CertificateFile, CertificateName, CertificateNameError, CertificateSet, Glob, GlobError,
 };
-pub use settings::{Alpn, BindOption, BindOptionError, CipherList, CipherListError, TlsSettings};
+pub use settings::{
+    Alpn, BindOption, BindOptionError, CipherList, CipherListError, ClientAuthorities, TlsSettings,
+};
 
 use serde::Serialize;
 
@@ -31,6 +33,9 @@ use crate::{
 /// The name of the file that lists the certificates, in configurations that have any.
 pub const CRT_LIST_FILE: &str = "crt-list.txt";
 
+/// The name of the file of those whose certificates clients may show.
+const AUTHORITIES_FILE: &str = "client-authorities.crt";
+
 /// What templates see of TLS; none where nothing speaks it.
 #[derive(Debug, Serialize)]
 pub(crate) struct TlsModel {
@@ -41,6 +46,8 @@ pub(crate) struct TlsModel {
     /// One word each.
     options: Vec<&'static str>,
     ciphers: Option<String>,
+    /// The file of those whose certificates clients may show.
+    client_authorities: Option<&'static str>,
 }
 
 // === impl TlsModel ===
@@ -58,6 +65,7 @@ impl TlsModel {
             alpn,
             options,
             ciphers,
+            client_authorities,
         } = &settings.tls;
         (!is_none).then(|| Self {
             binds,
@@ -65,6 +73,7 @@ impl TlsModel {
             alpn: alpn.protocols(),
             options: options.iter().flat_map(|option| option.words()).collect(),
             ciphers: ciphers.as_ref().map(ToString::to_string),
+            client_authorities: client_authorities.as_ref().map(|_| AUTHORITIES_FILE),
         })
     }
 }
@@ -73,9 +82,13 @@ impl TlsModel {
 pub(crate) fn with_certificates(
     config: RenderedConfig,
     certificates: &CertificateSet,
+    settings: &TlsSettings,
 ) -> RenderedConfig {
     let mut list = String::new();
     let mut config = config;
+    if let Some(authorities) = &settings.client_authorities {
+        config = config.with_file(FileName::known(AUTHORITIES_FILE), authorities.pem());
+    }
     for file in certificates.files() {
         let name = file.name().file_name();
         list.push_str(name.as_str());

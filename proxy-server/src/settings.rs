@@ -169,7 +169,9 @@ pub struct CertificateSettings {
     pub secrets_path: PathBuf,
     /// What stands first in HAProxy's list.
     pub preferred: Vec<Glob>,
-    /// How binds speak TLS.
+    /// The file of the authorities whose certificates clients may show.
+    pub client_authorities: Option<PathBuf>,
+    /// How binds speak TLS, but for those.
     pub tls: TlsSettings,
 }
 

@@ -27,7 +27,7 @@ const FOR_CONNECTIONS: [&str; 5] = [
 ];
 
 /// What has a meaning for requests alone.
-const FOR_REQUESTS: [&str; 8] = [
+const FOR_REQUESTS: [&str; 10] = [
     "servicePath",
     "servicePathExclude",
     "userAgent",
@@ -36,6 +36,8 @@ const FOR_REQUESTS: [&str; 8] = [
     "deniedMethods",
     "httpsPort",
     "srcHttpsPort",
+    "sslVerifyNone",
+    "verifyClientSsl",
 ];
 
 /// Reads a destination whose connections carry no requests.

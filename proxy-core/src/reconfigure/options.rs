@@ -7,6 +7,7 @@ use crate::{
     method::{MAX_METHODS, Method, MethodRules},
     options::{DestinationOptions, ServiceOptions},
     raw::{RawConfig, RawError, RawLines},
+    tls::{ClientCertificates, ServiceTls, TlsRules},
 };
 
 const NAMES_GRAMMAR: &str = "at most 100 names of headers joined by commas";
@@ -29,6 +30,7 @@ pub(super) fn service_options(fields: &mut Fields<'_>, rules: &ReconfigureRules)
 pub(super) fn destination_options(fields: &mut Fields<'_>, index: u16) -> DestinationOptions {
     DestinationOptions {
         methods: methods(fields, index),
+        tls: tls(fields, index),
         ..DestinationOptions::default()
     }
 }
@@ -97,6 +99,23 @@ fn methods(fields: &mut Fields<'_>, index: u16) -> MethodRules {
     MethodRules {
         allowed: list("allowedMethods"),
         denied: list("deniedMethods"),
+    }
+}
+
+fn tls(fields: &mut Fields<'_>, index: u16) -> TlsRules {
+    let mut flag = |name: &str| {
+        let name = fields.suffixed(name, index);
+        fields.flag(&name)
+    };
+    TlsRules {
+        to_service: match flag("sslVerifyNone") {
+            true => ServiceTls::Unverified,
+            false => ServiceTls::Plain,
+        },
+        clients: match flag("verifyClientSsl") {
+            true => ClientCertificates::Required,
+            false => ClientCertificates::Any,
+        },
     }
 }
 

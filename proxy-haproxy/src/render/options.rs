@@ -1,8 +1,8 @@
 //! What a backend does with requests and responses besides passing them on, as templates see it.
 
 use proxy_core::{
-    Destination, DestinationOptions, HeaderLine, HeaderName, HeaderRules, Method, Service,
-    ServiceOptions,
+    ClientCertificates, Destination, DestinationOptions, HeaderLine, HeaderName, HeaderRules,
+    Method, Service, ServiceOptions, ServiceTls,
 };
 use serde::Serialize;
 
@@ -13,7 +13,16 @@ use crate::raw::RawText;
 pub(super) struct BackendOptions {
     methods: Methods,
     headers: Headers,
+    tls: Tls,
     extra: RawText,
+}
+
+#[derive(Debug, Serialize)]
+struct Tls {
+    /// The service is spoken to with TLS, whatever certificate it shows.
+    to_service: bool,
+    /// Clients must show a certificate.
+    of_clients: bool,
 }
 
 /// Every field is there for templates, empty or not.
@@ -55,6 +64,10 @@ impl BackendOptions {
                 denied: methods(&own.methods.denied),
             },
             headers: Headers::new(&of_all.headers),
+            tls: Tls {
+                to_service: own.tls.to_service == ServiceTls::Unverified,
+                of_clients: own.tls.clients == ClientCertificates::Required,
+            },
             extra: RawText::from(&of_all.backend_extra),
         })
     }

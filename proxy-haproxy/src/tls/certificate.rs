@@ -19,6 +19,7 @@ use x509_parser::{
 use super::{
     pem::{Bundle, MAX_BUNDLE_BYTES},
     set::{CertificateFile, CertificateName},
+    settings::ClientAuthorities,
 };
 
 /// The most names that are read of one certificate; public authorities allow 100.
@@ -203,6 +204,26 @@ impl fmt::Debug for Certificate {
             .field("names", &self.0.names)
             .field("fingerprint", &self.fingerprint())
             .finish_non_exhaustive()
+    }
+}
+
+impl ClientAuthorities {
+    /// Reads the certificates of a PEM text; what stands between them is left out.
+    ///
+    /// # Errors
+    /// When there is none, or one cannot be read.
+    pub fn parse(text: &str) -> Result<Self, CertificateError> {
+        let blocks = super::pem::certificates(text)?;
+        for (index, block) in blocks.iter().enumerate() {
+            let unreadable = |problem: String| CertificateError::Unreadable {
+                number: index + 1,
+                problem,
+            };
+            let der = CertificateDer::from_pem_slice(block.as_bytes())
+                .map_err(|error| unreadable(error.to_string()))?;
+            X509Certificate::from_der(&der).map_err(|error| unreadable(error.to_string()))?;
+        }
+        Ok(Self::known(blocks.concat().into()))
     }
 }
 

@@ -99,6 +99,39 @@ impl Bundle {
     }
 }
 
+/// The blocks of certificates alone.
+pub(super) fn certificates(text: &str) -> Result<Vec<String>, CertificateError> {
+    let mut blocks = Vec::new();
+    let mut lines = text.lines().map(str::trim);
+    while let Some(first) = lines.next() {
+        if !matches!(
+            label(first, "BEGIN"),
+            Some("CERTIFICATE" | "X509 CERTIFICATE")
+        ) {
+            continue;
+        }
+        let mut block = format!("{first}\n");
+        let mut closed = false;
+        for line in lines.by_ref().filter(|line| !line.is_empty()) {
+            block.push_str(line);
+            block.push('\n');
+            closed = label(line, "END") == label(first, "BEGIN");
+            if closed {
+                break;
+            }
+        }
+        if !closed {
+            let label = "CERTIFICATE".to_owned();
+            return Err(CertificateError::Cut { label });
+        }
+        blocks.push(block);
+    }
+    match blocks.is_empty() {
+        true => Err(CertificateError::NoCertificate),
+        false => Ok(blocks),
+    }
+}
+
 fn label<'a>(line: &'a str, which: &str) -> Option<&'a str> {
     let rest = line.strip_prefix("-----")?.strip_prefix(which)?;
     rest.strip_prefix(' ')?.strip_suffix("-----")

@@ -89,7 +89,7 @@ impl CertificateProbe {
             alpn,
             options,
             ciphers,
-            ..
+            client_authorities,
         } = &self.settings;
         let mut text = "global\n    default-path config\n".to_owned();
         text.push_str("    ssl-default-bind-options ssl-min-ver TLSv1.2");
@@ -103,11 +103,19 @@ impl CertificateProbe {
         }
         text.push_str("frontend probe\n    mode http\n    timeout client 1s\n");
         text.push_str(&format!(
-            "    bind 127.0.0.1:1 ssl crt-list {} alpn {}\n",
+            "    bind 127.0.0.1:1 ssl crt-list {} alpn {}",
             super::CRT_LIST_FILE,
             alpn.protocols()
         ));
-        with_certificates(RenderedConfig::new(text), &CertificateSet::new(files, &[]))
+        if client_authorities.is_some() {
+            text.push_str(&format!(
+                " ca-file {} verify optional",
+                super::AUTHORITIES_FILE
+            ));
+        }
+        text.push('\n');
+        let set = CertificateSet::new(files, &[]);
+        with_certificates(RenderedConfig::new(text), &set, &self.settings)
     }
 }
 

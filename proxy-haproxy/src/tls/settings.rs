@@ -1,6 +1,6 @@
 //! How strict HAProxy is where it speaks TLS.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 /// How binds speak TLS. By default: TLS 1.2 and newer, HTTP/2 offered, HAProxy's own ciphers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,6 +12,15 @@ pub struct TlsSettings {
     pub options: Vec<BindOption>,
     /// HAProxy's `ssl-default-bind-ciphers`, for TLS 1.2 and older.
     pub ciphers: Option<CipherList>,
+    /// Whose certificates clients may show. Given, every client is asked for one; only destinations that
+    /// want one refuse those without.
+    pub client_authorities: Option<ClientAuthorities>,
+}
+
+/// The certificates of authorities, as PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientAuthorities {
+    pem: Arc<str>,
 }
 
 /// What clients are offered by ALPN.
@@ -80,6 +89,20 @@ impl Alpn {
             Self::Http2 => "h2,http/1.1",
             Self::Http1 => "http/1.1",
         }
+    }
+}
+
+// === impl ClientAuthorities ===
+
+impl ClientAuthorities {
+    /// Those of a text that was found good.
+    #[cfg(feature = "certificates")]
+    pub(super) fn known(pem: Arc<str>) -> Self {
+        Self { pem }
+    }
+
+    pub(crate) fn pem(&self) -> &str {
+        &self.pem
     }
 }
 

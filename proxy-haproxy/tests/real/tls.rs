@@ -5,8 +5,8 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 use proxy_core::RouteTable;
 use proxy_haproxy::{
     AddressBook, Applier, Bind, BindAddress, Certificate, CertificateFile, CertificateProbe,
-    CertificateSet, Glob, Haproxy, RenderSettings, RenderedConfig, TlsMode, TlsSettings, Validator,
-    render,
+    CertificateSet, ClientAuthorities, Glob, Haproxy, RenderSettings, RenderedConfig, TlsMode,
+    TlsSettings, Validator, render,
 };
 use testkit::{
     haproxy::{DemoBackend, HaproxySandbox, ReservedPort},
@@ -157,4 +157,73 @@ async fn haproxy_is_asked_before_it_is_given_a_certificate() {
     assert!(error.is_refusal(), "{error}");
     let left = std::fs::read_dir(&folder).unwrap().count();
     assert_eq!(left, 0, "nothing of it is left on disk");
+}
+
+#[tokio::test]
+async fn tls_to_the_service_and_certificates_of_clients() {
+    let bench = TlsBench::new();
+    let shown = bench.issue(&["acme.com"]);
+    // A service that speaks TLS: a second HAProxy that is asked for by name.
+    let inner = TlsBench::new();
+    let wanted = inner.issue(&["acme.com"]);
+    let first = inner.issue(&["aaa.com"]);
+    let demo = DemoBackend::start("demo").await.unwrap();
+    let inside = table(&[at("demo", "/", demo.address())]);
+    let files = [("a", &first), ("b", &wanted)];
+    let (inner_haproxy, _applier) = inner.serve(&inside, set(&files, &[])).await;
+
+    let open = at("open", "/", demo.address());
+    let closed = format!(
+        "{}&verifyClientSsl=true",
+        at("closed", "/closed", demo.address())
+    );
+    let over_tls = format!(
+        "{}&sslVerifyNone=true",
+        at("inner", "/inner", inner.https())
+    );
+    let not_tls = at("wrong", "/wrong", inner.https());
+    let table = table(&[open, closed, over_tls, not_tls]);
+    let mut settings = bench.settings(set(&[("acme", &shown)], &[]));
+    let mut tls = TlsSettings::default();
+    let authority = bench.authority.pem();
+    let authorities = format!("# ours\n\n{authority}\n");
+    tls.client_authorities = Some(ClientAuthorities::parse(&authorities).unwrap());
+    settings = settings.with_tls(tls.clone());
+    let config = render(&table, &settings, &AddressBook::new()).unwrap();
+    let probe = CertificateProbe::new(
+        Validator::new(bench.bench.sandbox.binary()),
+        tls,
+        bench.bench.sandbox.folder().to_path_buf(),
+    );
+    probe.probe(vec![file("acme", &shown)]).await.unwrap();
+    let (haproxy, mut applier) = bench.bench.serve::<&str>(&[]).await;
+    applier.apply(&config).await.unwrap();
+
+    let stranger = Authority::new("another authority").unwrap();
+    let nobody = TlsClient::default();
+    let member = TlsClient::default().with_identity(bench.issue(&["client"]));
+    let intruder = TlsClient::default().with_identity(stranger.issue(&["client"]).unwrap());
+    for (who, client, status) in [
+        ("nobody", &nobody, 403),
+        ("a member", &member, 200),
+        ("an intruder", &intruder, 403),
+    ] {
+        for (path, wanted) in [("/closed", status), ("/", 200)] {
+            let answer = client.get(bench.https(), "acme.com", path).await.unwrap();
+            assert_eq!(answer.http.status, wanted, "{who} {path}");
+        }
+    }
+    assert_eq!(bench.bench.get("/closed").await.status, 403, "without TLS");
+
+    let answer = bench.bench.get("/inner").await;
+    assert_eq!((answer.status, &*answer.body), (200, "demo"));
+    assert!(
+        demo.last_head().contains("x-forwarded-proto: https"),
+        "the inner one saw TLS"
+    );
+    let plain = bench.bench.get("/wrong").await;
+    assert!(plain.status >= 400, "plain bytes to a port of TLS");
+    for haproxy in [haproxy, inner_haproxy] {
+        haproxy.shutdown(std::time::Duration::from_secs(5)).await;
+    }
 }

@@ -1,6 +1,9 @@
 //! A service under Docker Flow Proxy's capitalised names.
 
-use proxy_core::{Balance, Checks, Destination, GroupName, Leg, PathPattern, Seconds, Service};
+use proxy_core::{
+    Balance, Checks, ClientCertificates, Destination, GroupName, Leg, PathPattern, Seconds,
+    Service, ServiceTls,
+};
 use serde_json::{Map, Value, json};
 
 /// `ServiceName`, `AclName`, ..., with the destinations in `ServiceDest`. The fields of the first
@@ -77,6 +80,8 @@ fn destination_json(destination: &Destination) -> Map<String, Value> {
         "CheckTCP": tcp.check,
         "Clitcpka": tcp.client_keep_alive,
         "TimeoutClient": tcp.client_timeout.map(Seconds::get),
+        "SslVerifyNone": destination.options().tls.to_service == ServiceTls::Unverified,
+        "VerifyClientSsl": destination.options().tls.clients == ClientCertificates::Required,
         "SrcPort": destination.entry_port().map(proxy_core::Port::get),
         "ServicePathExclude": excluded,
         "UserAgent": { "Value": agents },

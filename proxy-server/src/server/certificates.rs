@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use proxy_haproxy::{CertificateProbe, Validator};
+use anyhow::Context as _;
+use proxy_haproxy::{CertificateProbe, ClientAuthorities, TlsSettings, Validator};
 use proxy_peers::{Broadcast, Peers, Sealer};
 
 use crate::{
@@ -11,11 +12,15 @@ use crate::{
     settings::Settings,
 };
 
-pub(super) fn all(settings: &Settings, metrics: &Arc<Metrics>) -> Arc<Certificates> {
+pub(super) fn all(
+    settings: &Settings,
+    tls: &TlsSettings,
+    metrics: &Arc<Metrics>,
+) -> Arc<Certificates> {
     let given = &settings.certificates;
     let probe = CertificateProbe::new(
         Validator::new(&settings.haproxy.binary),
-        given.tls.clone(),
+        tls.clone(),
         settings.state_path.clone(),
     );
     let sources = CertificatesSettings {
@@ -25,6 +30,22 @@ pub(super) fn all(settings: &Settings, metrics: &Arc<Metrics>) -> Arc<Certificat
         preferred: given.preferred.clone(),
     };
     Arc::new(Certificates::new(sources, probe, Arc::clone(metrics)))
+}
+
+/// How TLS is spoken.
+pub(super) fn tls(settings: &Settings) -> anyhow::Result<TlsSettings> {
+    let given = &settings.certificates;
+    let mut tls = given.tls.clone();
+    if let Some(path) = &given.client_authorities {
+        let shown = path.display();
+        let text = std::fs::read_to_string(path);
+        let text = text.with_context(|| format!("CA_FILE: {shown} cannot be read"))?;
+        let authorities = ClientAuthorities::parse(&text);
+        let authorities =
+            authorities.with_context(|| format!("CA_FILE: {shown} cannot be used"))?;
+        tls.client_authorities = Some(authorities);
+    }
+    Ok(tls)
 }
 
 /// How they travel between replicas.

@@ -166,6 +166,11 @@ pub const DEFINITIONS: &[Definition] = &[
         "names of certificates (comma list, `*` and `?`) to stand first: the first of all is shown where no certificate has the name that a client asks for",
     ),
     plain(
+        "CA_FILE",
+        "",
+        "PEM file of the authorities whose certificates clients may show (`verifyClientSsl`), read at the start; absent: no client is asked for one",
+    ),
+    plain(
         "ENABLE_H2",
         "true",
         "`true`: clients are offered HTTP/2 where TLS is spoken",

@@ -23,6 +23,7 @@ impl Reader<'_> {
         tls.options = options.unwrap_or_default();
         tls.ciphers = ciphers;
         Some(CertificateSettings {
+            client_authorities: self.optional_path("CA_FILE"),
             certs_path: self.path("CERTS_PATH"),
             secrets_path: self.path("SECRETS_PATH"),
             preferred: preferred.unwrap_or_default(),
