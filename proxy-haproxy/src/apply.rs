@@ -11,11 +11,14 @@ use crate::{
     file::{Active, ConfigDir, ConfigDirError, Staged},
     reload::{Reload, ReloadError, Reloaded, Serving},
     rendered::{Digest, MAIN_FILE, MAP_FILE, RenderedConfig},
-    runtime::{RuntimeError, ServerChange, changes_between},
+    runtime::{
+        CertificateChange, RuntimeError, ServerChange, certificates_between, changes_between,
+    },
+    tls::CRT_LIST_FILE,
 };
 
-/// Makes configurations current and has them loaded, one at a time. Where only the map and the addresses and admissions of
-/// servers differ from what is served, HAProxy is told these instead, and on any doubt it is reloaded. Disk comes first, so that a
+/// Makes configurations current and has them loaded, one at a time. Where only the map, the addresses and admissions of
+/// servers and certificates differ from what is served, HAProxy is told these instead, and on any doubt it is reloaded. Disk comes first, so that a
 /// HAProxy that is restarted at any moment reads what it is about to be told.
 #[derive(Debug)]
 pub struct Applier<R> {
@@ -38,8 +41,9 @@ struct Running {
 pub enum ApplyStep {
     /// Nothing: it is served.
     None,
-    /// The runtime API: only the routes in its map and what its servers are differ from what is
-    /// served. There is nothing in it that HAProxy has not checked, so it need not be validated.
+    /// The runtime API: only the routes in its map, what its servers are and certificates differ from
+    /// what is served. There is nothing in it that HAProxy has not checked, so it need not be validated;
+    /// certificates are looked at before, by [`CertificateProbe`](crate::CertificateProbe).
     Runtime,
     /// A reload.
     Reload,
@@ -255,6 +259,16 @@ impl<R: Reload> Applier<R> {
             true => (error, Serving::Unknown),
             false => (error, Serving::Previous),
         };
+        if !difference.certificates.is_empty() {
+            let changes = &difference.certificates;
+            let changed = self.reload.change_certificates(changes).await;
+            changed.map_err(untold)?;
+        }
+        let is_begun = !difference.certificates.is_empty();
+        let untold = |error: RuntimeError| match is_begun {
+            true => (error, Serving::Unknown),
+            false => untold(error),
+        };
         // The servers first: a route that is new finds them where they are.
         if !difference.servers.is_empty() {
             let changed = self.reload.change_servers(&difference.servers).await;
@@ -345,13 +359,15 @@ struct Difference<'a> {
     /// The old and the new text of the map.
     map: Option<(&'a str, &'a str)>,
     servers: Vec<ServerChange>,
+    certificates: Vec<CertificateChange>,
 }
 
 impl<'a> Difference<'a> {
     fn between(old: &'a RenderedConfig, new: &'a RenderedConfig) -> Option<Self> {
         let rest = |config: &'a RenderedConfig| {
-            let told = |name: &str| name == MAP_FILE || name == MAIN_FILE;
-            config.contents().filter(move |(name, _)| !told(name))
+            let told = |name: &str| [MAP_FILE, MAIN_FILE, CRT_LIST_FILE].contains(&name);
+            let contents = config.contents();
+            contents.filter(move |(name, content)| !told(name) && !content.is_secret())
         };
         if !rest(old).eq(rest(new)) {
             return None;
@@ -363,6 +379,7 @@ impl<'a> Difference<'a> {
                 _ => return None,
             },
             servers: changes_between(old.main_text(), new.main_text())?,
+            certificates: certificates_between(old, new)?,
         })
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     lock::{FolderLock, LockError},
     master::{self, DEFAULT_ASK_DEADLINE, Processes},
     reload::{Reload, ReloadError, Reloaded},
-    runtime::{self, RuntimeError, ServerChange},
+    runtime::{self, CertificateChange, RuntimeError, ServerChange},
 };
 
 mod find;
@@ -295,6 +295,12 @@ impl Reload for Haproxy {
         let _turn = self.reloading.lock().await;
         let (socket, workers) = self.shared.worker();
         runtime::change_servers(socket.as_ref(), &workers, changes).await
+    }
+
+    async fn change_certificates(&self, changes: &[CertificateChange]) -> Result<(), RuntimeError> {
+        let _turn = self.reloading.lock().await;
+        let (socket, workers) = self.shared.worker();
+        runtime::change_certificates(socket.as_ref(), &workers, changes).await
     }
 }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use crate::runtime::{RuntimeError, ServerChange};
+use crate::runtime::{CertificateChange, RuntimeError, ServerChange};
 
 /// Something that can read its configuration again.
 #[async_trait]
@@ -32,6 +32,16 @@ pub trait Reload: Send + Sync + std::fmt::Debug {
     ///
     /// Not cancel safe: some servers may have changed and others not.
     async fn change_servers(&self, changes: &[ServerChange]) -> Result<(), RuntimeError> {
+        let _ = changes;
+        Err(RuntimeError::Unsupported)
+    }
+
+    /// Tells the worker that serves its certificates, without a reload. Returns once every handshake that
+    /// begins from then on meets them, or it is known that some may not; the files on disk are the
+    /// caller's business.
+    ///
+    /// Not cancel safe: some may be told and others not.
+    async fn change_certificates(&self, changes: &[CertificateChange]) -> Result<(), RuntimeError> {
         let _ = changes;
         Err(RuntimeError::Unsupported)
     }
@@ -122,5 +132,9 @@ impl<R: Reload + ?Sized> Reload for Arc<R> {
     }
     async fn change_servers(&self, changes: &[ServerChange]) -> Result<(), RuntimeError> {
         (**self).change_servers(changes).await
+    }
+
+    async fn change_certificates(&self, changes: &[CertificateChange]) -> Result<(), RuntimeError> {
+        (**self).change_certificates(changes).await
     }
 }

@@ -16,10 +16,13 @@ use tokio::{
 
 use crate::routing::map::{Edit, between, in_order};
 
+mod certificates;
 mod servers;
 
+pub use certificates::CertificateChange;
 pub use servers::{Admission, ServerChange, ServerPlace};
 
+pub(crate) use certificates::{certificates_between, change_certificates};
 pub(crate) use servers::{change_servers, changes_between};
 
 #[cfg(any(test, fuzzing))]

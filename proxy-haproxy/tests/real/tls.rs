@@ -4,9 +4,9 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use proxy_core::RouteTable;
 use proxy_haproxy::{
-    AddressBook, Applier, Bind, BindAddress, Certificate, CertificateFile, CertificateProbe,
-    CertificateSet, ClientAuthorities, Glob, Haproxy, RenderSettings, RenderedConfig, TlsMode,
-    TlsSettings, Validator, render,
+    AddressBook, Applied, Applier, ApplyStep, Bind, BindAddress, Certificate, CertificateFile,
+    CertificateProbe, CertificateSet, ClientAuthorities, Glob, Haproxy, RenderSettings,
+    RenderedConfig, TlsMode, TlsSettings, Validator, render,
 };
 use testkit::{
     haproxy::{DemoBackend, HaproxySandbox, ReservedPort},
@@ -226,4 +226,129 @@ async fn tls_to_the_service_and_certificates_of_clients() {
     for haproxy in [haproxy, inner_haproxy] {
         haproxy.shutdown(std::time::Duration::from_secs(5)).await;
     }
+}
+
+/// Asks over TLS again and again, a connection each time. Gives how many were answered, and what failed.
+struct TlsLoad {
+    stop: tokio::sync::watch::Sender<bool>,
+    answered: Arc<std::sync::atomic::AtomicUsize>,
+    tasks: tokio::task::JoinSet<Vec<String>>,
+}
+
+impl TlsLoad {
+    fn start(address: SocketAddr, name: &'static str) -> Self {
+        let stop = tokio::sync::watch::Sender::new(false);
+        let answered = Arc::<std::sync::atomic::AtomicUsize>::default();
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..4 {
+            let (stop, answered) = (stop.subscribe(), Arc::clone(&answered));
+            tasks.spawn(async move {
+                let mut failed = Vec::new();
+                while !*stop.borrow() {
+                    match TlsClient::default().get(address, name, "/").await {
+                        Ok(answer) if answer.http.status == 200 => {
+                            answered.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        }
+                        other => failed.push(format!("{other:?}")),
+                    }
+                }
+                failed
+            });
+        }
+        Self {
+            stop,
+            answered,
+            tasks,
+        }
+    }
+
+    /// Waits for so many more answers.
+    async fn more(&self, count: usize) {
+        let seen = || self.answered.load(std::sync::atomic::Ordering::Relaxed);
+        let wanted = seen() + count;
+        crate::bench::eventually("answers over TLS", async || match seen() >= wanted {
+            true => Ok(()),
+            false => Err(format!("{} of {wanted}", seen())),
+        })
+        .await;
+    }
+
+    async fn end(self) -> (usize, Vec<String>) {
+        self.stop.send_replace(true);
+        let failed = self.tasks.join_all().await.concat();
+        let answered = self.answered.load(std::sync::atomic::Ordering::Relaxed);
+        (answered, failed)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_change_under_load_without_a_reload() {
+    let bench = TlsBench::new();
+    let demo = DemoBackend::start("demo").await.unwrap();
+    let table = table(&[at("demo", "/", demo.address())]);
+    let steady = bench.issue(&["steady.com"]);
+    let with = |certificates: &[(&str, &Issued)]| {
+        let first = [("0-steady", &steady)];
+        bench.render(&table, set(&[&first[..], certificates].concat(), &[]))
+    };
+    let (haproxy, mut applier) = bench
+        .serve(&table, set(&[("0-steady", &steady)], &[]))
+        .await;
+    let before = crate::bench::running(&haproxy, None).await;
+    let load = TlsLoad::start(bench.https(), "steady.com");
+    load.more(5).await;
+    for round in 0..10 {
+        // It comes, is renewed, and goes.
+        let (new, renewed) = (bench.issue(&["acme.com"]), bench.issue(&["acme.com"]));
+        for (certificates, shown) in [
+            (vec![("acme", &new)], &new),
+            (vec![("acme", &renewed)], &renewed),
+            (vec![], &steady),
+        ] {
+            let config = with(&certificates);
+            assert_eq!(applier.step_to(&config), ApplyStep::Runtime);
+            let applied = applier.apply(&config).await.unwrap();
+            assert!(
+                matches!(applied, Applied::Runtime { .. }),
+                "{round}: {applied:?}"
+            );
+            let (certificate, status) = bench.ask("acme.com").await;
+            assert!(shown.is(&certificate), "{round}: at once");
+            assert_eq!(status, 200);
+        }
+    }
+    // The first of all is renewed in its place.
+    let renewed = bench.issue(&["steady.com"]);
+    let config = bench.render(&table, set(&[("0-steady", &renewed)], &[]));
+    let applied = applier.apply(&config).await.unwrap();
+    assert!(matches!(applied, Applied::Runtime { .. }), "{applied:?}");
+    for name in ["steady.com", "nobody.example"] {
+        assert!(renewed.is(&bench.ask(name).await.0), "{name}");
+    }
+    load.more(5).await;
+    assert_eq!(
+        crate::bench::running(&haproxy, None).await,
+        before,
+        "no reload"
+    );
+
+    // Reloads lose none either.
+    for _ in 0..5 {
+        applier.reload_again().await.unwrap();
+        load.more(3).await;
+    }
+    let (answered, failed) = load.end().await;
+    assert_eq!(failed, Vec::<String>::new(), "{answered} were answered");
+    assert!(
+        renewed.is(&bench.ask("steady.com").await.0),
+        "also after a reload"
+    );
+
+    // What HAProxy does not take over its command line it reads from disk, or keeps what it has.
+    let bad = CertificateFile::new("bad".parse().unwrap(), Arc::new("rubbish".into()));
+    let files = [file("0-steady", &renewed), bad];
+    let config = bench.render(&table, CertificateSet::new(files, &[]));
+    assert!(applier.apply(&config).await.is_err());
+    assert!(renewed.is(&bench.ask("steady.com").await.0));
+    haproxy.shutdown(std::time::Duration::from_secs(5)).await;
 }
