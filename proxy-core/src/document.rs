@@ -143,12 +143,38 @@ impl Document {
         self.raw.get()
     }
 
+    /// What it says, for people: without passwords, hashed or not.
+    #[must_use]
+    pub fn shown(&self) -> serde_json::Value {
+        let mut shown = serde_json::from_str(self.raw.get()).unwrap_or_default();
+        hide_passwords(&mut shown);
+        shown
+    }
+
     /// The service, where this release can read it.
     ///
     /// # Errors
     /// When a newer release wrote the document, or it is not valid.
     pub fn service(&self) -> Result<&Arc<Service>, &DocumentError> {
         self.service.as_ref()
+    }
+}
+
+/// Passwords stand under this name, in whatever version and place.
+const PASSWORD: &str = "password";
+
+fn hide_passwords(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            for (name, value) in fields {
+                match name.as_str() {
+                    PASSWORD => *value = "(hidden)".into(),
+                    _ => hide_passwords(value),
+                }
+            }
+        }
+        serde_json::Value::Array(values) => values.iter_mut().for_each(hide_passwords),
+        _ => {}
     }
 }
 
@@ -162,7 +188,7 @@ impl Eq for Document {}
 
 impl fmt::Debug for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.raw.get())
+        write!(f, "{}", self.shown())
     }
 }
 

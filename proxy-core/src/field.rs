@@ -140,6 +140,12 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The empty text of a parameter that is given and empty, for whom that is not as good as none.
+    pub(crate) fn empty(&self, name: &str) -> Option<&'static str> {
+        let is_given = self.params.names().any(|given| given == name);
+        (is_given && self.params.get(name).is_none()).then_some("")
+    }
+
     /// A comma-separated list; white space around an item and empty items are dropped.
     pub(crate) fn list<T, E: fmt::Display>(
         &mut self,

@@ -62,6 +62,7 @@ mod table;
 mod tcp;
 mod tls;
 mod upstream;
+mod users;
 mod words;
 
 pub use condition::{ConditionError, HeaderMatch, MAX_CONDITION_BYTES, UserAgent};
@@ -87,7 +88,7 @@ pub use mode::{
     TcpOptions,
 };
 pub use name::{AclName, Color, InstanceId, MAX_NAME_BYTES, NameError, ServiceName};
-pub use options::{DestinationOptions, ServiceOptions};
+pub use options::{Authorization, DestinationOptions, ServiceOptions};
 pub use params::{MAX_PARAM_NAME_BYTES, MAX_PARAMS, MAX_VALUE_BYTES, Params, ParamsError};
 pub use path::{MAX_PATH_BYTES, PathError, PathKind, PathKindError, PathPattern};
 pub use plan::{
@@ -97,8 +98,8 @@ pub use plan::{
 pub use quoting::QuotingError;
 pub use raw::{MAX_RAW_BYTES, MAX_RAW_LINES, RawConfig, RawError, RawLines};
 pub use reconfigure::{
-    Distribute, Reconfigure, ReconfigureRules, Remove, parse_reconfigure, parse_reconfigure_with,
-    parse_remove,
+    Distribute, Reconfigure, ReconfigureRules, Remove, is_secret_name, parse_reconfigure,
+    parse_reconfigure_with, parse_remove,
 };
 pub use register::{
     AWAY_AFTER, Counting, Delta, MAX_COUNTER, MAX_REGISTERS, Merged, Named, Register,
@@ -117,3 +118,7 @@ pub use table::{Change, Claim, RouteMatch, RouteTable};
 pub use tcp::TcpRoute;
 pub use tls::{ClientCertificates, ServiceTls, TlsRules};
 pub use upstream::{CatalogKey, CatalogUse, Checks, Discovery, DiscoveryError, UpstreamOptions};
+pub use users::{
+    Credentials, MAX_USERS, PasswordForm, PasswordHash, PasswordHashError, SecretUsers, User,
+    UserList, UserName, UserNameError, UserRules, UsersError,
+};

@@ -15,6 +15,7 @@ use crate::{
     source::Source,
     tls::TlsRules,
     upstream::UpstreamOptions,
+    users::UserList,
 };
 
 /// What a whole service asks for.
@@ -28,6 +29,9 @@ pub struct ServiceOptions {
     /// Where its servers come from.
     #[serde(skip_serializing_if = "is_default")]
     pub upstream: UpstreamOptions,
+    /// Who may use it; none: whom the settings name, or everybody where they name nobody.
+    #[serde(skip_serializing_if = "is_default")]
+    pub users: UserList,
     /// Lines for HAProxy itself, at the end of each of its backends.
     #[serde(skip_serializing_if = "is_default")]
     pub backend_extra: RawLines,
@@ -56,6 +60,21 @@ pub struct DestinationOptions {
     /// TLS to its service, and of its clients.
     #[serde(skip_serializing_if = "is_default")]
     pub tls: TlsRules,
+    /// Whether users must say who they are.
+    #[serde(skip_serializing_if = "is_default")]
+    pub authorization: Authorization,
+}
+
+/// Whether users must say who they are, where there are users.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum Authorization {
+    /// They must.
+    #[default]
+    Asked,
+    /// Everybody may come in.
+    Ignored,
 }
 
 /// Whether a part says nothing, so that documents leave it out.

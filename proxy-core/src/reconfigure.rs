@@ -21,8 +21,10 @@ mod destination;
 mod options;
 mod rules;
 mod upstream;
+mod users;
 
 pub use rules::ReconfigureRules;
+pub use users::is_secret_name;
 
 const ALGO_GRAMMAR: &str =
     "hdr(host), hdr_beg(host), hdr_end(host), hdr_sub(host) or hdr_dom(host)";
@@ -95,7 +97,7 @@ pub fn parse_reconfigure_with(
         .optional("serviceDomainAlgo", ALGO_GRAMMAR)
         .unwrap_or_default();
     let distribute = distribute(&mut fields);
-    let options = service_options(&mut fields, rules);
+    let options = service_options(&mut fields, rules, name.as_ref());
     let ports = port_rule(&options.upstream, rules);
 
     // The unsuffixed values are the defaults of the indexed ones; alone they are the destination.
@@ -113,6 +115,9 @@ pub fn parse_reconfigure_with(
         let mode = fields.optional(&mode, connections::MODE_GRAMMAR);
         let mode = mode.unwrap_or(rules.default_mode);
         connections::without_effect(&mut fields, index, mode, &mut warnings);
+        if mode != ReqMode::Http && !options.users.is_empty() {
+            users::refuse_connections(&mut fields, index);
+        }
         let read = match mode {
             ReqMode::Http => destination(&mut fields, index, comparison, ports),
             mode => connections::destination(&mut fields, index, mode, comparison),

@@ -76,6 +76,7 @@ mod names;
 #[cfg(feature = "run")]
 mod process;
 mod raw;
+mod redact;
 #[cfg(feature = "run")]
 mod reload;
 mod render;
@@ -115,6 +116,7 @@ pub use process::{
     DEFAULT_START_DEADLINE, DownReason, Haproxy, HaproxyState, OldWorkers, ProcessSettings, Start,
     StartError, Stopped,
 };
+pub use redact::redacted;
 #[cfg(feature = "run")]
 pub use reload::{Reload, ReloadError, Reloaded, Serving};
 pub use render::{RenderError, render};

@@ -4,6 +4,7 @@
 mod backend;
 mod options;
 mod tcp;
+mod users;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -60,6 +61,11 @@ pub enum RenderError {
         "the template serves no connections (it never reads `tcp`), and a service has reqMode=tcp or reqMode=sni; extend the template"
     )]
     TemplateWithoutTcp,
+    /// Some backend is for certain users only, and the template would let everybody in.
+    #[error(
+        "the template does not write the users (it never reads `userlists`), and would open what they protect; extend the template"
+    )]
+    TemplateWithoutUsers,
     /// The map form is asked for in an order that it cannot hold.
     #[error(
         "the map form cannot hold the order of routes by ACL name; set the routing to auto or acl, or the order to specific"
@@ -94,6 +100,7 @@ struct Model {
     suffixes: BTreeSet<usize>,
     backends: Vec<Backend>,
     tcp: Tcp,
+    userlists: Vec<users::Section>,
 }
 
 /// The routes of a table in one of the forms.
@@ -154,6 +161,7 @@ pub(crate) fn whole(
     let mut renamed = BTreeMap::new();
     let mut backends = Vec::new();
     let mut with_domains = 0;
+    let mut lists = users::Lists::new(&settings.users, &mut names);
     for service in table.iter() {
         let destinations = service.destinations().iter();
         for destination in destinations.filter(|destination| !destination.mode().is_tcp()) {
@@ -163,9 +171,15 @@ pub(crate) fn whole(
                 renamed.insert((service.name().clone(), destination.key()), name.clone());
             }
             name_of.insert((service.name().as_str(), destination.key()), name.clone());
-            backends.push(Backend::new(name, service, destination, addresses));
+            let backend = Backend::new(name, service, destination, addresses);
+            let auth = lists.ask(service, destination, &mut names);
+            backends.push(backend.with_auth(auth));
             with_domains += usize::from(!destination.domains().is_empty());
         }
+    }
+    let userlists = lists.into_sections();
+    if !userlists.is_empty() && !settings.template.reads("userlists") {
+        return Err(RenderError::TemplateWithoutUsers);
     }
     let backend_count = backends.len();
     let mut tcp = Tcp::new(table, settings, addresses, &mut names)?;
@@ -215,6 +229,7 @@ pub(crate) fn whole(
         suffixes,
         backends,
         tcp,
+        userlists,
     };
     let speaks_tls = model.tls.is_some();
     let config = RenderedConfig::new(settings.template.render(model)?);

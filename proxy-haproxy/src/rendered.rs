@@ -1,6 +1,11 @@
 //! A rendered configuration: the files HAProxy reads, by name, for whoever writes or compares them.
 
-use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+    sync::Arc,
+};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
@@ -211,6 +216,17 @@ impl RenderedConfig {
     pub fn files(&self) -> impl Iterator<Item = (&str, &str)> {
         self.contents()
             .filter_map(|(name, content)| Some((name, content.shown()?)))
+    }
+
+    /// The names of the files that are not the same in another configuration, or not there, in order.
+    #[must_use]
+    pub fn differing_files<'a>(&'a self, other: &'a Self) -> BTreeSet<&'a str> {
+        let of = |config: &'a Self| config.contents().collect::<BTreeMap<_, _>>();
+        let (own, others) = (of(self), of(other));
+        let names = own.keys().chain(others.keys()).copied();
+        names
+            .filter(|name| own.get(name) != others.get(name))
+            .collect()
     }
 
     pub(crate) fn contents(&self) -> impl Iterator<Item = (&str, &Content)> {

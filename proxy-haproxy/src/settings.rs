@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use proxy_core::{Port, RouteOrder};
+use proxy_core::{Port, RouteOrder, UserList};
 
 use crate::{
     routing::form::{Routing, RoutingForm},
@@ -50,6 +50,7 @@ pub struct RenderSettings {
     pub(crate) routing: Routing,
     pub(crate) order: RouteOrder,
     pub(crate) form_in_use: Option<RoutingForm>,
+    pub(crate) users: UserList,
     pub(crate) tls: TlsSettings,
     pub(crate) certificates: CertificateSet,
 }
@@ -146,6 +147,7 @@ impl RenderSettings {
             routing: Routing::default(),
             order: RouteOrder::default(),
             form_in_use: None,
+            users: UserList::default(),
             tls: TlsSettings::default(),
             certificates: CertificateSet::default(),
         }
@@ -219,6 +221,12 @@ impl RenderSettings {
             fd_hard_limit,
             ..self
         }
+    }
+
+    /// Who may use services that name no users of their own; nobody in it: everybody.
+    #[must_use]
+    pub fn with_users(self, users: UserList) -> Self {
+        Self { users, ..self }
     }
 
     /// The template in place of the default one.

@@ -29,6 +29,7 @@ mod standing;
 mod status;
 mod text;
 mod wait;
+mod writes;
 
 #[cfg(test)]
 mod tests;
@@ -41,7 +42,7 @@ use axum::{
     extract::DefaultBodyLimit,
     http::StatusCode,
     middleware,
-    routing::{MethodFilter, MethodRouter, any, get, on, post},
+    routing::{MethodFilter, MethodRouter, any, get, post},
 };
 use proxy_core::{InstanceId, RouteOrder, RouteStore, RouteTable};
 use proxy_haproxy::OldWorkers;
@@ -63,15 +64,14 @@ use crate::{
 };
 
 pub(crate) use export::Export;
+pub(crate) use writes::WriteLimits;
+use writes::Writes;
 
 /// The largest body of a request in bytes, but for an import or an announcement.
 const MAX_BODY: usize = 2 * 1024 * 1024;
 /// The largest table that can be imported, and the largest announcement, in bytes.
 pub(crate) const MAX_TABLE_BODY: usize = 64 * 1024 * 1024;
 
-/// The methods that change something, beside the one that says it best. GET is for scripts and for
-/// docker-flow-swarm-listener, which use nothing else.
-const CHANGE: MethodFilter = MethodFilter::GET.or(MethodFilter::POST);
 /// Calls that are handled at once; more wait their turn.
 const MOST_CALLS: usize = 4_096;
 /// Imports at once, and announcements, and questions about registers: their bodies are large. Each has
@@ -87,6 +87,7 @@ pub(crate) struct Api {
     pub(crate) store: Arc<dyn RouteStore>,
     pub(crate) carrier: Arc<dyn Carried>,
     pub(crate) dry_runs: Arc<DryRuns>,
+    pub(crate) writes: WriteLimits,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) instance: InstanceId,
     /// The registers, where the replicas share no store.
@@ -153,29 +154,32 @@ impl<C: Carrier + std::fmt::Debug> Carried for C {
 /// The whole API as a service. It holds no socket.
 pub(crate) fn router(api: Api) -> Router {
     let tables = GlobalConcurrencyLimitLayer::new(MOST_TABLES);
+    let writes = Writes::new(api.writes);
+    let change = |route| writes.change(route);
+    let (put, delete) = (MethodFilter::PUT, MethodFilter::DELETE);
     let proxy = Router::new()
         .route(
             "/reconfigure",
-            on(CHANGE.or(MethodFilter::PUT), reconfigure::reconfigure),
+            writes.also_get(put, reconfigure::reconfigure),
         )
-        .route(
-            "/remove",
-            on(CHANGE.or(MethodFilter::DELETE), remove::remove),
-        )
-        .route("/reload", on(CHANGE.or(MethodFilter::PUT), reload::reload))
+        .route("/remove", writes.also_get(delete, remove::remove))
+        .route("/reload", writes.also_get(put, reload::reload))
         .route("/config", get(config::config))
-        .route("/cert", axum::routing::put(cert::put).delete(cert::delete))
+        .route(
+            "/cert",
+            change(axum::routing::put(cert::put).delete(cert::delete)),
+        )
         .route("/certs", get(certs::certs))
         .route("/status", get(status::status))
         .route("/history", get(history::history))
         .route("/diff", get(history::diff))
-        .route("/rollback", post(rollback::rollback))
-        .route("/accept", post(accept::accept))
+        .route("/rollback", change(post(rollback::rollback)))
+        .route("/accept", change(post(accept::accept)))
         .route("/explain", get(explain::explain))
         .route("/export", get(export::export))
         .route(
             "/import",
-            large(post(import::import).put(import::import), tables),
+            change(large(post(import::import).put(import::import), tables)),
         )
         .route("/ping", any(ping::ping))
         .route("/successfulinitreload", any(ping::listener_was_read));
@@ -198,6 +202,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/v1/test", any(ping::test))
         .route("/v2/test", any(ping::test))
         .fallback(nowhere)
+        .method_not_allowed_fallback(no_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(api.clone(), auth::check))
         .layer(CatchPanicLayer::custom(panicked))
@@ -218,6 +223,14 @@ async fn nowhere(uri: axum::http::Uri) -> answer::Answered {
         uri.path()
     );
     answer::Answered::refused(StatusCode::NOT_FOUND, message)
+}
+
+async fn no_method(method: axum::http::Method, uri: axum::http::Uri) -> answer::Answered {
+    let message = format!(
+        "{} does not take {method}; the header Allow says what it takes; nothing was changed",
+        uri.path()
+    );
+    answer::Answered::refused(StatusCode::METHOD_NOT_ALLOWED, message)
 }
 
 fn panicked(_panic: Box<dyn std::any::Any + Send + 'static>) -> axum::response::Response {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proxy_haproxy::{MAIN_FILE, MAP_FILE, RenderedConfig};
+use proxy_haproxy::{MAIN_FILE, MAP_FILE, RenderedConfig, redacted};
 use similar::TextDiff;
 
 /// The most lines of a diff that are shown.
@@ -33,16 +33,9 @@ impl ConfigDiff {
             let found = config.files().find(|(other, _)| *other == name);
             found.map(|(_, text)| text.to_owned()).unwrap_or_default()
         };
-        let mut names: Vec<&str> = old.files().chain(new.files()).map(|(it, _)| it).collect();
-        names.sort_unstable();
-        names.dedup();
-        for name in names {
-            let (before, after) = (file(old, name), file(new, name));
-            if before == after {
-                continue;
-            }
+        for name in old.differing_files(new) {
             match name {
-                MAIN_FILE | MAP_FILE => diff.add_file(name, &before, &after),
+                MAIN_FILE | MAP_FILE => diff.add_file(name, &file(old, name), &file(new, name)),
                 // What else HAProxy reads may be a private key.
                 _ => diff.add_line(&format!("# {name} differs\n")),
             }
@@ -51,6 +44,10 @@ impl ConfigDiff {
     }
 
     fn add_file(&mut self, name: &str, before: &str, after: &str) {
+        let (before, after) = (&*redacted(before), &*redacted(after));
+        if before == after {
+            return self.add_line(&format!("# {name} differs in passwords\n"));
+        }
         let diff = TextDiff::configure()
             .timeout(SEARCH)
             .diff_lines(before, after);
@@ -95,6 +92,14 @@ mod tests {
             ConfigDiff::between(&old, &new).text,
             "# a.pem differs\n--- haproxy.cfg (live)\n+++ haproxy.cfg\n@@ -1,2 +1,2 @@\n global\n-mode http\n+mode tcp\n"
         );
+    }
+
+    #[test]
+    fn it_shows_no_password() {
+        let list =
+            |hash: &str| RenderedConfig::new(format!("userlist a\n    user ann password {hash}\n"));
+        let diff = ConfigDiff::between(&list("$6$a$b"), &list("$6$a$c"));
+        assert_eq!(diff.text, "# haproxy.cfg differs in passwords\n");
     }
 
     #[test]

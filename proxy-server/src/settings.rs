@@ -9,9 +9,15 @@ mod elsewhere;
 mod read;
 mod source;
 
-use std::{fmt, net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
+    path::PathBuf,
+    time::Duration,
+};
 
-use proxy_core::{InstanceId, Port, ReconfigureRules, RouteOrder};
+use proxy_core::{Credentials, InstanceId, Port, ReconfigureRules, RouteOrder};
 use proxy_haproxy::{Glob, Routing, TlsSettings};
 use proxy_peers::StaticDiscover;
 use secrecy::SecretString;
@@ -127,6 +133,21 @@ pub struct ApiSettings {
     pub port: Port,
     /// What callers must carry.
     pub token: Option<SecretString>,
+    /// Whether a GET may change something.
+    pub get_writes: GetWrites,
+    /// How many calls a second may change something; none: any number.
+    pub write_rate: Option<NonZeroU32>,
+}
+
+/// Whether a GET may change something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GetWrites {
+    /// It may: scripts and docker-flow-swarm-listener use nothing else.
+    #[default]
+    Allowed,
+    /// It may not.
+    Refused,
 }
 
 /// HAProxy and its files.
@@ -157,6 +178,8 @@ pub struct HaproxySettings {
     pub routing: Routing,
     /// What decides between routes that match the same request.
     pub route_order: RouteOrder,
+    /// Who may use services that name no users of their own.
+    pub users: Credentials,
 }
 
 /// The certificates that HAProxy shows, and how it speaks TLS.

@@ -11,10 +11,11 @@ mod given;
 mod intake;
 mod intent;
 mod listener;
+mod rules;
 
 use std::{sync::Arc, time::Duration};
 
-use proxy_core::{ReconfigureRules, Source};
+use proxy_core::Source;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
@@ -22,6 +23,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use intent::{Intent, Rules};
+pub(crate) use rules::ParameterRules;
 
 use crate::{
     engine::EngineHandle,
@@ -60,7 +62,7 @@ struct Listener {
 /// When a client for listeners cannot be made.
 pub(crate) fn start(
     settings: SourceSettings,
-    parameters: Arc<ReconfigureRules>,
+    parameters: ParameterRules,
     engine: &EngineHandle,
     stop: &CancellationToken,
 ) -> anyhow::Result<(Sources, Vec<JoinHandle<()>>)> {

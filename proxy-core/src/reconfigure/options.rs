@@ -1,11 +1,12 @@
 //! The parameters that are options: what a service and its destinations ask for beside their routes.
 
-use super::{rules::ReconfigureRules, upstream::upstream};
+use super::{rules::ReconfigureRules, upstream::upstream, users::users};
 use crate::{
     field::Fields,
     header::{HeaderLine, HeaderName, HeaderRules, MAX_HEADERS},
     method::{MAX_METHODS, Method, MethodRules},
-    options::{DestinationOptions, ServiceOptions},
+    name::ServiceName,
+    options::{Authorization, DestinationOptions, ServiceOptions},
     raw::{RawConfig, RawError, RawLines},
     tls::{ClientCertificates, ServiceTls, TlsRules},
 };
@@ -17,10 +18,15 @@ const RAW_GRAMMAR: &str = "lines of HAProxy's language parted by line breaks or 
 /// Why raw text is refused, in words.
 const NO_RAW: &str = "raw HAProxy text is switched off here (ALLOW_RAW_CONFIG=false)";
 
-pub(super) fn service_options(fields: &mut Fields<'_>, rules: &ReconfigureRules) -> ServiceOptions {
+pub(super) fn service_options(
+    fields: &mut Fields<'_>,
+    rules: &ReconfigureRules,
+    service: Option<&ServiceName>,
+) -> ServiceOptions {
     ServiceOptions {
         headers: headers(fields, rules),
         upstream: upstream(fields, rules),
+        users: users(fields, &rules.users, service),
         backend_extra: raw_lines(fields, "backendExtra", rules),
         // No parameter: whoever asks is the source.
         source: None,
@@ -31,6 +37,7 @@ pub(super) fn destination_options(fields: &mut Fields<'_>, index: u16) -> Destin
     DestinationOptions {
         methods: methods(fields, index),
         tls: tls(fields, index),
+        authorization: authorization(fields, index),
         ..DestinationOptions::default()
     }
 }
@@ -87,6 +94,14 @@ fn header_line(item: &str, rules: &ReconfigureRules) -> Result<HeaderLine, Strin
             Err(format!("a format (%) is raw text, and {NO_RAW}"))
         }
         _ => Ok(line),
+    }
+}
+
+fn authorization(fields: &mut Fields<'_>, index: u16) -> Authorization {
+    let name = fields.suffixed("ignoreAuthorization", index);
+    match fields.flag(&name) {
+        true => Authorization::Ignored,
+        false => Authorization::Asked,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the settings of a replica say about the parameters it takes.
 
-use crate::{mode::ReqMode, raw::RawConfig, upstream::CatalogUse};
+use crate::{mode::ReqMode, raw::RawConfig, upstream::CatalogUse, users::UserRules};
 
 /// What is allowed in parameters, and what they are where they are absent. The defaults are those of a
 /// proxy without settings.
@@ -13,6 +13,8 @@ pub struct ReconfigureRules {
     pub default_mode: ReqMode,
     /// Whether servers may come from a catalog.
     pub catalog: CatalogUse,
+    /// Whom a service may name without a password.
+    pub users: UserRules,
 }
 
 impl ReconfigureRules {
@@ -35,5 +37,11 @@ impl ReconfigureRules {
     #[must_use]
     pub fn with_catalog(self, catalog: CatalogUse) -> Self {
         Self { catalog, ..self }
+    }
+
+    /// Whom a service may name without a password.
+    #[must_use]
+    pub fn with_users(self, users: UserRules) -> Self {
+        Self { users, ..self }
     }
 }

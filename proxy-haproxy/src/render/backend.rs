@@ -9,7 +9,7 @@ use std::{
 use proxy_core::{CatalogKey, Checks, Destination, Host, Port, Service};
 use serde::Serialize;
 
-use super::options::BackendOptions;
+use super::{options::BackendOptions, users::Auth};
 use crate::{
     address_book::{AddressBook, Resolution},
     slots::{SlotBook, Slots},
@@ -33,6 +33,8 @@ pub(super) struct Backend {
     name: String,
     #[serde(flatten)]
     pub(super) at: Server,
+    /// None where everybody may come in.
+    auth: Option<Auth>,
     /// None where requests and responses are passed on as they are.
     options: Option<BackendOptions>,
 }
@@ -81,8 +83,13 @@ impl Backend {
         Self {
             name,
             at: Server::new(service, destination, addresses),
+            auth: None,
             options: BackendOptions::new(service, destination),
         }
+    }
+
+    pub(super) fn with_auth(self, auth: Option<Auth>) -> Self {
+        Self { auth, ..self }
     }
 }
 

@@ -330,3 +330,59 @@ fn a_template_of_the_user_is_used() {
         "{error:?}"
     );
 }
+
+#[test]
+fn users_are_asked_for_who_they_are() {
+    let table = table(&[
+        "serviceName=own&users=bob:b,ann:a&servicePath.1=/a&port.1=80&servicePath.2=/b&port.2=81&ignoreAuthorization.2=true",
+        "serviceName=plain&servicePath=/p&port=82",
+        "serviceName=default&users=eve:e&servicePath=/d&port=83",
+    ]);
+    let text = text(&table, &AddressBook::new());
+    let lists = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter(|line| line.contains("sers"));
+        lines.map(|line| line.trim().to_owned()).collect()
+    };
+    assert_eq!(
+        lists(&text),
+        [
+            "userlist defaultUsers",
+            "userlist ownUsers",
+            "http-request auth realm default unless { http_auth(defaultUsers) }",
+            "http-request auth realm own unless { http_auth(ownUsers) }",
+        ]
+    );
+    let (_, own) = text.split_once("userlist ownUsers\n").unwrap();
+    assert!(
+        own.starts_with("    user ann password '$6$rounds=1000$"),
+        "{own}"
+    );
+    assert_eq!(
+        text.matches("http-request del-header Authorization")
+            .count(),
+        2
+    );
+    // The settings' users are for everybody who has none; no two lists share a name.
+    let global = proxy_core::Credentials::parse("root:r", proxy_core::PasswordForm::Clear).unwrap();
+    let with_users = settings()
+        .with_routing(Routing::Acl)
+        .with_users(global.resolve(None, &[]).unwrap());
+    let config = render(&table, &with_users, &AddressBook::new()).unwrap();
+    assert_eq!(
+        lists(config.main_text()),
+        [
+            "userlist defaultUsers",
+            "userlist defaultUsers:2",
+            "userlist ownUsers",
+            "http-request auth realm default unless { http_auth(defaultUsers:2) }",
+            "http-request auth realm own unless { http_auth(ownUsers) }",
+            "http-request auth realm plain unless { http_auth(defaultUsers) }",
+        ]
+    );
+    // A template that knows no users would open what they protect.
+    let old = Template::new("{{ backends[0].name }}").unwrap();
+    assert!(matches!(
+        render(&table, &settings().with_template(old), &AddressBook::new()),
+        Err(RenderError::TemplateWithoutUsers)
+    ));
+}

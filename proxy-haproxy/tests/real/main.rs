@@ -19,3 +19,4 @@ mod supervisor;
 mod tcp;
 mod tls;
 mod traffic;
+mod users;

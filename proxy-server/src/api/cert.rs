@@ -1,7 +1,5 @@
 //! `cert`: a certificate is given or taken away.
 
-use std::cell::RefCell;
-
 use axum::{
     body::Bytes,
     extract::State,
@@ -31,19 +29,16 @@ pub(super) struct Good {
 
 /// The certificate that came with a service (`serviceCert`), where one did.
 #[derive(Default)]
-pub(super) struct GivenCertificate(RefCell<Option<Zeroizing<String>>>);
+pub(super) struct GivenCertificate(Option<Zeroizing<String>>);
 
 // === impl GivenCertificate ===
 
 impl GivenCertificate {
-    /// Takes it out of the parameters, which are parsed without it.
-    pub(super) fn apart<T>(&self, params: &Params, parse: impl Fn(&Params) -> T) -> T {
-        let mut rest = params.clone();
-        let text = rest.take("serviceCert").filter(|text| !text.is_empty());
+    /// Takes it out of the parameters, which are read without it.
+    pub(super) fn take(params: &mut Params) -> Self {
+        let text = params.take("serviceCert").filter(|text| !text.is_empty());
         // In a URL the line ends of a PEM text are written as two characters.
-        let text = text.map(|text| Zeroizing::new(text.replace("\\n", "\n")));
-        self.0.replace(text);
-        parse(&rest)
+        Self(text.map(|text| Zeroizing::new(text.replace("\\n", "\n"))))
     }
 
     /// It is kept under the first domain of the service, else under the service's name.
@@ -53,7 +48,7 @@ impl GivenCertificate {
         service: &Service,
         who: WaitFor,
     ) -> Result<Option<Good>, Answered> {
-        let Some(text) = self.0.into_inner() else {
+        let Some(text) = self.0 else {
             return Ok(None);
         };
         let mut domains = service.destinations().iter().flat_map(|to| to.domains());

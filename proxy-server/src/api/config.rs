@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use proxy_core::Params;
+use proxy_haproxy::redacted;
 use serde_json::{Map, Value, json};
 
 use super::{Api, answer::Answered, blame, service_json::service_json};
@@ -43,7 +44,7 @@ fn text(api: &Api) -> Response {
     match api.carrier.config_text() {
         Some(text) => {
             let plain = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
-            (plain, text).into_response()
+            (plain, redacted(&text).into_owned()).into_response()
         }
         None => Answered::not_loaded().into_response(),
     }

@@ -7,7 +7,7 @@ use axum::{
     http::{StatusCode, Uri},
     response::{IntoResponse, Response},
 };
-use proxy_core::{CommitRecord, HistoryError, Params, RecordedChange, ServiceName};
+use proxy_core::{CommitRecord, Document, HistoryError, Params, RecordedChange, ServiceName};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -148,8 +148,9 @@ fn service(name: &ServiceName, change: &RecordedChange, full: bool) -> Value {
     fields.insert("ServiceName".into(), name.as_str().into());
     fields.insert("Change".into(), kind(change).into());
     if full {
-        fields.insert("Before".into(), json!(change.before));
-        fields.insert("After".into(), json!(change.after));
+        let shown = |document: &Option<Arc<Document>>| document.as_ref().map(|it| it.shown());
+        fields.insert("Before".into(), json!(shown(&change.before)));
+        fields.insert("After".into(), json!(shown(&change.after)));
     }
     Value::Object(fields)
 }
@@ -219,8 +220,8 @@ async fn differing(api: &Api, query: &str) -> Result<Response, Answered> {
             };
             text.push_str(&format!("{sign} {name}\n"));
             for (sign, document) in ["-", "+"].into_iter().zip(lines) {
-                let raw = document.map(|document| document.raw());
-                text.extend(raw.map(|raw| format!("    {sign} {raw}\n")));
+                let shown = document.map(|document| document.shown());
+                text.extend(shown.map(|shown| format!("    {sign} {shown}\n")));
             }
         }
         return Ok(plain(StatusCode::OK, text));

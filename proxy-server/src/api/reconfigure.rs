@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use proxy_core::{Change, Distribute, Params, Service};
+use proxy_core::{Change, Distribute, Service};
 
 use super::{
     Api,
@@ -28,10 +28,10 @@ pub(super) async fn reconfigure(State(api): State<Api>, received: Received) -> A
 }
 
 async fn run(api: &Api, received: &Received) -> Result<Answered, Answered> {
-    let read = |params: &Params| api.sources.rules.read(params);
-    let given = GivenCertificate::default();
-    let read = |params: &Params| given.apart(params, read);
-    let (intent, manner) = asked(api, received, read, distribute)?;
+    let (mut params, how) = asked(received)?;
+    let given = GivenCertificate::take(&mut params);
+    let intent = api.sources.rules.read(&params).await?;
+    let manner = how.read(api, distribute(&intent))?;
     let parsed = match intent {
         Intent::Put(parsed) => parsed,
         Intent::Remove(parsed) => return Ok(removed(api, parsed, manner).await),

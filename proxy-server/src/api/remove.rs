@@ -20,8 +20,10 @@ pub(super) async fn remove(State(api): State<Api>, received: Received) -> Answer
 }
 
 async fn run(api: &Api, received: &Received) -> Result<Answered, Answered> {
-    let (asked, manner) = asked(api, received, parse_remove, |asked| asked.value.distribute)?;
-    Ok(removed(api, asked, manner).await)
+    let (params, given) = asked(received)?;
+    let parsed = parse_remove(&params)?;
+    let manner = given.read(api, parsed.value.distribute)?;
+    Ok(removed(api, parsed, manner).await)
 }
 
 /// Removes a service, and says so.

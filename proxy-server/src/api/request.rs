@@ -4,26 +4,15 @@ use axum::{
     body::Bytes,
     http::{HeaderMap, Uri, header},
 };
-use proxy_core::{Distribute, FieldErrors, Params, ParamsError};
+use proxy_core::{Params, ParamsError};
 
-use super::{
-    Api,
-    answer::Answered,
-    wait::{Given, Manner},
-};
+use super::{answer::Answered, wait::Given};
 
-/// What a request asks and how that is done, or the answer that refuses it.
-pub(super) fn asked<T>(
-    api: &Api,
-    (uri, headers, body): &Received,
-    parse: impl Fn(&Params) -> Result<T, FieldErrors>,
-    distribute: impl Fn(&T) -> Distribute,
-) -> Result<(T, Manner), Answered> {
+/// The parameters of a request, without those that say how it is done.
+pub(super) fn asked((uri, headers, body): &Received) -> Result<(Params, Given), Answered> {
     let mut params = params(uri, headers, body)?;
     let given = Given::take(&mut params)?;
-    let parsed = parse(&params)?;
-    let manner = given.read(api, distribute(&parsed))?;
-    Ok((parsed, manner))
+    Ok((params, given))
 }
 
 /// A request as it was received.

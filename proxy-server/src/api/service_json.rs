@@ -1,8 +1,8 @@
 //! A service under Docker Flow Proxy's capitalised names.
 
 use proxy_core::{
-    Balance, Checks, ClientCertificates, Destination, GroupName, Leg, PathPattern, Seconds,
-    Service, ServiceTls,
+    Authorization, Balance, Checks, ClientCertificates, Destination, GroupName, Leg, PathPattern,
+    Seconds, Service, ServiceTls,
 };
 use serde_json::{Map, Value, json};
 
@@ -31,6 +31,10 @@ pub(super) fn service_json(service: &Service) -> Map<String, Value> {
     let skipped = upstream.checks == Checks::Skipped;
     fields.insert("SkipCheck".into(), skipped.into());
     fields.insert("ServiceDest".into(), destinations.into());
+    // Without their passwords, hashed as they are.
+    let users = service.options().users.iter();
+    let users = users.map(|(name, _)| json!({ "Username": name.as_str(), "PassEncrypted": true }));
+    fields.insert("Users".into(), users.collect());
     fields
 }
 
@@ -86,6 +90,7 @@ fn destination_json(destination: &Destination) -> Map<String, Value> {
         "ServicePathExclude": excluded,
         "UserAgent": { "Value": agents },
         "ServiceHeader": headers,
+        "IgnoreAuthorization": destination.options().authorization == Authorization::Ignored,
     });
     match object {
         Value::Object(fields) => fields,

@@ -25,6 +25,7 @@ mod health;
 mod history;
 mod status;
 mod wait;
+mod writes;
 
 struct Bench {
     metrics: Arc<Metrics>,
@@ -49,6 +50,10 @@ impl Bench {
     }
 
     async fn among(keys: Keys, announce: Arc<dyn Announce>) -> Self {
+        Self::limited(keys, announce, WriteLimits::default()).await
+    }
+
+    async fn limited(keys: Keys, announce: Arc<dyn Announce>, writes: WriteLimits) -> Self {
         let (store, carrier) = (store(), Arc::new(Scripted::default()));
         let stop = CancellationToken::new();
         let metrics = Arc::new(Metrics::new());
@@ -77,6 +82,7 @@ impl Bench {
         );
         let api = Api {
             dry_runs: Arc::new(dry_runs),
+            writes,
             station: Arc::clone(&station),
             survey: Arc::clone(&peers) as Arc<dyn Survey>,
             certificates: crate::testing::no_certificates(),

@@ -29,7 +29,7 @@ pub(crate) async fn follow(
             () = tokio::time::sleep(LOOK) => {
                 looks = looks.wrapping_add(1);
                 certificates.scan().await;
-                if looks % COMPARE_EVERY == 0 {
+                if looks.is_multiple_of(COMPARE_EVERY) {
                     exchange.compare().await;
                 }
             }

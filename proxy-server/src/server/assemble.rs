@@ -6,7 +6,7 @@ use anyhow::Context;
 use proxy_consul::{
     CallOutcome, ConsulSettings, ConsulStore, HeldTable, Observer, OnEmptyStore, Operation,
 };
-use proxy_core::{InstanceId, RouteStore};
+use proxy_core::{InstanceId, RouteStore, UserRules};
 use proxy_haproxy::{
     AccessLog, Bind, BindAddress, NameResolver, RenderSettings, RunPath, Template, Timeouts,
     TlsMode,
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     announce::{Announce, AnnouncerSettings, PeerAnnouncer, identity},
-    api::{Api, Keys, MAX_TABLE_BODY, router},
+    api::{Api, Keys, MAX_TABLE_BODY, WriteLimits, router},
     carrier::{CarrierSettings, CatalogFollower, HaproxyCarrier, NameFollower},
     certificates,
     contacts::Contacts,
@@ -36,7 +36,7 @@ use crate::{
     settings::{
         self, ApiSettings, Discovery, EntryTls, HaproxySettings, OnEmpty, Settings, StoreSettings,
     },
-    sources,
+    sources::{self, ParameterRules},
     standing::{PeerSurvey, Station, Survey},
     store::{CALL_DEADLINE, Exchange, MOST_ASKED, Others, ReplicatedStore},
 };
@@ -176,7 +176,9 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         followers.push(tokio::spawn(keeping));
     }
 
-    let rules = Arc::new(settings.rules);
+    let users = UserRules::default().with_global(settings.haproxy.users.clone());
+    let rules = settings.rules.with_users(users);
+    let rules = ParameterRules::new(rules, &settings.certificates.secrets_path);
     let (sources, tasks) = sources::start(settings.sources, rules, &handle, &stops.followers)?;
     followers.extend(tasks);
     warn_if_open(&settings.api);
@@ -203,6 +205,10 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
     );
     let app = router(Api {
         dry_runs: Arc::new(dry_runs),
+        writes: WriteLimits {
+            get_writes: settings.api.get_writes,
+            rate: settings.api.write_rate,
+        },
         engine: handle.clone(),
         store: kept.store,
         station: Arc::clone(&station),
@@ -356,12 +362,15 @@ fn carrier_settings(
     haproxy.http_request = timeouts.http_request;
     haproxy.http_keep_alive = timeouts.http_keep_alive;
     haproxy.tunnel = timeouts.tunnel;
+    // Every password is there: the settings were read so.
+    let users = settings.users.resolve(None, &[]).context("USERS")?;
     let mut render = RenderSettings::new(run.clone())
         .with_binds(binds.collect())
         .with_nameservers(resolver.nameservers().to_vec())
         .with_timeouts(haproxy)
         .with_routing(settings.routing)
         .with_order(settings.route_order)
+        .with_users(users)
         .with_access_log(match settings.access_log {
             settings::AccessLog::Off => AccessLog::Off,
             settings::AccessLog::Stdout => AccessLog::Stdout,

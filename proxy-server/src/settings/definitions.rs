@@ -121,6 +121,25 @@ pub const DEFINITIONS: &[Definition] = &[
         "the bearer token that callers of the admin API must carry; absent: the API is open",
     ),
     plain(
+        "ALLOW_GET_WRITES",
+        "true",
+        "`false`: a GET changes nothing, and calls that change something are PUT, POST or DELETE",
+    ),
+    plain(
+        "WRITE_RATE",
+        "1000",
+        "calls a second that may change something, four seconds' worth at once; `0`: any number",
+    ),
+    secret(
+        "USERS",
+        "who may use services that name no users of their own (`name:password`, comma list); absent: everybody",
+    ),
+    plain(
+        "USERS_PASS_ENCRYPTED",
+        "false",
+        "`true`: the passwords of USERS are hashed, as crypt(3) has them",
+    ),
+    plain(
         "FILTER_PROXY_INSTANCE_NAME",
         "false",
         "`true`: a service whose `proxyInstanceName` is another than PROXY_INSTANCE_NAME is for another proxy and left alone",

@@ -1,18 +1,20 @@
 //! From texts to settings, collecting every error.
 
-use std::{fmt::Display, net::IpAddr, path::PathBuf, time::Duration};
+use std::{fmt::Display, net::IpAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
-use proxy_core::{AclName, CatalogUse, Port, ReconfigureRules, ReqMode, RouteOrder};
+use proxy_core::{
+    AclName, CatalogUse, Credentials, PasswordForm, Port, ReconfigureRules, ReqMode, RouteOrder,
+};
 use proxy_haproxy::Routing;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 mod tls;
 
 use super::{
     AccessLog, ApiSettings, DEFINITIONS, Definition, Discovery, EndSettings, EntryPort, EntryTls,
-    HaproxySettings, HaproxyTimeouts, LogFormat, LogSettings, Mode, OnEmpty, PeerSettings,
-    Sensitivity, SettingError, Settings, SettingsErrors, SettingsSource, SourceSettings,
-    StoreSettings,
+    GetWrites, HaproxySettings, HaproxyTimeouts, LogFormat, LogSettings, Mode, OnEmpty,
+    PeerSettings, Sensitivity, SettingError, Settings, SettingsErrors, SettingsSource,
+    SourceSettings, StoreSettings,
     elsewhere::{self, ListenerSettings, Repeat},
 };
 
@@ -156,16 +158,45 @@ impl Reader<'_> {
         let ip = self.parse("IP", str::parse::<IpAddr>);
         let port = self.parse("PORT", str::parse::<Port>);
         let token = self.secret("API_TOKEN");
+        let get_writes = self.parse("ALLOW_GET_WRITES", |text| match text {
+            "true" | "1" => Ok(GetWrites::Allowed),
+            "false" | "0" => Ok(GetWrites::Refused),
+            _ => Err("it is neither true nor false"),
+        });
+        let write_rate = self.parse("WRITE_RATE", |text| {
+            let rate = text.parse().map(NonZeroU32::new);
+            rate.map_err(|_| "it is not a whole number of calls a second")
+        });
         Some(ApiSettings {
             ip: ip?,
             port: port?,
             token,
+            get_writes: get_writes?,
+            write_rate: write_rate?,
         })
     }
 
     fn rules(&mut self) -> Option<ReconfigureRules> {
         let mode = self.parse("DEFAULT_REQ_MODE", str::parse::<ReqMode>);
         Some(ReconfigureRules::default().with_default_mode(mode?))
+    }
+
+    /// The users of the settings, each with a password.
+    fn users(&mut self) -> Option<Credentials> {
+        let form = self.parse("USERS_PASS_ENCRYPTED", |text| match text {
+            "true" | "1" => Ok(PasswordForm::Hashed),
+            "false" | "0" => Ok(PasswordForm::Clear),
+            _ => Err("it is neither true nor false"),
+        })?;
+        let users = self.secret("USERS");
+        let Some(users) = users else {
+            return Some(Credentials::default());
+        };
+        let parsed = Credentials::parse(users.expose_secret(), form);
+        let whole = parsed.and_then(|parsed| parsed.resolve(None, &[]).map(|_| parsed));
+        whole
+            .map_err(|problem| self.refuse::<()>("USERS", &problem.to_string()))
+            .ok()
     }
 
     fn haproxy(&mut self) -> Option<HaproxySettings> {
@@ -188,6 +219,7 @@ impl Reader<'_> {
             n => Err(format!("it is {n} bytes long; at most 80 are allowed")),
         });
         let timeouts = self.timeouts();
+        let users = self.users();
         let routing = self.parse("ROUTING", str::parse::<Routing>);
         let route_order = self.parse("ROUTE_ORDER", |text| {
             let order = text
@@ -213,6 +245,7 @@ impl Reader<'_> {
             timeouts: timeouts?,
             routing: routing?,
             route_order: route_order?,
+            users: users?,
         })
     }
 

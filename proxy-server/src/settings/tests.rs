@@ -36,6 +36,31 @@ fn the_environment_of_the_story_is_understood() {
 }
 
 #[test]
+fn hashed_users_of_the_settings_are_read() {
+    let hashed = |users: &str, form: &str| {
+        read(&[("USERS", users), ("USERS_PASS_ENCRYPTED", form)]).map(|read| {
+            let list = read.haproxy.users.resolve(None, &[]).unwrap();
+            let hashes = list.iter().map(|(_, hash)| hash.expose().to_owned());
+            hashes.collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(
+        hashed("ann:abvOVwEVZZ8hM", "true").unwrap(),
+        ["abvOVwEVZZ8hM"]
+    );
+    assert!(hashed("ann:geheim", "false").unwrap()[0].starts_with("$6$rounds="));
+    for (users, form) in [
+        ("ann:geheim", "true"),
+        ("ann", "false"),
+        ("geh heim:x", "false"),
+    ] {
+        let errors = hashed(users, form).unwrap_err();
+        assert_eq!(errors.errors[0].name, "USERS");
+        assert!(!errors.to_string().contains("geh"), "{errors}");
+    }
+}
+
+#[test]
 fn every_error_is_reported_at_once_and_no_secret_is_shown() {
     let errors = read(&[
         ("PORT", "eighty"),

@@ -119,7 +119,7 @@ impl Intake {
             if before.is_some_and(|refused| refused.params == wanted.params) {
                 continue;
             }
-            let change = match self.rules.read(&wanted.params) {
+            let change = match self.rules.read(&wanted.params).await {
                 Ok(Intent::Put(parsed)) => {
                     for warning in &parsed.warnings {
                         tracing::debug!(from = self.from(), service = wanted.called, %warning, "a parameter of a service from elsewhere");

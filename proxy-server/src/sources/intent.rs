@@ -3,17 +3,20 @@
 use std::sync::Arc;
 
 use proxy_core::{
-    FieldErrors, ParamWarning, Params, Parsed, Reconfigure, ReconfigureRules, Remove,
-    parse_reconfigure_with, parse_remove,
+    FieldErrors, ParamWarning, Params, Parsed, Reconfigure, Remove, parse_reconfigure_with,
+    parse_remove,
 };
 
+use super::ParameterRules;
+
 /// How parameters are read.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
+#[cfg_attr(test, derive(Default))]
 pub(crate) struct Rules {
     /// The name of this proxy, where services that name another are left alone.
     pub(crate) only_instance: Option<Arc<str>>,
     /// What parameters may say.
-    pub(crate) parameters: Arc<ReconfigureRules>,
+    pub(crate) parameters: ParameterRules,
 }
 
 /// What somebody wants.
@@ -34,7 +37,7 @@ impl Rules {
     ///
     /// # Errors
     /// Every parameter that is missing or wrong, at once.
-    pub(crate) fn read(&self, params: &Params) -> Result<Intent, FieldErrors> {
+    pub(crate) async fn read(&self, params: &Params) -> Result<Intent, FieldErrors> {
         let mut params = params.clone();
         let instance = params.take("proxyInstanceName");
         match (&self.only_instance, instance) {
@@ -51,7 +54,8 @@ impl Rules {
             }
             return parse_remove(&named).map(Intent::Remove);
         }
-        let mut parsed = parse_reconfigure_with(&params, &self.parameters)?;
+        let rules = self.parameters.for_call(&params).await;
+        let mut parsed = parse_reconfigure_with(&params, &rules)?;
         parsed.warnings.retain(|warning| {
             !matches!(warning, ParamWarning::Unknown { parameter } if parameter == "replicas")
         });
@@ -63,31 +67,34 @@ impl Rules {
 mod tests {
     use super::*;
 
-    fn read(rules: &Rules, query: &str) -> Result<Intent, FieldErrors> {
-        rules.read(&Params::from_query(query).unwrap())
+    async fn read(rules: &Rules, query: &str) -> Result<Intent, FieldErrors> {
+        let params = Params::from_query(query).unwrap();
+        rules.read(&params).await
     }
 
-    #[test]
-    fn a_service_without_a_replica_is_to_go() {
+    #[tokio::test]
+    async fn a_service_without_a_replica_is_to_go() {
         let rules = Rules::default();
         let query = "serviceName=a&servicePath=/a&port=80&replicas=";
         for some in ["1", "2", ""] {
-            let intent = read(&rules, &format!("{query}{some}")).unwrap();
+            let intent = read(&rules, &format!("{query}{some}")).await.unwrap();
             match intent {
                 Intent::Put(parsed) => assert_eq!(parsed.warnings, []),
                 other => panic!("{some}: {other:?}"),
             }
         }
-        let intent = read(&rules, &format!("{query}0&distribute=true")).unwrap();
+        let intent = read(&rules, &format!("{query}0&distribute=true"))
+            .await
+            .unwrap();
         match intent {
             Intent::Remove(parsed) => assert_eq!(parsed.value.service.as_str(), "a"),
             other => panic!("{other:?}"),
         }
-        assert!(read(&rules, "replicas=0").is_err());
+        assert!(read(&rules, "replicas=0").await.is_err());
     }
 
-    #[test]
-    fn a_service_of_another_proxy_is_left_alone_where_that_is_asked_for() {
+    #[tokio::test]
+    async fn a_service_of_another_proxy_is_left_alone_where_that_is_asked_for() {
         let query = "serviceName=a&servicePath=/a&port=80&proxyInstanceName=";
         let open = Rules::default();
         let only = Rules {
@@ -100,7 +107,7 @@ mod tests {
             (&only, "", true),
             (&only, "there", false),
         ] {
-            let intent = read(rules, &format!("{query}{instance}")).unwrap();
+            let intent = read(rules, &format!("{query}{instance}")).await.unwrap();
             let put = matches!(&intent, Intent::Put(parsed) if parsed.warnings.is_empty());
             assert_eq!(put, ours, "{instance}: {intent:?}");
         }

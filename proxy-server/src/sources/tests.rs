@@ -53,8 +53,13 @@ impl Bench {
 
     fn start(&self, settings: &[(&str, &str)]) -> Sources {
         let settings = Settings::read(&MapSource::new(settings.iter().copied())).unwrap();
-        let (sources, tasks) =
-            start(settings.sources, Arc::default(), &self.engine, &self.stop).unwrap();
+        let (sources, tasks) = start(
+            settings.sources,
+            ParameterRules::default(),
+            &self.engine,
+            &self.stop,
+        )
+        .unwrap();
         drop(tasks);
         sources
     }
@@ -209,7 +214,7 @@ async fn what_vanished_from_the_listeners_list_is_removed_and_nothing_else_ever(
 
     // Short once, empty, broken, refused, without a name: nothing may go.
     let nameless = list(&[json!({ "servicePath": "/x" })]);
-    let short = list(&[a.clone()]);
+    let short = list(std::slice::from_ref(&a));
     let half = ResponseTemplate::new(200).set_body_string(r#"[{"serviceName":"a""#);
     let not_there = ResponseTemplate::new(503);
     for bad in [list(&[]), half, not_there, nameless] {

@@ -20,3 +20,4 @@ mod restored;
 mod signed;
 mod story;
 mod traffic;
+mod users;

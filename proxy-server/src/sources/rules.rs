@@ -1,0 +1,66 @@
+//! What is allowed in the parameters of a service here, and whose passwords are known.
+
+use std::{io::Read as _, path::Path, sync::Arc};
+
+use proxy_core::{Params, ReconfigureRules, SecretUsers, is_secret_name};
+
+/// The longest secret file of users in bytes: more than [`proxy_core::MAX_USERS`] users have.
+const MAX_SECRET_BYTES: u64 = 64 * 1024;
+
+/// The rules for the parameters of every call, whoever makes it.
+#[derive(Clone, Debug)]
+pub(crate) struct ParameterRules {
+    rules: Arc<ReconfigureRules>,
+    secrets: Arc<Path>,
+}
+
+// === impl ParameterRules ===
+
+impl ParameterRules {
+    /// These rules, with the users that secret files of this folder hold.
+    pub(crate) fn new(rules: ReconfigureRules, secrets: &Path) -> Self {
+        Self {
+            rules: Arc::new(rules),
+            secrets: secrets.into(),
+        }
+    }
+
+    /// The rules for a call: with the secret file that it names, which is read anew each time.
+    pub(crate) async fn for_call(&self, params: &Params) -> Arc<ReconfigureRules> {
+        let Some(name) = params
+            .get("usersSecret")
+            .filter(|name| is_secret_name(name))
+        else {
+            return self.rules.clone();
+        };
+        let path = self.secrets.join(format!("dfp_users_{name}"));
+        let read = tokio::task::spawn_blocking(move || read(&path)).await;
+        let secret = read.unwrap_or_else(|error| SecretUsers::Unreadable(error.to_string()));
+        let users = self.rules.users.clone().with_secret(secret);
+        Arc::new(ReconfigureRules::clone(&self.rules).with_users(users))
+    }
+}
+
+fn read(path: &Path) -> SecretUsers {
+    let unreadable = |why: String| {
+        let path = path.display();
+        SecretUsers::Unreadable(format!("the secret file {path} cannot be read: {why}"))
+    };
+    let mut text = String::new();
+    let read = std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_SECRET_BYTES + 1).read_to_string(&mut text));
+    match read {
+        Err(error) => unreadable(error.to_string()),
+        Ok(_) if text.len() as u64 > MAX_SECRET_BYTES => {
+            unreadable(format!("it is longer than {MAX_SECRET_BYTES} bytes"))
+        }
+        Ok(_) => SecretUsers::Text(text.into()),
+    }
+}
+
+#[cfg(test)]
+impl Default for ParameterRules {
+    fn default() -> Self {
+        Self::new(ReconfigureRules::default(), Path::new(""))
+    }
+}
