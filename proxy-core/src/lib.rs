@@ -117,7 +117,10 @@ pub use stored::{Degradation, StoredTable};
 pub use table::{Change, Claim, RouteMatch, RouteTable};
 pub use tcp::TcpRoute;
 pub use tls::{ClientCertificates, ServiceTls, TlsRules};
-pub use upstream::{CatalogKey, CatalogUse, Checks, Discovery, DiscoveryError, UpstreamOptions};
+pub use upstream::{
+    CatalogKey, CatalogUse, Checks, Discovery, DiscoveryError, HostChecks, MAX_REPLICAS, Replicas,
+    ReplicasError, Session, SessionError, UpstreamOptions,
+};
 pub use users::{
     Credentials, MAX_USERS, PasswordForm, PasswordHash, PasswordHashError, SecretUsers, User,
     UserList, UserName, UserNameError, UserRules, UsersError,

@@ -11,7 +11,6 @@ use crate::{
     options::ServiceOptions,
     path::{PathKind, PathPattern},
     source::Source,
-    upstream::{CatalogKey, Discovery},
 };
 
 /// The most destinations one service may have.
@@ -241,7 +240,13 @@ impl Service {
 
     /// The same service, asking for this.
     #[must_use]
-    pub fn with_options(self, options: ServiceOptions) -> Self {
+    pub fn with_options(mut self, options: ServiceOptions) -> Self {
+        if let Some(tasks) = options.upstream.tasks_of(&self.name) {
+            let own = |destination: &&mut Destination| destination.spec.outbound_hostname.is_none();
+            for destination in self.destinations.iter_mut().filter(own) {
+                destination.host = tasks.clone();
+            }
+        }
         Self { options, ..self }
     }
 
@@ -289,33 +294,11 @@ impl Service {
                 .all(|(mine, theirs)| mine.differs_in_routes_alone(theirs))
     }
 
-    /// The host of one of its destinations: `outboundHostname`, else the service's name.
+    /// The host of one of its destinations: `outboundHostname`, else the service's name, or the
+    /// name of its tasks where it is spread over all addresses of a name.
     #[must_use]
     pub fn host_of<'a>(&self, destination: &'a Destination) -> &'a Host {
         &destination.host
-    }
-
-    /// What is looked up in the catalog for one of its destinations, where its servers come from there.
-    #[must_use]
-    pub fn catalog_key(&self, destination: &Destination) -> Option<CatalogKey> {
-        let upstream = &self.options.upstream;
-        let port = destination.port();
-        if upstream.discovery != Discovery::Catalog && port.is_some() {
-            return None;
-        }
-        let mut service = match destination.outbound_hostname() {
-            Some(host) => host.to_string(),
-            None => self.name.to_string(),
-        };
-        if let Some(color) = &self.color {
-            service.push('-');
-            service.push_str(color.as_str());
-        }
-        Some(CatalogKey {
-            service,
-            checks: upstream.checks,
-            port,
-        })
     }
 
     /// What an HAProxy object that belongs to a destination is called behind its prefix:

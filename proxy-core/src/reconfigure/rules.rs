@@ -1,6 +1,11 @@
 //! What the settings of a replica say about the parameters it takes.
 
-use crate::{mode::ReqMode, raw::RawConfig, upstream::CatalogUse, users::UserRules};
+use crate::{
+    mode::ReqMode,
+    raw::RawConfig,
+    upstream::{CatalogUse, HostChecks},
+    users::UserRules,
+};
 
 /// What is allowed in parameters, and what they are where they are absent. The defaults are those of a
 /// proxy without settings.
@@ -15,6 +20,8 @@ pub struct ReconfigureRules {
     pub catalog: CatalogUse,
     /// Whom a service may name without a password.
     pub users: UserRules,
+    /// Whether HAProxy checks servers with a host name where nothing says so.
+    pub host_checks: HostChecks,
 }
 
 impl ReconfigureRules {
@@ -43,5 +50,14 @@ impl ReconfigureRules {
     #[must_use]
     pub fn with_users(self, users: UserRules) -> Self {
         Self { users, ..self }
+    }
+
+    /// Whether HAProxy checks servers with a host name where nothing says so (`CHECK_RESOLVERS`).
+    #[must_use]
+    pub fn with_host_checks(self, host_checks: HostChecks) -> Self {
+        Self {
+            host_checks,
+            ..self
+        }
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::{RawConfig, path::PathPattern};
 use crate::{
     field::ParamWarning,
-    upstream::{CatalogUse, Checks},
+    upstream::{CatalogUse, Checks, HostChecks},
 };
 
 fn ask(query: &str) -> Result<Parsed<Reconfigure>, FieldErrors> {
@@ -255,6 +255,57 @@ fn the_catalog_is_asked_for_by_name() {
         assert!(
             read_with(&query, CatalogUse::WithoutPort).is_err(),
             "{wrong}"
+        );
+    }
+}
+
+#[test]
+fn servers_are_found_by_the_addresses_of_a_name() {
+    let read = |more: &str| {
+        let query = format!("serviceName=web&servicePath=/&port=80{more}");
+        read_with(&query, CatalogUse::Never)
+    };
+    let host = |more: &str| {
+        let service = read(more).unwrap().value.service;
+        let document = Document::from_service(Arc::clone(&service)).unwrap();
+        let again = Document::parse(document.raw().as_bytes()).unwrap();
+        assert_eq!(again.service().unwrap(), &service, "{more}");
+        service.host_of(&service.destinations()[0]).to_string()
+    };
+    assert_eq!(host(""), "web");
+    assert_eq!(host("&replicas=3&checkResolvers=true"), "web");
+    assert_eq!(host("&discoveryType=DNS&replicas=3"), "tasks.web");
+    assert_eq!(host("&sessionType=sticky-server"), "tasks.web");
+    assert_eq!(host("&discoveryType=dns&outboundHostname=other"), "other");
+    let checks = |more: &str| {
+        let rules = ReconfigureRules::default().with_host_checks(HostChecks::On);
+        let query = format!("serviceName=web&servicePath=/&port=80{more}");
+        let read = parse_reconfigure_with(&Params::from_query(query).unwrap(), &rules);
+        read.unwrap().value.service.options().upstream.host_checks
+    };
+    assert_eq!(checks(""), HostChecks::On);
+    assert_eq!(checks("&checkResolvers=false"), HostChecks::Off);
+    for wrong in [
+        "sessionType=cookie",
+        "replicas=-1",
+        "replicas=1001",
+        "checkResolvers=x",
+    ] {
+        let refused = read(&format!("&{wrong}")).unwrap_err();
+        let (name, _) = wrong.split_once('=').unwrap();
+        assert_eq!(refused.errors[0].parameter, name);
+    }
+}
+
+#[test]
+fn files_of_consul_template_are_refused() {
+    for name in ["consulTemplateFePath", "consulTemplateBePath"] {
+        let query = format!("serviceName=web&servicePath=/&port=80&{name}=/templates/web.tmpl");
+        let refused = read_with(&query, CatalogUse::WithoutPort).unwrap_err();
+        assert_eq!(refused.errors[0].parameter, name);
+        assert!(
+            refused.to_string().contains("discoveryType=catalog"),
+            "{refused}"
         );
     }
 }

@@ -4,10 +4,13 @@ use super::{destination::PortRule, rules::ReconfigureRules};
 use crate::{
     field::{Fields, ParamWarning},
     service::Service,
-    upstream::{CatalogUse, Checks, Discovery, DiscoveryError, UpstreamOptions},
+    upstream::{CatalogUse, Checks, Discovery, DiscoveryError, HostChecks, UpstreamOptions},
 };
 
-const DISCOVERY_GRAMMAR: &str = "host, or catalog where Consul keeps the table; absent: host, or the catalog without a port where MODE=default";
+const DISCOVERY_GRAMMAR: &str = "host, DNS, or catalog where Consul keeps the table; absent: host, or the catalog without a port where MODE=default";
+const CONSUL_TEMPLATE_GRAMMAR: &str = "nothing: servers come from Consul's catalog with discoveryType=catalog, or with MODE=default and without a port";
+const SESSION_GRAMMAR: &str = "sticky-server";
+const REPLICAS_GRAMMAR: &str = "a whole number from 0 to 1000";
 const NO_CATALOG: &str = "there is no catalog: this proxy has no Consul (CONSUL_ADDRESS)";
 
 pub(super) fn upstream(fields: &mut Fields<'_>, rules: &ReconfigureRules) -> UpstreamOptions {
@@ -22,13 +25,29 @@ pub(super) fn upstream(fields: &mut Fields<'_>, rules: &ReconfigureRules) -> Ups
         let parsed = fields.parse("discoveryType", text, DISCOVERY_GRAMMAR, parse);
         discovery = parsed.unwrap_or_default();
     }
+    for name in ["consulTemplateFePath", "consulTemplateBePath"] {
+        if let Some(text) = fields.text(name) {
+            let problem = "the language of consul-template is not read here".to_owned();
+            fields.refuse(name, Some(text), problem, CONSUL_TEMPLATE_GRAMMAR);
+        }
+    }
     let skipped = fields.flag("skipCheck");
+    let host_checks = match fields.text("checkResolvers") {
+        None => rules.host_checks,
+        Some(_) if fields.flag("checkResolvers") => HostChecks::On,
+        Some(_) => HostChecks::Off,
+    };
     UpstreamOptions {
         discovery,
         checks: match skipped {
             true => Checks::Skipped,
             false => Checks::Both,
         },
+        host_checks,
+        session: fields
+            .optional("sessionType", SESSION_GRAMMAR)
+            .unwrap_or_default(),
+        replicas: fields.optional("replicas", REPLICAS_GRAMMAR),
     }
 }
 

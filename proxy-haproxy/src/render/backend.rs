@@ -6,13 +6,13 @@ use std::{
     time::Duration,
 };
 
-use proxy_core::{CatalogKey, Checks, Destination, Host, Port, Service};
+use proxy_core::{CatalogKey, Checks, Destination, Host, HostChecks, Port, Service, Session};
 use serde::Serialize;
 
 use super::{options::BackendOptions, users::Auth};
 use crate::{
     address_book::{AddressBook, Resolution},
-    slots::{SlotBook, Slots},
+    slots::{MIN_SLOTS, SlotBook, Slots},
 };
 
 /// HAProxy asks DNS for every name once an interval, also for those that answer (measured on 2.6). A
@@ -35,6 +35,8 @@ pub(super) struct Backend {
     pub(super) at: Server,
     /// None where everybody may come in.
     auth: Option<Auth>,
+    /// The name of the cookie that ties clients to servers, where there is one.
+    cookie: Option<String>,
     /// None where requests and responses are passed on as they are.
     options: Option<BackendOptions>,
 }
@@ -50,6 +52,10 @@ pub(super) struct Server {
     slots: Vec<Slot>,
     /// Whether HAProxy checks those.
     check_slots: bool,
+    /// The name has several addresses, and this many servers share them; otherwise nothing.
+    spread_over: Option<usize>,
+    /// Whether HAProxy checks a server that has a host name.
+    check_host: bool,
     /// The address is a name: the addresses to begin with, for `init-addr`.
     init_addr: Option<String>,
     /// The address family that HAProxy asks DNS for first.
@@ -71,6 +77,10 @@ struct Slot {
 /// listens there; one of zeroes would mean the address that the client asked for.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
+/// The servers of a service that is spread over the addresses of a name and does not say how many it is
+/// meant to have.
+const UNKNOWN_REPLICAS: usize = 16;
+
 // === impl Backend ===
 
 impl Backend {
@@ -80,7 +90,9 @@ impl Backend {
         destination: &Destination,
         addresses: &AddressBook,
     ) -> Self {
+        let sticky = service.options().upstream.session == Session::Sticky;
         Self {
+            cookie: sticky.then(|| name.clone()),
             name,
             at: Server::new(service, destination, addresses),
             auth: None,
@@ -120,11 +132,19 @@ impl Server {
                 (format!("{}:{port}", dns_name(host)), Some(init_addr))
             }
         };
+        let upstream = &service.options().upstream;
+        // One that only this system knows has one address.
+        let spread_over = (upstream.spreads_over_dns() && init_addr.is_some()).then(|| {
+            let meant = upstream.replicas.map_or(0, |replicas| replicas.get());
+            spread_over(meant.into())
+        });
         Self {
             server: service.name().to_string(),
             address,
             slots: Vec::new(),
             check_slots: false,
+            check_host: upstream.host_checks == HostChecks::On || spread_over.is_some(),
+            spread_over,
             init_addr,
             // HAProxy would ask for IPv6 first and move a server there that answered on IPv4.
             prefer: match resolution.address() {
@@ -146,6 +166,8 @@ impl Server {
                 .map(|(nth, address)| Slot::new(service, nth, *address))
                 .collect(),
             check_slots: key.checks != Checks::Skipped,
+            spread_over: None,
+            check_host: false,
             init_addr: None,
             prefer: "ipv4",
             resolvers: String::new(),
@@ -170,8 +192,18 @@ impl Slot {
 
 /// How many servers have a name that HAProxy follows.
 pub(super) fn count_names(servers: &[&mut Server]) -> usize {
-    let named = servers.iter();
-    named.filter(|server| server.init_addr.is_some()).count()
+    let named = servers.iter().filter(|server| server.init_addr.is_some());
+    named.map(|server| server.spread_over.unwrap_or(1)).sum()
+}
+
+/// How many servers share the addresses of a name: more than there are meant to be, since a deployment may
+/// start new ones before it ends old ones, and so that a few more need no reload. What is too much waits
+/// for an address and costs next to nothing.
+fn spread_over(meant: usize) -> usize {
+    match meant {
+        0 => UNKNOWN_REPLICAS,
+        meant => (meant + 1).next_power_of_two().max(MIN_SLOTS),
+    }
 }
 
 /// Gives every name its `resolvers` section, and the names of the sections. Which one follows from the

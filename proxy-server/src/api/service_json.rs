@@ -1,8 +1,8 @@
 //! A service under Docker Flow Proxy's capitalised names.
 
 use proxy_core::{
-    Authorization, Balance, Checks, ClientCertificates, Destination, GroupName, Leg, PathPattern,
-    Seconds, Service, ServiceTls,
+    Authorization, Balance, Checks, ClientCertificates, Destination, GroupName, HostChecks, Leg,
+    PathPattern, Seconds, Service, ServiceTls,
 };
 use serde_json::{Map, Value, json};
 
@@ -28,6 +28,11 @@ pub(super) fn service_json(service: &Service) -> Map<String, Value> {
     fields.insert("Source".into(), source.into());
     let upstream = &service.options().upstream;
     fields.insert("DiscoveryType".into(), upstream.discovery.word().into());
+    fields.insert("SessionType".into(), upstream.session.word().into());
+    let checked = upstream.host_checks == HostChecks::On;
+    fields.insert("CheckResolvers".into(), checked.into());
+    let replicas = upstream.replicas.map(proxy_core::Replicas::get);
+    fields.insert("Replicas".into(), replicas.into());
     let skipped = upstream.checks == Checks::Skipped;
     fields.insert("SkipCheck".into(), skipped.into());
     fields.insert("ServiceDest".into(), destinations.into());

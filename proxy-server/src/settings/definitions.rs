@@ -209,6 +209,11 @@ pub const DEFINITIONS: &[Definition] = &[
         "http",
         "the `reqMode` of destinations that do not say one: `http`, `tcp` or `sni`",
     ),
+    plain(
+        "CHECK_RESOLVERS",
+        "false",
+        "`true`: `checkResolvers` where a service does not say it",
+    ),
     plain("BIND_ADDRESS", "*", "the address HAProxy binds"),
     plain("HAPROXY_BIN", "haproxy", "the HAProxy program"),
     plain(

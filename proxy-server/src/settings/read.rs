@@ -3,7 +3,8 @@
 use std::{fmt::Display, net::IpAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use proxy_core::{
-    AclName, CatalogUse, Credentials, PasswordForm, Port, ReconfigureRules, ReqMode, RouteOrder,
+    AclName, CatalogUse, Credentials, HostChecks, PasswordForm, Port, ReconfigureRules, ReqMode,
+    RouteOrder,
 };
 use proxy_haproxy::Routing;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -178,7 +179,12 @@ impl Reader<'_> {
 
     fn rules(&mut self) -> Option<ReconfigureRules> {
         let mode = self.parse("DEFAULT_REQ_MODE", str::parse::<ReqMode>);
-        Some(ReconfigureRules::default().with_default_mode(mode?))
+        let checks = match self.switch("CHECK_RESOLVERS")? {
+            true => HostChecks::On,
+            false => HostChecks::Off,
+        };
+        let rules = ReconfigureRules::default().with_default_mode(mode?);
+        Some(rules.with_host_checks(checks))
     }
 
     /// The users of the settings, each with a password.

@@ -18,6 +18,7 @@ mod outage;
 mod registers;
 mod restored;
 mod signed;
+mod spread;
 mod story;
 mod traffic;
 mod users;
