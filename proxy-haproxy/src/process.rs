@@ -248,6 +248,14 @@ impl Haproxy {
         })
     }
 
+    /// What HAProxy counts, as the CSV of `show stat`, with a line of headings.
+    ///
+    /// # Errors
+    /// When the worker does not answer, as at its start.
+    pub async fn statistics(&self) -> std::io::Result<String> {
+        runtime::statistics(self.shared.settings.run().worker_socket().as_ref()).await
+    }
+
     /// Ends HAProxy: it finishes its connections until the deadline; what is left then is cut. Its
     /// processes are gone and its sockets removed when this returns, a few seconds after the
     /// deadline at the latest. A reload afterwards fails.

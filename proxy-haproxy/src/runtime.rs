@@ -121,6 +121,15 @@ const READING: &str = "reading back";
 const COMMITTING: &str = "committing";
 const CHANGING: &str = "changing";
 
+/// The most bytes of `show stat`: 20,000 servers have 10 MiB.
+const MAX_STATISTICS_BYTES: usize = 32 * 1024 * 1024;
+
+/// What `show stat` says: CSV with a line of headings.
+pub(crate) async fn statistics(socket: &Path) -> io::Result<String> {
+    let mut cli = Cli::connect(socket).await?;
+    cli.ask_for("show stat\n", MAX_STATISTICS_BYTES).await
+}
+
 /// Makes one map out of another on the worker that listens on a socket, which must be one of
 /// `workers`. `name` is the map's as the configuration writes it; the texts are what its file held
 /// and holds.

@@ -60,6 +60,7 @@ use crate::{
     metrics::Metrics,
     sources::Sources,
     standing::{STANDING_PATH, Station, Survey},
+    statistics::{STATISTICS_PATH, Statistics},
     store::ReplicatedStore,
 };
 
@@ -87,6 +88,7 @@ pub(crate) struct Api {
     pub(crate) store: Arc<dyn RouteStore>,
     pub(crate) carrier: Arc<dyn Carried>,
     pub(crate) dry_runs: Arc<DryRuns>,
+    pub(crate) statistics: Arc<Statistics>,
     pub(crate) writes: WriteLimits,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) instance: InstanceId,
@@ -120,6 +122,7 @@ pub(crate) trait Carried: Send + Sync + std::fmt::Debug {
     fn digest(&self) -> Option<String>;
     fn condition(&self) -> CarrierCondition;
     fn route_order(&self) -> RouteOrder;
+    async fn statistics(&self) -> Result<String, String>;
     async fn old_workers(&self) -> Option<OldWorkers>;
     async fn dry_run(&self, table: &RouteTable) -> Result<DryRun, CheckError>;
 }
@@ -140,6 +143,10 @@ impl<C: Carrier + std::fmt::Debug> Carried for C {
 
     fn route_order(&self) -> RouteOrder {
         Carrier::route_order(self)
+    }
+
+    async fn statistics(&self) -> Result<String, String> {
+        Carrier::statistics(self).await
     }
 
     async fn old_workers(&self) -> Option<OldWorkers> {
@@ -165,6 +172,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/remove", writes.also_get(delete, remove::remove))
         .route("/reload", writes.also_get(put, reload::reload))
         .route("/config", get(config::config))
+        .route("/metrics", get(metrics::csv))
         .route(
             "/cert",
             change(axum::routing::put(cert::put).delete(cert::delete)),
@@ -194,6 +202,7 @@ pub(crate) fn router(api: Api) -> Router {
         .nest("/v1/proxy", proxy)
         .route(crate::announce::PEER_PATH, announce)
         .route(STANDING_PATH, get(standing::standing))
+        .route(STATISTICS_PATH, get(metrics::to_peer))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route(crate::announce::REGISTERS_PATH, registers)

@@ -67,6 +67,11 @@ pub(crate) trait Carrier: Send + Sync + 'static {
         None
     }
 
+    /// What it counts, as HAProxy's CSV with a line of headings.
+    async fn statistics(&self) -> Result<String, String> {
+        Err("there are no statistics".to_owned())
+    }
+
     /// How the carrier is, in words for `status`.
     fn condition(&self) -> CarrierCondition;
 }

@@ -29,6 +29,7 @@ mod server;
 mod settings;
 mod sources;
 mod standing;
+mod statistics;
 mod store;
 pub mod systemd;
 #[cfg(test)]

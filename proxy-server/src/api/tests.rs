@@ -82,6 +82,7 @@ impl Bench {
         );
         let api = Api {
             dry_runs: Arc::new(dry_runs),
+            statistics: Arc::new(Statistics::new(Arc::clone(&carrier) as _, None)),
             writes,
             station: Arc::clone(&station),
             survey: Arc::clone(&peers) as Arc<dyn Survey>,

@@ -460,6 +460,12 @@ impl Carrier for HaproxyCarrier {
         haproxy.old_workers().await.ok()
     }
 
+    async fn statistics(&self) -> Result<String, String> {
+        let haproxy = self.shown().haproxy.clone();
+        let haproxy = haproxy.ok_or_else(|| "HAProxy was not started yet".to_owned())?;
+        haproxy.statistics().await.map_err(|error| chain(&error))
+    }
+
     fn condition(&self) -> CarrierCondition {
         let shown = self.shown();
         let Some(haproxy) = &shown.haproxy else {

@@ -38,6 +38,7 @@ use crate::{
     },
     sources::{self, ParameterRules},
     standing::{PeerSurvey, Station, Survey},
+    statistics::{MAX_STATISTICS_BYTES, Statistics},
     store::{CALL_DEADLINE, Exchange, MOST_ASKED, Others, ReplicatedStore},
 };
 
@@ -176,6 +177,7 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         followers.push(tokio::spawn(keeping));
     }
 
+    let calls = calls(&settings, &instance);
     let users = UserRules::default().with_global(settings.haproxy.users.clone());
     let rules = settings.rules.with_users(users);
     let rules = ParameterRules::new(rules, &settings.certificates.secrets_path);
@@ -198,6 +200,14 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         };
         followers.push(tokio::spawn(check.run(interval, stops.followers.clone())));
     }
+    let others = match &peers {
+        Some(peers) => {
+            let calls = calls.max_reply_bytes(MAX_STATISTICS_BYTES).attempts(1);
+            Some((Arc::clone(peers), Broadcast::over_http(calls)?))
+        }
+        None => None,
+    };
+    let statistics = Statistics::new(Arc::clone(&carrier) as _, others);
     let dry_runs = DryRuns::new(
         handle.clone(),
         Arc::clone(&kept.store),
@@ -205,6 +215,7 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
     );
     let app = router(Api {
         dry_runs: Arc::new(dry_runs),
+        statistics: Arc::new(statistics),
         writes: WriteLimits {
             get_writes: settings.api.get_writes,
             rate: settings.api.write_rate,

@@ -12,6 +12,7 @@ mod ending;
 mod hostile;
 mod maps;
 mod membership;
+mod metrics;
 mod names;
 mod operate;
 mod outage;
