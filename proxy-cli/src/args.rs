@@ -9,9 +9,10 @@ use secrecy::SecretString;
 
 use crate::address::ApiAddress;
 
+mod cert;
 mod reconfigure;
 
-pub(crate) use self::reconfigure::Reconfigure;
+pub(crate) use self::{cert::Cert, reconfigure::Reconfigure};
 
 /// Longer than the server's own `WAIT_TIMEOUT` of 10 s, so that it is the server
 /// that says who did not confirm.
@@ -77,6 +78,9 @@ pub(crate) enum Command {
     Reconfigure(Box<Reconfigure>),
     /// Remove a service's routes.
     Remove(Remove),
+    /// Give, take away and show certificates.
+    #[command(subcommand)]
+    Cert(Cert),
     /// Show the HAProxy config that runs (with --json: the services).
     Config,
     /// Say where a request goes, what else claims it, and why each lost.
@@ -182,9 +186,10 @@ impl Command {
         match self {
             Self::Reconfigure(service) => Some(&service.wait),
             Self::Remove(remove) => Some(&remove.wait),
-            Self::Import { wait, .. } | Self::Rollback { wait, .. } | Self::Accept { wait, .. } => {
-                Some(wait)
-            }
+            Self::Import { wait, .. }
+            | Self::Rollback { wait, .. }
+            | Self::Accept { wait, .. }
+            | Self::Cert(Cert::Put { wait, .. } | Cert::Delete { wait, .. }) => Some(wait),
             _ => None,
         }
     }

@@ -17,8 +17,8 @@ const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
 pub(crate) struct Question {
     pub(crate) method: Method,
     pub(crate) url: Url,
-    /// A JSON document.
-    pub(crate) body: Option<Vec<u8>>,
+    /// What it is, and its bytes.
+    pub(crate) body: Option<(&'static str, Vec<u8>)>,
 }
 
 /// What came back.
@@ -85,9 +85,9 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.bearer_auth(token.expose_secret());
         }
-        if let Some(body) = question.body {
+        if let Some((kind, body)) = question.body {
             request = request
-                .header(reqwest::header::CONTENT_TYPE, "application/json")
+                .header(reqwest::header::CONTENT_TYPE, kind)
                 .body(body);
         }
         let mut response = request.send().await.map_err(|error| self.why(error))?;

@@ -9,7 +9,7 @@ use clap::CommandFactory;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::args::{Cli, Command, Global, Waiting};
+use crate::args::{Cert, Cli, Command, Global, Waiting};
 use crate::client::{Client, Question, Reply};
 use crate::show;
 use crate::verdict::{Intent, Verdict};
@@ -132,6 +132,19 @@ fn plan(global: &Global, command: &Command) -> Result<Plan> {
             params.extend(remove.wait.params());
             change(ask(Method::DELETE, "remove", &params))
         }
+        Command::Cert(Cert::Put { name, file, wait }) => {
+            let mut params = vec![pair("certName", name)];
+            params.extend(wait.params());
+            let mut question = ask(Method::PUT, "cert", &params);
+            question.body = Some(("application/x-pem-file", read_file(file)?));
+            change(question)
+        }
+        Command::Cert(Cert::Delete { name, wait }) => {
+            let mut params = vec![pair("certName", name)];
+            params.extend(wait.params());
+            change(ask(Method::DELETE, "cert", &params))
+        }
+        Command::Cert(Cert::List) => read("certs", &[], View::Status),
         Command::Config if global.json => read("config", &[pair("type", "json")], View::Document),
         Command::Config => read("config", &[], View::Document),
         Command::Explain(asked) => {
@@ -152,7 +165,7 @@ fn plan(global: &Global, command: &Command) -> Result<Plan> {
         Command::Export { .. } => read("export", &[], View::Document),
         Command::Import { file, wait } => {
             let mut question = ask(Method::PUT, "import", &wait.params());
-            question.body = Some(read_file(file)?);
+            question.body = Some(("application/json", read_file(file)?));
             change(question)
         }
         Command::History {

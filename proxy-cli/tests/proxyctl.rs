@@ -617,3 +617,53 @@ async fn a_dry_run_shows_the_difference_and_knows_a_proxy_that_made_the_change()
         err(&output)
     );
 }
+
+#[tokio::test]
+async fn certificates_are_given_taken_away_and_listed() {
+    let server = MockServer::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("acme.pem");
+    std::fs::write(&file, "the certificate").unwrap();
+    let done = ResponseTemplate::new(200).set_body_json(json!({
+        "Status": "OK", "Message": "the certificate acme is shown for acme.com", "Stored": true,
+    }));
+    Mock::given(method("PUT"))
+        .and(path(format!("{BASE}/cert")))
+        .and(query_param("certName", "acme"))
+        .and(query_param("distribute", "true"))
+        .and(body_string("the certificate"))
+        .respond_with(done)
+        .mount(&server)
+        .await;
+    let gone = json!({ "Status": "OK", "Message": "the certificate acme is removed" });
+    Mock::given(method("DELETE"))
+        .and(path(format!("{BASE}/cert")))
+        .and(query_param("certName", "acme"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(gone))
+        .mount(&server)
+        .await;
+    let certs = json!({
+        "Status": "OK", "Message": "1 certificates",
+        "Certs": [{ "ProxyServiceName": "acme", "Domains": ["acme.com"], "DaysLeft": 12 }],
+    });
+    Mock::given(method("GET"))
+        .and(path(format!("{BASE}/certs")))
+        .respond_with(ResponseTemplate::new(200).set_body_json(certs))
+        .mount(&server)
+        .await;
+
+    let name = file.to_str().unwrap();
+    let put = run(
+        &server.uri(),
+        &["cert", "put", "acme", name, "--distribute"],
+    )
+    .await;
+    assert_eq!(put.status.code(), Some(0), "{put:?}");
+    assert!(out(&put).contains("shown for acme.com"), "{}", out(&put));
+    let deleted = run(&server.uri(), &["cert", "delete", "acme"]).await;
+    assert!(out(&deleted).contains("is removed"), "{}", out(&deleted));
+    let listed = run(&server.uri(), &["cert", "list"]).await;
+    for part in ["acme", "acme.com", "12"] {
+        assert!(out(&listed).contains(part), "{}", out(&listed));
+    }
+}
