@@ -203,9 +203,10 @@ pub(crate) fn no_certificates() -> Arc<Certificates> {
 
 /// Certificates of a replica that is alone.
 pub(crate) fn no_exchange() -> Arc<CertificateExchange> {
-    let broadcast = Broadcast::over_http(BroadcastSettings::default()).unwrap();
+    let broadcast = || Broadcast::over_http(BroadcastSettings::default()).unwrap();
+    let broadcasts = [broadcast(), broadcast()];
     let certificates = no_certificates();
-    let exchange = CertificateExchange::new(certificates, None, broadcast, None, String::new());
+    let exchange = CertificateExchange::new(certificates, None, broadcasts, None, String::new());
     Arc::new(exchange)
 }
 

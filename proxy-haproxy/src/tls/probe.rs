@@ -1,7 +1,10 @@
 //! Whether HAProxy would show a certificate, asked before it is put among others: one bad file in its list,
 //! and it takes none of them.
 
-use std::{io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use super::{CertificateFile, CertificateSet, TlsSettings, with_certificates};
 use crate::{
@@ -9,6 +12,9 @@ use crate::{
     rendered::RenderedConfig,
     validate::{Validate as _, ValidateError, Validator},
 };
+
+/// How the folders of checks begin.
+const PREFIX: &str = ".probe-";
 
 /// Has HAProxy check certificates, apart from every configuration.
 #[derive(Clone, Debug)]
@@ -56,6 +62,19 @@ impl CertificateProbe {
         }
     }
 
+    /// Removes what checks left in a folder that a crash interrupted: they hold keys. Blocking file IO, for
+    /// the start, before any check.
+    pub fn clear(folder: &Path) {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let left = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX));
+        for entry in left {
+            let path = entry.path();
+            if let Err(error) = fs::remove_dir_all(&path) {
+                tracing::warn!(path = %path.display(), %error, "what a check left cannot be removed");
+            }
+        }
+    }
+
     /// Whether HAProxy takes all of them. Cancel safe.
     ///
     /// # Errors
@@ -67,9 +86,7 @@ impl CertificateProbe {
         let config = self.config(files);
         let parent = self.folder.clone();
         let written = tokio::task::spawn_blocking(move || -> Result<_, ProbeError> {
-            let folder = tempfile::Builder::new()
-                .prefix(".probe-")
-                .tempdir_in(&parent);
+            let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&parent);
             let folder = folder.map_err(|source| ProbeError::Folder {
                 folder: parent,
                 source,

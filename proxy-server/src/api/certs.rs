@@ -14,8 +14,11 @@ pub(super) async fn certs(State(api): State<Api>) -> Answered {
     let shown = api.certificates.shown();
     let refused = refused(&api.certificates);
     let message = match (shown.len(), refused.len()) {
-        (count, 0) => format!("{count} certificates"),
-        (count, bad) => format!("{count} certificates; {bad} files hold none, see Refused"),
+        (1, 0) => "1 certificate is shown".to_owned(),
+        (count, 0) => format!("{count} certificates are shown"),
+        (count, bad) => {
+            format!("{count} certificates are shown; {bad} files hold none, see Refused")
+        }
     };
     let certs: Vec<Value> = shown.iter().map(certificate).collect();
     Answered::ok(message)

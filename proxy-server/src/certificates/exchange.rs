@@ -48,6 +48,8 @@ pub(crate) struct CertificateExchange {
     certificates: Arc<Certificates>,
     peers: Option<Arc<Peers>>,
     broadcast: Broadcast,
+    /// Asks each once: there is always a next time.
+    asking: Broadcast,
     sealer: Option<Sealer>,
     own_address: String,
     rounds: AtomicUsize,
@@ -101,7 +103,7 @@ impl CertificateExchange {
     pub(crate) fn new(
         certificates: Arc<Certificates>,
         peers: Option<Arc<Peers>>,
-        broadcast: Broadcast,
+        [broadcast, asking]: [Broadcast; 2],
         sealer: Option<Sealer>,
         own_address: String,
     ) -> Self {
@@ -109,6 +111,7 @@ impl CertificateExchange {
             certificates,
             peers,
             broadcast,
+            asking: asking.within(COMPARE_DEADLINE),
             sealer,
             own_address,
             rounds: AtomicUsize::new(0),
@@ -194,8 +197,7 @@ impl CertificateExchange {
             return 0;
         };
         let asked = self.some_of(peers.current().peers());
-        let broadcast = self.broadcast.within(COMPARE_DEADLINE);
-        let report = broadcast.call(&asked, &call(sealed.clone())).await;
+        let report = self.asking.call(&asked, &call(sealed.clone())).await;
         let mut taken = 0;
         for row in report.rows() {
             let Outcome::Confirmed(reply) = row.outcome() else {

@@ -10,11 +10,11 @@ use std::{
 };
 
 use proxy_core::{InstanceId, Stamp};
-use proxy_haproxy::{Certificate, CertificateName};
+use proxy_haproxy::{Certificate, CertificateName, CertificateProbe};
 use secrecy::{ExposeSecret as _, zeroize::Zeroizing};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Certificates, JudgeError, MAX_CERTIFICATES};
+use super::{Certificates, Held, JudgeError, MAX_CERTIFICATES};
 use crate::{chain::chain, store::replace_file};
 
 /// The folder below `STATE_PATH`.
@@ -60,8 +60,12 @@ pub(crate) enum KeepError {
 impl Certificates {
     /// Reads what callers gave in earlier runs.
     pub(crate) async fn restore(&self) {
-        let folder = self.folder();
-        let read = tokio::task::spawn_blocking(move || read_all(&folder)).await;
+        let (folder, state) = (self.folder(), self.settings.state_path.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            CertificateProbe::clear(&state);
+            read_all(&folder)
+        });
+        let read = read.await;
         let (entries, mut refused) = read.unwrap_or_default();
         let mut kept = BTreeMap::new();
         let mut files = Vec::new();
@@ -92,6 +96,7 @@ impl Certificates {
         let mut held = self.held();
         held.unreadable = refused;
         (held.kept, held.unfit) = (kept, unfit);
+        held.forget();
         self.settle(&mut held);
     }
 
@@ -203,8 +208,9 @@ impl Certificates {
 
     fn has_room(&self, name: &CertificateName) -> bool {
         let held = self.held();
-        let others = held.kept.keys().chain(held.found.keys());
-        held.kept.contains_key(name) || others.count() < MAX_CERTIFICATES
+        let is_there = |kept: &&Kept| kept.certificate.is_some();
+        let count = held.kept.values().filter(is_there).count() + held.found.len();
+        held.kept.get(name).is_some_and(|kept| is_there(&kept)) || count < MAX_CERTIFICATES
     }
 
     /// Disk first.
@@ -213,22 +219,58 @@ impl Certificates {
         let entry = Entry::new(&name, &kept);
         let text = serde_json::to_vec(&entry).map_err(|error| KeepError::Disk(error.into()))?;
         let text = Zeroizing::new(text);
-        let path = path(&folder, name.as_str());
+        let path = self::path(&folder, name.as_str());
+        let shown = path.display().to_string();
         let written = tokio::task::spawn_blocking(move || {
             make(&folder).map_err(proxy_core::BoxError::from)?;
             replace_file(&path, &text).map_err(proxy_core::BoxError::from)
         });
         let written = written.await.unwrap_or_else(|error| Err(error.into()));
         written.map_err(KeepError::Disk)?;
-        let mut held = self.held();
-        held.unfit.remove(&name);
-        held.kept.insert(name, kept);
-        self.settle(&mut held);
+        let forgotten = {
+            let mut held = self.held();
+            held.unfit.remove(&name);
+            held.unreadable.remove(&shown);
+            held.kept.insert(name, kept);
+            self.settle(&mut held);
+            held.forget()
+        };
+        for name in forgotten {
+            // One that is left is forgotten at the next start.
+            let _ = tokio::fs::remove_file(self::path(&self.folder(), name.as_str())).await;
+        }
         Ok(())
     }
 
     fn folder(&self) -> PathBuf {
         self.settings.state_path.join(FOLDER)
+    }
+}
+
+// === impl Held ===
+
+impl Held {
+    /// Forgets the oldest removals past as many as there may be certificates. A replica that was away since
+    /// before may bring such a certificate back.
+    fn forget(&mut self) -> Vec<CertificateName> {
+        let removed = self
+            .kept
+            .iter()
+            .filter(|(_, kept)| kept.certificate.is_none());
+        let mut removed: Vec<_> = removed
+            .map(|(name, kept)| (kept.stamp.clone(), name.clone()))
+            .collect();
+        removed.sort_unstable();
+        let past = removed.len().saturating_sub(MAX_CERTIFICATES);
+        let oldest: Vec<_> = removed
+            .into_iter()
+            .take(past)
+            .map(|(_, name)| name)
+            .collect();
+        for name in &oldest {
+            self.kept.remove(name);
+        }
+        oldest
     }
 }
 
@@ -313,3 +355,6 @@ fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

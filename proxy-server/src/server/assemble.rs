@@ -125,9 +125,9 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         &settings,
         &certificates,
         peers.clone(),
-        self::broadcast(&settings, &instance)?,
+        calls(&settings, &instance),
         address.to_string(),
-    );
+    )?;
     let first = Arc::clone(&exchange);
     let engine = tokio::spawn(async move {
         first.begin().await;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use proxy_haproxy::{CertificateProbe, ClientAuthorities, TlsSettings, Validator};
-use proxy_peers::{Broadcast, Peers, Sealer};
+use proxy_peers::{Broadcast, BroadcastSettings, Peers, Sealer};
 
 use crate::{
+    api::MAX_TABLE_BODY,
     certificates::{CertificateExchange, Certificates, CertificatesSettings},
     metrics::Metrics,
     settings::Settings,
@@ -53,11 +54,17 @@ pub(super) fn exchange(
     settings: &Settings,
     certificates: &Arc<Certificates>,
     peers: Option<Arc<Peers>>,
-    broadcast: Broadcast,
+    calls: BroadcastSettings,
     own_address: String,
-) -> Arc<CertificateExchange> {
+) -> anyhow::Result<Arc<CertificateExchange>> {
     let sealer = settings.peers.secret.as_ref().map(Sealer::new);
     let certificates = Arc::clone(certificates);
-    let exchange = CertificateExchange::new(certificates, peers, broadcast, sealer, own_address);
-    Arc::new(exchange)
+    // Answers hold many certificates.
+    let calls = calls.max_reply_bytes(MAX_TABLE_BODY);
+    let broadcasts = [
+        Broadcast::over_http(calls.clone())?,
+        Broadcast::over_http(calls.attempts(1))?,
+    ];
+    let exchange = CertificateExchange::new(certificates, peers, broadcasts, sealer, own_address);
+    Ok(Arc::new(exchange))
 }

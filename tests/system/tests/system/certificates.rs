@@ -1,5 +1,10 @@
 //! Certificates: from the folder to the client, and between replicas.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test ends it where it meets what it did not expect"
+)]
+
 use std::{fs, time::Duration};
 
 use testkit::{

@@ -1,0 +1,157 @@
+use std::{os::unix::fs::PermissionsExt as _, sync::Arc};
+
+use proxy_haproxy::{TlsSettings, Validator};
+use testkit::tls::Authority;
+
+use super::*;
+use crate::certificates::CertificatesSettings;
+
+/// The certificates of a replica whose HAProxy takes all (`true`) or none (`false`).
+fn replica(state: &Path, haproxy: &str) -> Certificates {
+    let nowhere = state.join("nowhere");
+    let probe = CertificateProbe::new(
+        Validator::new(haproxy),
+        TlsSettings::default(),
+        state.to_owned(),
+    );
+    let settings = CertificatesSettings {
+        certs_path: nowhere.clone(),
+        secrets_path: nowhere,
+        state_path: state.to_owned(),
+        preferred: Vec::new(),
+    };
+    Certificates::new(settings, probe, Arc::default())
+}
+
+fn issued(name: &str) -> (Certificate, String) {
+    let issued = Authority::new("a").unwrap().issue(&[name]).unwrap();
+    let secret = issued.secret().to_owned();
+    (Certificate::parse(&issued.bundle()).unwrap(), secret)
+}
+
+fn name(text: &str) -> CertificateName {
+    text.parse().unwrap()
+}
+
+/// One hears what the other has and it lacks.
+async fn hears(one: &Certificates, other: &Certificates) -> usize {
+    let (taken, unused) = one.hear(other.later_than(&one.stamps())).await;
+    assert_eq!(unused, Vec::<String>::new());
+    taken
+}
+
+fn shown(replica: &Certificates) -> Vec<(String, Certificate)> {
+    let shown = replica.shown().into_iter();
+    shown
+        .map(|one| (one.name.to_string(), one.certificate))
+        .collect()
+}
+
+#[tokio::test]
+async fn the_later_of_two_stays_and_what_was_removed_stays_away() {
+    let folders = [0, 1].map(|_| tempfile::tempdir().unwrap());
+    let [a, b] = [0, 1].map(|it: usize| replica(folders[it].path(), "true"));
+    let [me, other]: [InstanceId; 2] = ["a".parse().unwrap(), "b".parse().unwrap()];
+    let ((first, _), (second, secret)) = (issued("acme.com"), issued("acme.com"));
+    a.keep(name("acme"), Some(first), &me).await.unwrap();
+    let early = a.later_than(&BTreeMap::new());
+    assert_eq!(hears(&b, &a).await, 1);
+    assert_eq!(hears(&b, &a).await, 0, "it is known");
+    b.keep(name("acme"), Some(second.clone()), &other)
+        .await
+        .unwrap();
+    assert_eq!(hears(&a, &b).await, 1);
+    assert_eq!(shown(&a), shown(&b));
+    assert_eq!(shown(&a), [("acme".to_owned(), second)]);
+    a.hear(early).await;
+    assert_eq!(shown(&a), shown(&b), "what comes late changes nothing");
+
+    // On disk for this user alone, and the same after a restart.
+    let file = folders[0].path().join("certificates/acme.json");
+    assert!(fs::read_to_string(&file).unwrap().contains(&secret));
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o077, 0);
+    let a = replica(folders[0].path(), "true");
+    a.restore().await;
+    assert_eq!(shown(&a), shown(&b));
+
+    let with = a.later_than(&BTreeMap::new());
+    b.keep(name("acme"), None, &other).await.unwrap();
+    assert_eq!(hears(&a, &b).await, 1);
+    a.hear(with).await;
+    let a = replica(folders[0].path(), "true");
+    a.restore().await;
+    for replica in [&a, &b] {
+        assert_eq!(shown(replica), [], "and its key is gone");
+        assert!(!replica.is_kept(&name("acme")));
+    }
+    assert!(!fs::read_to_string(&file).unwrap().contains(&secret));
+}
+
+#[tokio::test]
+async fn what_haproxy_does_not_show_is_not_kept_and_what_it_shows_no_more_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let me: InstanceId = "a".parse().unwrap();
+    let (good, secret) = issued("acme.com");
+    let strict = replica(folder.path(), "false");
+    let refused = strict.check(&name("acme"), &good).await;
+    let refusal = KeepError::Judged(JudgeError::Refused(String::new()));
+    let Err(error) = refused else {
+        panic!("it is taken")
+    };
+    assert_eq!(
+        std::mem::discriminant(&error),
+        std::mem::discriminant(&refusal)
+    );
+    let missing = replica(folder.path(), "/no/such/haproxy");
+    let unable = missing.check(&name("acme"), &good).await;
+    assert!(matches!(
+        unable,
+        Err(KeepError::Judged(JudgeError::Unable(_)))
+    ));
+
+    let easy = replica(folder.path(), "true");
+    easy.keep(name("acme"), Some(good), &me).await.unwrap();
+    let told = easy.later_than(&BTreeMap::new());
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = replica(elsewhere.path(), "false");
+    let (taken, unused) = other.hear(told).await;
+    assert_eq!((taken, unused.len()), (0, 1));
+    // A crash in the middle of a check leaves keys behind until the next start.
+    let left = folder.path().join(".probe-x");
+    fs::create_dir(&left).unwrap();
+    let strict = replica(folder.path(), "false");
+    strict.restore().await;
+    assert!(!left.exists());
+    assert_eq!(shown(&strict), []);
+    assert!(strict.refused().contains_key("acme"));
+    assert_eq!(
+        strict.later_than(&BTreeMap::new()).len(),
+        1,
+        "others may show it"
+    );
+    assert!(!format!("{strict:?}").contains(&secret));
+}
+
+#[tokio::test]
+async fn removals_do_not_fill_the_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let replica = replica(folder.path(), "true");
+    let me: InstanceId = "a".parse().unwrap();
+    {
+        let mut held = replica.held();
+        for number in 0..=MAX_CERTIFICATES {
+            let stamp = Stamp::new(u64::try_from(number).unwrap(), me.clone());
+            let gone = Kept {
+                stamp,
+                certificate: None,
+            };
+            held.kept.insert(name(&format!("gone-{number}")), gone);
+        }
+    }
+    assert!(replica.has_room(&name("acme")));
+    let (good, _) = issued("acme.com");
+    replica.keep(name("acme"), Some(good), &me).await.unwrap();
+    let stamps = replica.stamps();
+    assert_eq!(stamps.len(), MAX_CERTIFICATES + 1);
+    assert!(!stamps.contains_key("gone-0"), "the oldest is forgotten");
+}
