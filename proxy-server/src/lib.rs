@@ -38,8 +38,8 @@ mod testing;
 pub use server::{Health, Server};
 pub use settings::{
     AccessLog, ApiSettings, CertificateSettings, ConsulAddresses, DEFINITIONS, Definition,
-    Discovery, EXIT_USAGE, EndSettings, EntryPort, EntryTls, GetWrites, GivenService,
-    HaproxySettings, HaproxyTimeouts, Layered, ListenerSettings, LogFormat, LogSettings, MapSource,
-    OnEmpty, PeerSettings, ProcessEnv, Repeat, SecretFiles, Sensitivity, SettingError, Settings,
-    SettingsErrors, SettingsSource, SourceSettings, StoreSettings,
+    Discovery, DockerSettings, EXIT_USAGE, EndSettings, EntryPort, EntryTls, GetWrites,
+    GivenService, HaproxySettings, HaproxyTimeouts, Layered, ListenerSettings, LogFormat,
+    LogSettings, MapSource, OnEmpty, PeerSettings, ProcessEnv, Repeat, SecretFiles, Sensitivity,
+    SettingError, Settings, SettingsErrors, SettingsSource, SourceSettings, StoreSettings,
 };

@@ -23,7 +23,7 @@ use proxy_peers::StaticDiscover;
 use secrecy::SecretString;
 
 pub use definitions::{DEFINITIONS, Definition, Sensitivity};
-pub use elsewhere::{GivenService, ListenerSettings, Repeat, SourceSettings};
+pub use elsewhere::{DockerSettings, GivenService, ListenerSettings, Repeat, SourceSettings};
 pub use source::{Layered, MapSource, ProcessEnv, SecretFiles, SettingsSource};
 
 /// The exit code for settings that cannot be used (`EX_USAGE` of BSD's sysexits).

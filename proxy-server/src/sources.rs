@@ -1,4 +1,4 @@
-//! Services from elsewhere: the environment, swarm listeners. One way leads from all of them into the engine.
+//! Services from elsewhere: the environment, swarm listeners, the labels of Docker's services. One way leads from all of them into the engine.
 //!
 //! Whatever is read elsewhere is parsed like a call ([`Rules`]), compared with the table, and sent to the
 //! engine as changes like any other ([`Intake`]): many at once are one turn, one that is bad hurts no other,
@@ -6,6 +6,8 @@
 //! bears its name in the document; only that is removed when the source says so, and never because a list
 //! came back short or failed ([`follow`]).
 
+#[cfg(feature = "docker")]
+mod docker;
 mod follow;
 mod given;
 mod intake;
@@ -37,6 +39,13 @@ use listener::Listeners;
 const MOST_ASKING: usize = 64;
 /// How long somebody who asks waits for what the listeners say.
 const ASK_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The pause after Docker did not answer.
+#[cfg(feature = "docker")]
+const DOCKER_RETRY: Duration = Duration::from_secs(5);
+/// The pause before a list that lacks something is held to the next.
+#[cfg(feature = "docker")]
+const DOCKER_CONFIRM: Duration = Duration::from_millis(500);
 
 /// Somebody who asked for a list to be read again, and waits for how many services it had.
 type Asking = oneshot::Sender<Result<usize, String>>;
@@ -98,6 +107,20 @@ pub(crate) fn start(
         );
         tasks.push(tokio::spawn(follower.run(asking, stop.clone())));
         listener = Some(Listener { asked, read_once });
+    }
+    #[cfg(feature = "docker")]
+    if let Some(settings) = settings.docker {
+        let pace = Pace {
+            again: Some(settings.interval),
+            retry: DOCKER_RETRY,
+            confirm: DOCKER_CONFIRM,
+        };
+        let labels = docker::Labels::new(settings.host);
+        let intake = intake("docker", Some(Source::Docker));
+        let follower = Follower::new(labels, intake, pace, watch::channel(false).0);
+        // Nobody asks for labels: Docker tells what changes.
+        let nobody = mpsc::channel(1).1;
+        tasks.push(tokio::spawn(follower.run(nobody, stop.clone())));
     }
     Ok((Sources { rules, listener }, tasks))
 }

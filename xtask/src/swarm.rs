@@ -14,6 +14,7 @@ mod docker;
 mod engine;
 mod host;
 mod images;
+mod labels;
 mod private;
 mod rolling;
 mod stage;
@@ -142,6 +143,7 @@ async fn play(
         let updated = rolling::proxy_updated(stage, images, &after).await?;
         story::served_by_each(stage, &updated).await?;
         rolling::demo_changed(stage, &updated).await?;
+        labels::followed(stage, images, &updated).await?;
     }
 
     stage.remove().await?;

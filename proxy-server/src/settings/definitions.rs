@@ -160,6 +160,21 @@ pub const DEFINITIONS: &[Definition] = &[
         "milliseconds between two questions to the listeners, and between two tries",
     ),
     plain(
+        "LISTEN_DOCKER",
+        "false",
+        "`true`: the labels `com.df.*` of Docker's services say what services there are; the engine at DOCKER_HOST must be a manager of the swarm",
+    ),
+    plain(
+        "LISTEN_DOCKER_INTERVAL",
+        "60",
+        "seconds between two looks at all of Docker's services; what changes meanwhile, Docker tells",
+    ),
+    plain(
+        "DOCKER_HOST",
+        "unix:///var/run/docker.sock",
+        "the Docker API, which is only read: `unix://` and a path, or `tcp://host:port`",
+    ),
+    plain(
         "DEFAULT_PORTS",
         "80,443:ssl",
         "the ports HAProxy binds; `:ssl` speaks TLS as soon as there is a certificate",

@@ -12,6 +12,8 @@ pub struct SourceSettings {
     pub given: Vec<GivenService>,
     /// Swarm listeners, where there are any.
     pub listener: Option<ListenerSettings>,
+    /// The Docker API, where the labels of its services count.
+    pub docker: Option<DockerSettings>,
     /// The name of this proxy, where services that name another are left alone.
     pub only_instance: Option<String>,
 }
@@ -36,6 +38,16 @@ pub struct ListenerSettings {
     pub interval: Duration,
     /// Whether one that answered is asked again, too.
     pub repeat: Repeat,
+}
+
+/// The Docker API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DockerSettings {
+    /// Where it listens: `unix://` and a path, or `tcp://host:port`.
+    pub host: String,
+    /// How often all services are looked at.
+    pub interval: Duration,
 }
 
 /// Whether listeners that answered are asked again.
@@ -131,6 +143,15 @@ pub(super) fn listener_url(text: &str) -> Result<String, String> {
     }
 }
 
+/// Where the Docker API listens.
+pub(super) fn docker_host(text: &str) -> Result<String, &'static str> {
+    match text.split_once("://") {
+        Some(("unix", path)) if path.starts_with('/') => Ok(text.to_owned()),
+        Some(("tcp" | "http", host)) if host.contains(':') => Ok(text.to_owned()),
+        _ => Err("it is neither unix:// and a path nor tcp://host:port"),
+    }
+}
+
 // === impl GivenService ===
 
 impl fmt::Debug for GivenService {
@@ -201,6 +222,21 @@ mod tests {
         let problem = services[0].params.as_ref().unwrap_err();
         assert!(problem.contains("DFP_SERVICE_1_PORT"), "{problem}");
         assert!(services[1].params.is_ok());
+    }
+
+    #[test]
+    fn the_docker_api_is_a_socket_or_a_port() {
+        for right in ["unix:///var/run/docker.sock", "tcp://127.0.0.1:2375"] {
+            assert_eq!(docker_host(right).as_deref(), Ok(right));
+        }
+        for wrong in [
+            "/var/run/docker.sock",
+            "unix://here",
+            "tcp://a",
+            "ssh://a:22",
+        ] {
+            assert!(docker_host(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -9,14 +9,13 @@ use proxy_core::{
 use proxy_haproxy::Routing;
 use secrecy::{ExposeSecret as _, SecretString};
 
+mod ends;
 mod tls;
 
 use super::{
-    AccessLog, ApiSettings, DEFINITIONS, Definition, Discovery, EndSettings, EntryPort, EntryTls,
-    GetWrites, HaproxySettings, HaproxyTimeouts, LogFormat, LogSettings, Mode, OnEmpty,
-    PeerSettings, Sensitivity, SettingError, Settings, SettingsErrors, SettingsSource,
-    SourceSettings, StoreSettings,
-    elsewhere::{self, ListenerSettings, Repeat},
+    AccessLog, ApiSettings, DEFINITIONS, Definition, Discovery, EntryPort, EntryTls, GetWrites,
+    HaproxySettings, HaproxyTimeouts, LogFormat, LogSettings, Mode, OnEmpty, PeerSettings,
+    Sensitivity, SettingError, Settings, SettingsErrors, SettingsSource, StoreSettings,
 };
 
 /// Reads settings by name and remembers what is wrong.
@@ -252,47 +251,6 @@ impl Reader<'_> {
             routing: routing?,
             route_order: route_order?,
             users: users?,
-        })
-    }
-
-    fn sources(&mut self, instance: &str) -> Option<SourceSettings> {
-        let only = self.switch("FILTER_PROXY_INSTANCE_NAME");
-        let urls = self.list("LISTENER_ADDRESS", elsewhere::listener_url);
-        let repeat = self.switch("REPEAT_RELOAD");
-        let interval = self.parse("RELOAD_INTERVAL", |text| match text.parse::<u32>() {
-            Ok(millis) if millis >= 100 => Ok(Duration::from_millis(millis.into())),
-            _ => Err("it is not a whole number of milliseconds, at least 100"),
-        });
-        let (only, repeat, interval) = (only?, repeat?, interval?);
-        Some(SourceSettings {
-            given: elsewhere::given(self.source.beginning_with(elsewhere::PREFIX)),
-            listener: urls.map(|urls| ListenerSettings {
-                urls,
-                interval,
-                repeat: if repeat {
-                    Repeat::Always
-                } else {
-                    Repeat::WhenAsked
-                },
-            }),
-            only_instance: only.then(|| instance.to_owned()),
-        })
-    }
-
-    fn end(&mut self) -> Option<EndSettings> {
-        let drain_delay = self.seconds_or_none("DRAIN_DELAY");
-        let timeout = self.seconds("SHUTDOWN_TIMEOUT");
-        let (drain_delay, timeout) = (drain_delay?, timeout?);
-        if drain_delay >= timeout {
-            let problem = format!(
-                "it is not less than SHUTDOWN_TIMEOUT ({} s), which leaves open connections no time to finish",
-                timeout.as_secs()
-            );
-            return self.refuse("DRAIN_DELAY", &problem);
-        }
-        Some(EndSettings {
-            drain_delay,
-            timeout,
         })
     }
 

@@ -1,5 +1,7 @@
 //! Networks and services: made as the story makes them, removed whatever happened.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -25,6 +27,8 @@ pub(super) struct Stage<'a> {
     pub(super) proxy: String,
     pub(super) consul: String,
     pub(super) demo: String,
+    /// A service that its labels bring to the proxy, and no call.
+    pub(super) labelled: String,
     pub(super) stack: String,
     demo_network: String,
     endpoints: Endpoints,
@@ -67,6 +71,7 @@ impl<'a> Stage<'a> {
             proxy: engine.name("proxy"),
             consul: engine.name("consul"),
             demo: engine.name("go-demo"),
+            labelled: engine.name("labelled"),
             stack: engine.name("story"),
             demo_network: engine.name("go-demo"),
             endpoints,
@@ -123,6 +128,10 @@ impl<'a> Stage<'a> {
         let consul = format!("CONSUL_ADDRESS={addresses}");
         let own = format!("SERVICE_NAME={}", self.proxy);
         let [image, _] = &images.proxy;
+        // It reads the labels of services, as who may use the socket, and not as root.
+        let socket = self.docker.socket().display();
+        let mount = format!("type=bind,source={socket},target=/var/run/docker.sock,readonly");
+        let group = fs::metadata(self.docker.socket())?.gid().to_string();
         self.service(
             &self.proxy,
             &[
@@ -138,6 +147,12 @@ impl<'a> Stage<'a> {
                 &own,
                 "--env",
                 &consul,
+                "--env",
+                "LISTEN_DOCKER=true",
+                "--mount",
+                &mount,
+                "--group",
+                &group,
                 "--replicas",
                 "3",
                 image,
@@ -157,6 +172,21 @@ impl<'a> Stage<'a> {
         ];
         self.service(&self.demo, &rest).await?;
         self.until(&self.demo, 1, &[]).await
+    }
+
+    /// A service with labels, and no call for it.
+    pub(super) async fn labelled(&self, images: &Images, path: &str) -> Result<()> {
+        let path = format!("com.df.servicePath={path}");
+        let rest = [
+            "--label",
+            "com.df.notify=true",
+            "--label",
+            &path,
+            "--label",
+            "com.df.port=8080",
+            &images.demo,
+        ];
+        self.service(&self.labelled, &rest).await
     }
 
     pub(super) async fn scale(&self, service: &str, count: usize) -> Result<Vec<Task>> {
@@ -213,7 +243,7 @@ impl<'a> Stage<'a> {
     /// Containers of our services, those that ended too.
     async fn containers(&self) -> Result<Vec<String>> {
         let of_service = |name: &String| format!("label=com.docker.swarm.service.name={name}");
-        let mut filters: Vec<_> = [&self.demo, &self.proxy, &self.consul]
+        let mut filters: Vec<_> = [&self.labelled, &self.demo, &self.proxy, &self.consul]
             .map(of_service)
             .into();
         filters.push(format!("label=com.docker.stack.namespace={}", self.stack));
@@ -237,7 +267,7 @@ impl<'a> Stage<'a> {
             let removed = self.docker.run(&["stack", "rm", &self.stack]).await;
             problems.extend(removed.err());
         }
-        for service in [&self.demo, &self.proxy, &self.consul] {
+        for service in [&self.labelled, &self.demo, &self.proxy, &self.consul] {
             if self.docker.holds(&["service", "inspect", service]).await {
                 let removed = self.docker.run(&["service", "rm", service]).await;
                 problems.extend(removed.err());

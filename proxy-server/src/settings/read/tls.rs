@@ -11,10 +11,9 @@ impl Reader<'_> {
             let glob = item.parse::<Glob>();
             glob.map_err(|problem| format!("{item:?}: {problem}"))
         });
-        let alpn = self.parse("ENABLE_H2", |text| match text {
-            "true" | "1" => Ok(Alpn::Http2),
-            "false" | "0" => Ok(Alpn::Http1),
-            _ => Err("it is neither true nor false"),
+        let alpn = self.switch("ENABLE_H2").map(|on| match on {
+            true => Alpn::Http2,
+            false => Alpn::Http1,
         });
         let options = self.parse("SSL_BIND_OPTIONS", BindOption::list);
         let ciphers = self.parse("SSL_BIND_CIPHERS", str::parse::<CipherList>);

@@ -1,4 +1,4 @@
-//! Services that no call brought: from the environment and from a swarm listener.
+//! Services that no call brought: from the environment, from a swarm listener and from Docker's labels.
 
 use serde_json::{Value, json};
 use testkit::{
@@ -7,7 +7,7 @@ use testkit::{
 };
 use wiremock::{
     Mock, MockServer, ResponseTemplate,
-    matchers::{method, path},
+    matchers::{method, path, path_regex},
 };
 
 const LIST: &str = "/v1/docker-flow-swarm-listener/get-services";
@@ -95,5 +95,76 @@ async fn services_from_elsewhere_are_served_by_every_replica() -> Result<(), Fai
     assert_eq!(answer.status, 200, "{}", answer.text);
     all_answer(&topology, "/told", 200).await?;
     all_answer(&topology, "/more", 200).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn labels_of_docker_are_served_with_no_call() -> Result<(), Failure> {
+    let demo = DemoBackend::start("hello").await?;
+    let engine = MockServer::start().await;
+    let says = async |pattern: &str, status: u16, body: &Value| {
+        Mock::given(method("GET"))
+            .and(path_regex(pattern))
+            .respond_with(ResponseTemplate::new(status).set_body_json(body))
+            .mount(&engine)
+            .await;
+    };
+    let version = json!({ "ApiVersion": "1.41", "MinAPIVersion": "1.12" });
+    let api = json!({
+        "Spec": {
+            "Name": "shop_api",
+            "Mode": { "Replicated": { "Replicas": 1 } },
+            "Labels": {
+                "com.docker.stack.namespace": "shop",
+                "com.df.notify": "true",
+                "com.df.shortName": "true",
+                "com.df.outboundHostname": "127.0.0.1",
+                "com.df.port": demo.address().port().to_string(),
+                "com.df.servicePath.1": "/one",
+                "com.df.servicePath.2": "/two",
+            },
+        },
+    });
+    says("/version$", 200, &version).await;
+    says("/services$", 200, &json!([api])).await;
+    let host = engine.uri().replace("http://", "tcp://");
+    let topology = Plan::replicas(2)
+        .setting("LISTEN_DOCKER", "true")
+        .setting("LISTEN_DOCKER_INTERVAL", "1")
+        .setting("DOCKER_HOST", &host)
+        .start()
+        .await?;
+    all_answer(&topology, "/one", 200).await?;
+    all_answer(&topology, "/two", 200).await?;
+    let answer = topology.replica(1).call("config?type=json").await?;
+    assert_eq!(answer.json["api"]["Source"], "docker", "{}", answer.text);
+
+    // Without Consul no replica knows that what it holds is the newest, and writes what it is asked for;
+    // what is so already is not asked for.
+    let revision = async || -> Result<Value, Failure> {
+        Ok(topology.replica(2).call("status").await?.json["Revision"].clone())
+    };
+    let looks = async || engine.received_requests().await.unwrap_or_default().len();
+    let (before, looked) = (revision().await?, looks().await);
+    until(
+        "Docker is looked at again and again",
+        async || match looks().await {
+            enough if enough > looked + 12 => Ok(()),
+            other => Err(other.to_string().into()),
+        },
+    )
+    .await?;
+    assert_eq!(revision().await?, before);
+
+    engine.reset().await;
+    says("/version$", 200, &version).await;
+    says("/services$", 200, &json!([])).await;
+    says(
+        "/services/.+$",
+        404,
+        &json!({ "message": "no such service" }),
+    )
+    .await;
+    all_answer(&topology, "/one", 404).await?;
     Ok(())
 }
