@@ -8,6 +8,8 @@ use proxy_core::{
 use super::{backend::NAMES_A_SECTION, *};
 use crate::{Bind, BindAddress, RunPath, Template, address_book::Resolution};
 
+mod upstream;
+
 fn service(query: &str) -> Arc<Service> {
     let params = Params::from_query(query).unwrap();
     parse_reconfigure(&params).unwrap().value.service

@@ -1,0 +1,108 @@
+//! Backends whose servers come and go.
+
+use std::net::SocketAddr;
+
+use proxy_core::{CatalogUse, ReconfigureRules, parse_reconfigure_with};
+
+use super::*;
+use crate::{Renderer, SlotBook, Slots};
+
+fn of_catalog(query: &str) -> Arc<Service> {
+    let rules = ReconfigureRules::default().with_catalog(CatalogUse::WithoutPort);
+    let params = Params::from_query(query).unwrap();
+    let parsed = parse_reconfigure_with(&params, &rules).unwrap();
+    parsed.value.service
+}
+
+fn backend<'a>(text: &'a str, name: &str) -> &'a str {
+    let start = text.find(&format!("backend {name}\n")).unwrap();
+    let section = &text[start..];
+    let own = section.split_once("\n\n").map_or(section, |(own, _)| own);
+    own.trim_end()
+}
+
+fn book(service: &Service, ports: &[u16]) -> AddressBook {
+    let key = service.catalog_key(&service.destinations()[0]).unwrap();
+    let addresses = ports
+        .iter()
+        .map(|port| SocketAddr::from(([10, 0, 0, 1], *port)))
+        .collect();
+    let slots: SlotBook = [(key, Slots::default().filled_with(&addresses))]
+        .into_iter()
+        .collect();
+    AddressBook::new().with_slots(slots)
+}
+
+#[test]
+fn a_service_of_the_catalog_has_free_slots() {
+    let service = of_catalog("serviceName=web&servicePath=/web&sessionType=sticky-server");
+    let table: RouteTable = [Arc::clone(&service)].into_iter().collect();
+    let rendered = text(&table, &book(&service, &[81, 82]));
+    assert!(rendered.contains("    use_backend web-be if url_web\n"));
+    assert_eq!(
+        backend(&rendered, "web-be"),
+        "backend web-be
+    mode http
+    cookie web-be insert indirect nocache httponly dynamic
+    dynamic-cookie-key web-be
+    server web-1 10.0.0.1:81 check
+    server web-2 10.0.0.1:82 check
+    server web-3 127.0.0.1:1 check disabled
+    server web-4 127.0.0.1:1 check disabled"
+    );
+    // Nothing is known of it, and nobody checks it.
+    let service = of_catalog("serviceName=web&servicePath=/web&skipCheck=true");
+    let table: RouteTable = [service].into_iter().collect();
+    let rendered = text(&table, &AddressBook::new());
+    assert_eq!(
+        backend(&rendered, "web-be"),
+        "backend web-be
+    mode http
+    server web-1 127.0.0.1:1 disabled
+    server web-2 127.0.0.1:1 disabled
+    server web-3 127.0.0.1:1 disabled
+    server web-4 127.0.0.1:1 disabled"
+    );
+}
+
+#[test]
+fn a_service_that_is_spread_over_a_name_begins_with_the_known_address() {
+    let table = table(&["serviceName=web&servicePath=/&port=80&discoveryType=DNS&replicas=4"]);
+    let last = Some(address("10.0.0.9"));
+    let book = [("tasks.web".parse().unwrap(), Resolution::Dns { last })];
+    let rendered = text(&table, &book.into_iter().collect());
+    assert_eq!(
+        backend(&rendered, "web-be80"),
+        "backend web-be80
+    mode http
+    default-server init-addr last,10.0.0.9,none resolvers dns resolve-prefer ipv4
+    server web-1 tasks.web:80 check
+    default-server init-addr last,none
+    server-template web- 2-8 tasks.web:80 check"
+    );
+}
+
+#[test]
+fn other_instances_are_rendered_after_others_too() {
+    let service = of_catalog("serviceName=web&servicePath=/web");
+    let table: RouteTable = [Arc::clone(&service)].into_iter().collect();
+    let settings = settings().with_routing(Routing::Map);
+    let mut renderer = Renderer::new(settings.clone());
+    for ports in [&[][..], &[81], &[81, 82], &[82], &[82, 83, 84, 85, 86]] {
+        let book = book(&service, ports);
+        let again = renderer.render(&table, None, &book).unwrap();
+        assert_eq!(
+            again,
+            render(&table, &settings, &book).unwrap(),
+            "{ports:?}"
+        );
+    }
+    // Another colour is another set of instances.
+    let blue = of_catalog("serviceName=web&servicePath=/web&serviceColor=blue");
+    let both = book(&service, &[81]);
+    renderer.render(&table, None, &both).unwrap();
+    let table: RouteTable = [blue].into_iter().collect();
+    let again = renderer.render(&table, None, &both).unwrap();
+    assert_eq!(again, render(&table, &settings, &both).unwrap());
+    assert!(!again.main_text().contains("10.0.0.1:81"));
+}
