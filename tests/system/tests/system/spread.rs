@@ -5,7 +5,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use testkit::{
     consul::ClusterOptions,
     haproxy::{DemoBackend, HttpAnswer, Request, request},
-    topology::{Failure, PATIENCE, Plan, Replica, Topology, until},
+    topology::{Failure, Plan, Replica, Topology, until},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, UnixStream},
 };
 
 /// Servers on addresses of their own with one port, each of which says who it is.
@@ -155,22 +159,37 @@ async fn a_client_stays_with_its_server_on_every_replica() -> Result<(), Failure
     Ok(())
 }
 
+/// Whether HAProxy takes the only server of a backend for alive.
+async fn lives(replica: &Replica, backend: &str) -> Result<bool, Failure> {
+    let mut socket = UnixStream::connect(replica.home().join("run/haproxy.sock")).await?;
+    let question = format!("show servers state {backend}\n");
+    socket.write_all(question.as_bytes()).await?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await?;
+    let line = answer.lines().nth(2).ok_or_else(|| answer.clone())?;
+    // be_id be_name srv_id srv_name srv_addr srv_op_state
+    Ok(line.split(' ').nth(5) != Some("0"))
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn check_resolvers_has_a_server_checked_before_anybody_asks() -> Result<(), Failure> {
+async fn check_resolvers_finds_a_dead_server_before_anybody_asks() -> Result<(), Failure> {
     let topology = Plan::replicas(1).start().await?;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    let port = listener.local_addr()?.port();
-    topology.dns.set("checked", [IpAddr::from([127, 0, 0, 1])]);
-    let call = format!("reconfigure?serviceName=checked&servicePath=/c&port={port}");
     let replica = topology.replica(1);
-    let answer = replica.call(&format!("{call}&checkResolvers=true")).await?;
-    assert_eq!(answer.status, 200, "{}", answer.text);
-    tokio::time::timeout(PATIENCE, listener.accept()).await??;
-    let checked = format!("server checked checked:{port} check\n");
-    assert!(replica.config().await?.contains(&checked));
-    replica
-        .call(&format!("{call}&checkResolvers=false"))
-        .await?;
-    assert!(!replica.config().await?.contains(&checked));
+    // Nobody listens there.
+    let port = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
+    for (name, more) in [("checked", "&checkResolvers=true"), ("plain", "")] {
+        topology.dns.set(name, [IpAddr::from([127, 0, 0, 1])]);
+        let call = format!("reconfigure?serviceName={name}&servicePath=/{name}&port={port}{more}");
+        let answer = replica.call(&call).await?;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+    until("the dead server to be found", || async {
+        match lives(replica, &format!("checked-be{port}")).await? {
+            true => Err("it is taken for alive".into()),
+            false => Ok(()),
+        }
+    })
+    .await?;
+    assert!(lives(replica, &format!("plain-be{port}")).await?);
     Ok(())
 }
