@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
-use crate::params::Params;
+use crate::{params::Params, reconfigure::Separator};
 
 const BOOL_GRAMMAR: &str = "true or false";
 
@@ -77,6 +77,7 @@ pub(crate) struct Fields<'a> {
     params: &'a Params,
     known: BTreeSet<String>,
     errors: Vec<FieldError>,
+    separator: &'a str,
 }
 
 // === impl Parsed ===
@@ -95,7 +96,13 @@ impl<'a> Fields<'a> {
             params,
             known: BTreeSet::new(),
             errors: Vec::new(),
+            separator: Separator::COMMA,
         }
+    }
+
+    /// The same, with another text between the items of lists.
+    pub(crate) fn parted_by(self, separator: &'a str) -> Self {
+        Self { separator, ..self }
     }
 
     /// The text of a parameter, which counts as known from now on.
@@ -153,7 +160,8 @@ impl<'a> Fields<'a> {
         allowed: &'static str,
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Vec<T> {
-        self.list_of(name, allowed, |text| text.split(',').collect(), parse)
+        let separator = self.separator;
+        self.list_of(name, allowed, |text| text.split(separator).collect(), parse)
     }
 
     /// A list whose items are parted in some way; white space around an item and empty items are
@@ -166,7 +174,11 @@ impl<'a> Fields<'a> {
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Vec<T> {
         let text = self.text(name).unwrap_or_default();
-        items(text)
+        let items = match self.separator {
+            Separator::COMMA => items(text),
+            other => text.split(other).collect(),
+        };
+        items
             .into_iter()
             .map(|item| item.trim_matches([' ', '\t']))
             .filter(|item| !item.is_empty())

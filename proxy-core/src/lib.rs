@@ -95,11 +95,11 @@ pub use plan::{
     ChangeKind, Conflict, ConflictOutcome, DeadRoute, Effect, MAX_CONFLICTS, Plan, PlanError,
     PlannedChange, plan,
 };
-pub use quoting::QuotingError;
+pub use quoting::{QuotingError, unquote};
 pub use raw::{MAX_RAW_BYTES, MAX_RAW_LINES, RawConfig, RawError, RawLines};
 pub use reconfigure::{
-    Distribute, Reconfigure, ReconfigureRules, Remove, is_secret_name, parse_reconfigure,
-    parse_reconfigure_with, parse_remove,
+    Distribute, Reconfigure, ReconfigureRules, Remove, Separator, is_secret_name,
+    parse_reconfigure, parse_reconfigure_with, parse_remove,
 };
 pub use register::{
     AWAY_AFTER, Counting, Delta, MAX_COUNTER, MAX_REGISTERS, Merged, Named, Register,

@@ -26,7 +26,10 @@ pub enum QuotingError {
 }
 
 /// The value as HAProxy reads it. White space at both ends is dropped; within, it is kept.
-pub(crate) fn unquote(text: &str) -> Result<String, QuotingError> {
+///
+/// # Errors
+/// When the quoting is not complete, or the value would go on with something else.
+pub fn unquote(text: &str) -> Result<String, QuotingError> {
     let text = text.trim_matches([' ', '\t']);
     let mut value = String::with_capacity(text.len());
     let mut word = String::new();

@@ -23,7 +23,7 @@ mod rules;
 mod upstream;
 mod users;
 
-pub use rules::ReconfigureRules;
+pub use rules::{ReconfigureRules, Separator};
 pub use users::is_secret_name;
 
 const ALGO_GRAMMAR: &str =
@@ -89,13 +89,13 @@ pub fn parse_reconfigure_with(
     params: &Params,
     rules: &ReconfigureRules,
 ) -> Result<Parsed<Reconfigure>, FieldErrors> {
-    let mut fields = Fields::new(params);
+    let mut fields = Fields::new(params).parted_by(rules.separator.as_str());
     let name: Option<ServiceName> = fields.required("serviceName", NAME_GRAMMAR);
     let acl_name: Option<AclName> = fields.optional("aclName", NAME_GRAMMAR);
     let color: Option<Color> = fields.optional("serviceColor", NAME_GRAMMAR);
     let comparison = fields
         .optional("serviceDomainAlgo", ALGO_GRAMMAR)
-        .unwrap_or_default();
+        .unwrap_or(rules.domain_comparison);
     let distribute = distribute(&mut fields);
     let options = service_options(&mut fields, rules, name.as_ref());
     let ports = port_rule(&options.upstream, rules);
@@ -156,6 +156,7 @@ pub fn parse_reconfigure_with(
     }
     warnings.extend(fields.unknown());
     warnings.extend(without_effect(&service));
+    warnings.extend(rules.dead_ends(&service));
     Ok(Parsed::new(
         Reconfigure {
             service,

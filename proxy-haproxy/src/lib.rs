@@ -63,6 +63,7 @@ mod apply;
 mod bind;
 #[cfg(feature = "run")]
 mod diagnostic;
+mod extras;
 #[cfg(feature = "run")]
 mod file;
 #[cfg(all(feature = "run", any(test, fuzzing)))]
@@ -101,6 +102,9 @@ pub use apply::{Applied, Applier, ApplyError, ApplyStep};
 pub use bind::{BindError, probe_bind};
 #[cfg(feature = "run")]
 pub use diagnostic::{Diagnostic, Severity};
+pub use extras::{
+    Capture, CaptureError, ErrorStatus, Extras, LogFormat, LogFormatError, LogLines, Logged,
+};
 #[cfg(feature = "run")]
 pub use file::{Active, ConfigDir, ConfigDirError, DEFAULT_KEPT_GENERATIONS, Staged};
 #[cfg(feature = "run")]

@@ -2,6 +2,7 @@
 //! the same bytes.
 
 mod backend;
+mod extras;
 mod options;
 mod tcp;
 mod users;
@@ -15,7 +16,7 @@ use std::{
 use proxy_core::{Leg, RouteOrder, RouteTable, ServiceName};
 use serde::Serialize;
 
-use self::{backend::Backend, tcp::Tcp};
+use self::{backend::Backend, extras::ExtraLines, tcp::Tcp};
 use crate::{
     address_book::AddressBook,
     rendered::RenderedConfig,
@@ -101,6 +102,7 @@ struct Model {
     backends: Vec<Backend>,
     tcp: Tcp,
     userlists: Vec<users::Section>,
+    extras: ExtraLines,
 }
 
 /// The routes of a table in one of the forms.
@@ -230,6 +232,7 @@ pub(crate) fn whole(
         backends,
         tcp,
         userlists,
+        extras: ExtraLines::new(&settings.extras),
     };
     let speaks_tls = model.tls.is_some();
     let config = RenderedConfig::new(settings.template.render(model)?);

@@ -10,6 +10,7 @@ use std::{
 use proxy_core::{Port, RouteOrder, UserList};
 
 use crate::{
+    extras::Extras,
     routing::form::{Routing, RoutingForm},
     run_path::RunPath,
     template::Template,
@@ -43,6 +44,7 @@ pub struct RenderSettings {
     pub(crate) nameservers: Vec<SocketAddr>,
     pub(crate) access_log: AccessLog,
     pub(crate) timeouts: Timeouts,
+    pub(crate) extras: Extras,
     pub(crate) hard_stop_after: Duration,
     pub(crate) max_old_workers: u32,
     pub(crate) fd_hard_limit: u32,
@@ -140,6 +142,7 @@ impl RenderSettings {
             nameservers: Vec::new(),
             access_log: AccessLog::default(),
             timeouts: Timeouts::default(),
+            extras: Extras::default(),
             hard_stop_after: DEFAULT_HARD_STOP_AFTER,
             max_old_workers: DEFAULT_MAX_OLD_WORKERS,
             fd_hard_limit: DEFAULT_FD_HARD_LIMIT,
@@ -188,6 +191,12 @@ impl RenderSettings {
     #[must_use]
     pub fn with_access_log(self, access_log: AccessLog) -> Self {
         Self { access_log, ..self }
+    }
+
+    /// What an operator adds to every configuration.
+    #[must_use]
+    pub fn with_extras(self, extras: Extras) -> Self {
+        Self { extras, ..self }
     }
 
     /// How long HAProxy waits for what.

@@ -40,6 +40,7 @@ pub use settings::{
     AccessLog, ApiSettings, CertificateSettings, ConsulAddresses, DEFINITIONS, Definition,
     Discovery, DockerSettings, EXIT_USAGE, EndSettings, EntryPort, EntryTls, GetWrites,
     GivenService, HaproxySettings, HaproxyTimeouts, Layered, ListenerSettings, LogFormat,
-    LogSettings, MapSource, OnEmpty, PeerSettings, ProcessEnv, Repeat, SecretFiles, Sensitivity,
-    SettingError, Settings, SettingsErrors, SettingsSource, SourceSettings, StoreSettings,
+    LogSettings, MapSource, OnEmpty, PeerSettings, ProcessEnv, RefusedConfig, Repeat, SecretFiles,
+    Sensitivity, SettingError, Settings, SettingsErrors, SettingsSource, SourceSettings,
+    StoreSettings,
 };

@@ -2,6 +2,7 @@
 
 mod assemble;
 mod certificates;
+mod error_files;
 mod health;
 mod serve;
 

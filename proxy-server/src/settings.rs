@@ -6,6 +6,7 @@
 
 mod definitions;
 mod elsewhere;
+mod idle;
 mod read;
 mod source;
 
@@ -18,7 +19,7 @@ use std::{
 };
 
 use proxy_core::{Credentials, InstanceId, Port, ReconfigureRules, RouteOrder};
-use proxy_haproxy::{Glob, Routing, TlsSettings};
+use proxy_haproxy::{Extras, Glob, Routing, TlsSettings};
 use proxy_peers::StaticDiscover;
 use secrecy::SecretString;
 
@@ -45,6 +46,8 @@ pub struct Settings {
     pub certificates: CertificateSettings,
     /// What parameters may say, and what they are where they are absent.
     pub rules: ReconfigureRules,
+    /// Settings that are given and do nothing here, and why.
+    pub idle: Vec<(&'static str, &'static str)>,
     /// Where state that outlives the process is kept.
     pub state_path: PathBuf,
     /// Where services come from beside the API and the store.
@@ -168,6 +171,12 @@ pub struct HaproxySettings {
     pub dns_servers: Vec<SocketAddr>,
     /// The hosts file.
     pub hosts_file: PathBuf,
+    /// What is added to every configuration.
+    pub extras: Extras,
+    /// Where the answers are that HAProxy gives itself.
+    pub error_files: PathBuf,
+    /// Whether a configuration that is refused is logged.
+    pub refused: RefusedConfig,
     /// The template of the configuration, where it is not the built-in one.
     pub template: Option<PathBuf>,
     /// Whether HAProxy writes a line per request.
@@ -216,6 +225,16 @@ pub enum EntryTls {
     Plain,
     /// As soon as there is a certificate.
     WhenCertificate,
+}
+
+/// Whether a configuration that HAProxy refuses is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RefusedConfig {
+    /// It is not: what HAProxy says of it is.
+    Silent,
+    /// It is, whole.
+    Logged,
 }
 
 /// Whether HAProxy writes a line per request.

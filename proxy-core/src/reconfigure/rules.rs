@@ -1,8 +1,14 @@
 //! What the settings of a replica say about the parameters it takes.
 
 use crate::{
+    destination::Destination,
+    domain::DomainComparison,
+    field::ParamWarning,
+    host::Port,
+    https_port::Leg,
     mode::ReqMode,
     raw::RawConfig,
+    service::Service,
     upstream::{CatalogUse, HostChecks},
     users::UserRules,
 };
@@ -22,13 +28,75 @@ pub struct ReconfigureRules {
     pub users: UserRules,
     /// Whether HAProxy checks servers with a host name where nothing says so.
     pub host_checks: HostChecks,
+    /// How domains are compared where a service does not say it.
+    pub domain_comparison: DomainComparison,
+    /// What parts the items of lists.
+    pub separator: Separator,
+    /// The ports that requests come in on; none: that is not known.
+    pub entry_ports: Vec<Port>,
 }
 
+/// What parts the items of lists: a comma unless somebody says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Separator(String);
+
 impl ReconfigureRules {
+    /// Which parameters of a service name a port that no request comes in on.
+    pub(super) fn dead_ends(&self, service: &Service) -> Vec<ParamWarning> {
+        const WHY: &str = "no request comes in on this port: it is in neither DEFAULT_PORTS nor BIND_PORTS, so nothing is routed by it";
+        let waits = |destination: &Destination| {
+            let port = destination.entry_port();
+            let known = port.is_none_or(|port| self.entry_ports.contains(&port));
+            !destination.mode().is_tcp() && !known
+        };
+        let mut warnings = Vec::new();
+        for leg in [Leg::Plain, Leg::Https] {
+            let mut on_leg = service.destinations().iter().filter(|d| d.leg() == leg);
+            if !self.entry_ports.is_empty() && on_leg.any(waits) {
+                warnings.push(ParamWarning::NoEffect {
+                    parameter: match leg {
+                        Leg::Plain => "srcPort",
+                        Leg::Https => "srcHttpsPort",
+                    },
+                    why: WHY,
+                });
+            }
+        }
+        warnings
+    }
+
     /// Whether raw HAProxy text is taken.
     #[must_use]
     pub fn with_raw(self, raw: RawConfig) -> Self {
         Self { raw, ..self }
+    }
+
+    /// The ports that requests come in on, so that a service which waits for another is told.
+    #[must_use]
+    pub fn with_entry_ports(self, entry_ports: Vec<Port>) -> Self {
+        Self {
+            entry_ports,
+            ..self
+        }
+    }
+
+    /// How domains are compared where a service does not say it (`SERVICE_DOMAIN_ALGO`).
+    #[must_use]
+    pub fn with_domain_comparison(self, domain_comparison: DomainComparison) -> Self {
+        Self {
+            domain_comparison,
+            ..self
+        }
+    }
+
+    /// What parts the items of lists (`SEPARATOR`); a comma where it is empty.
+    #[must_use]
+    pub fn with_separator(self, separator: impl Into<String>) -> Self {
+        let separator = Some(separator.into()).filter(|text| !text.is_empty());
+        Self {
+            separator: separator.map_or_else(Separator::default, Separator),
+            ..self
+        }
     }
 
     /// What the connections of a destination carry that does not say it (`DEFAULT_REQ_MODE`).
@@ -59,5 +127,23 @@ impl ReconfigureRules {
             host_checks,
             ..self
         }
+    }
+}
+
+// === impl Separator ===
+
+impl Separator {
+    pub(crate) const COMMA: &str = ",";
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Separator {
+    fn default() -> Self {
+        Self(Self::COMMA.to_owned())
     }
 }

@@ -28,7 +28,7 @@ use super::{
     names::NameFollower,
     places::Places,
 };
-use crate::{certificates::Certificates, chain::chain};
+use crate::{certificates::Certificates, chain::chain, settings::RefusedConfig};
 
 /// How long a change waits for the names of new services, and their instances in the catalog. What does
 /// not resolve by then is served as soon as it does.
@@ -43,6 +43,8 @@ pub(crate) struct CarrierSettings {
     pub(crate) render: RenderSettings,
     /// Where the admin API listens.
     pub(crate) api: SocketAddr,
+    /// Whether a configuration that is refused is logged.
+    pub(crate) refused: RefusedConfig,
 }
 
 /// A supervised HAProxy. It is started with the first table, so that no port answers before there
@@ -242,6 +244,12 @@ impl HaproxyCarrier {
             return Ok(Vec::new());
         };
         let judged = self.validator.validate(&staged.main_path()).await;
+        if let (Err(ValidateError::Refused { .. }), RefusedConfig::Logged) =
+            (&judged, self.settings.refused)
+        {
+            let config = std::fs::read_to_string(staged.main_path()).unwrap_or_default();
+            tracing::error!("HAProxy would not take this configuration:\n{config}");
+        }
         judged.map_err(|error| match error {
             ValidateError::Refused { .. } => CheckError::Rejected {
                 words: chain(&error),

@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use super::{
     Server, Stops,
+    error_files::extras,
     serve::{HEAD_DEADLINE, serve},
 };
 use crate::{
@@ -60,6 +61,9 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
     let metrics = Arc::new(Metrics::new());
     let stops = Stops::default();
 
+    for (setting, why) in &settings.idle {
+        tracing::warn!(setting, why, "the setting does nothing here");
+    }
     // What can fail for good comes first, and the port before anything is touched.
     let at = SocketAddr::new(settings.api.ip, settings.api.port.get());
     let listener = listen(at);
@@ -179,7 +183,11 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
 
     let calls = calls(&settings, &instance);
     let users = UserRules::default().with_global(settings.haproxy.users.clone());
-    let rules = settings.rules.with_users(users);
+    let entry_ports = settings.haproxy.ports.iter().map(|entry| entry.port);
+    let rules = settings
+        .rules
+        .with_users(users)
+        .with_entry_ports(entry_ports.collect());
     let rules = ParameterRules::new(rules, &settings.certificates.secrets_path);
     let (sources, tasks) = sources::start(settings.sources, rules, &handle, &stops.followers)?;
     followers.extend(tasks);
@@ -379,6 +387,7 @@ fn carrier_settings(
         .with_binds(binds.collect())
         .with_nameservers(resolver.nameservers().to_vec())
         .with_timeouts(haproxy)
+        .with_extras(extras(settings))
         .with_routing(settings.routing)
         .with_order(settings.route_order)
         .with_users(users)
@@ -399,6 +408,7 @@ fn carrier_settings(
         run,
         render,
         api,
+        refused: settings.refused,
     })
 }
 

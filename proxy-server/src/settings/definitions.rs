@@ -220,6 +220,21 @@ pub const DEFINITIONS: &[Definition] = &[
         "HAProxy's `ssl-default-bind-ciphers`, for TLS 1.2; absent: OpenSSL's",
     ),
     plain(
+        "BIND_PORTS",
+        "",
+        "ports that HAProxy binds beside DEFAULT_PORTS (comma list), for services that name one as `srcPort`",
+    ),
+    plain(
+        "SERVICE_DOMAIN_ALGO",
+        "hdr(host)",
+        "how domains are compared where a service does not say `serviceDomainAlgo`",
+    ),
+    plain(
+        "SEPARATOR",
+        ",",
+        "what parts the items of the lists in parameters",
+    ),
+    plain(
         "DEFAULT_REQ_MODE",
         "http",
         "the `reqMode` of destinations that do not say one: `http`, `tcp` or `sni`",
@@ -263,9 +278,55 @@ pub const DEFINITIONS: &[Definition] = &[
         "the hosts file that names are looked up in as well",
     ),
     plain(
+        "RESOLVERS",
+        "",
+        "the name servers as Docker Flow Proxy has them (`nameserver dns 127.0.0.11:53`, comma list); DNS_SERVER goes before",
+    ),
+    plain(
         "ACCESS_LOG",
         "false",
         "`true`: HAProxy writes a line per request to the standard output",
+    ),
+    plain("DEBUG", "false", "`true`: the same as ACCESS_LOG"),
+    plain(
+        "DEBUG_ERRORS_ONLY",
+        "false",
+        "`true`: only requests that went wrong have a line",
+    ),
+    plain(
+        "DEBUG_HTTP_FORMAT",
+        "",
+        "the form of a request's line (HAProxy's `log-format`); absent: `option httplog`",
+    ),
+    plain(
+        "DEBUG_TCP_FORMAT",
+        "",
+        "the form of a connection's line; absent: `option tcplog`",
+    ),
+    plain(
+        "CAPTURE_REQUEST_HEADER",
+        "",
+        "headers whose beginning stands in those lines (`Name:length`, comma list)",
+    ),
+    plain(
+        "ERROR_FILES_PATH",
+        "/errorfiles",
+        "the folder of the answers that HAProxy gives itself: `400.http`, `403.http`, `404.http`, `503.http` and so on, each a whole HTTP response",
+    ),
+    plain(
+        "EXTRA_GLOBAL",
+        "",
+        "raw lines for the section `global` of HAProxy's configuration, parted by commas or line breaks",
+    ),
+    plain(
+        "EXTRA_FRONTEND",
+        "",
+        "raw lines for the frontend that takes requests, parted by line breaks or `\\n`",
+    ),
+    plain(
+        "DISPLAY_CONFIG_ON_ERROR",
+        "false",
+        "`true`: a configuration that HAProxy refuses is logged whole",
     ),
     plain(
         "TIMEOUT_CLIENT",

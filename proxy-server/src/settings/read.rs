@@ -3,19 +3,20 @@
 use std::{fmt::Display, net::IpAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use proxy_core::{
-    AclName, CatalogUse, Credentials, HostChecks, PasswordForm, Port, ReconfigureRules, ReqMode,
-    RouteOrder,
+    AclName, CatalogUse, Credentials, HostChecks, PasswordForm, Port, ReconfigureRules, RouteOrder,
 };
 use proxy_haproxy::Routing;
 use secrecy::{ExposeSecret as _, SecretString};
 
 mod ends;
+mod extras;
 mod tls;
 
 use super::{
     AccessLog, ApiSettings, DEFINITIONS, Definition, Discovery, EntryPort, EntryTls, GetWrites,
     HaproxySettings, HaproxyTimeouts, LogFormat, LogSettings, Mode, OnEmpty, PeerSettings,
-    Sensitivity, SettingError, Settings, SettingsErrors, SettingsSource, StoreSettings,
+    RefusedConfig, Sensitivity, SettingError, Settings, SettingsErrors, SettingsSource,
+    StoreSettings, idle::idle,
 };
 
 /// Reads settings by name and remembers what is wrong.
@@ -69,6 +70,7 @@ impl Reader<'_> {
             haproxy: haproxy?,
             certificates: certificates?,
             rules: rules?.with_catalog(catalog),
+            idle: idle(self.source),
             state_path,
             sources: sources?,
             end: end?,
@@ -177,13 +179,12 @@ impl Reader<'_> {
     }
 
     fn rules(&mut self) -> Option<ReconfigureRules> {
-        let mode = self.parse("DEFAULT_REQ_MODE", str::parse::<ReqMode>);
         let checks = match self.switch("CHECK_RESOLVERS")? {
             true => HostChecks::On,
             false => HostChecks::Off,
         };
-        let rules = ReconfigureRules::default().with_default_mode(mode?);
-        Some(rules.with_host_checks(checks))
+        let rules = ReconfigureRules::default().with_host_checks(checks);
+        self.defaults_of_services(rules)
     }
 
     /// The users of the settings, each with a password.
@@ -212,12 +213,11 @@ impl Reader<'_> {
                 .map(Some)
                 .map_err(|_| "it is neither * nor an IP address"),
         });
-        let ports = self.list("DEFAULT_PORTS", entry_port);
-        let dns_servers = self.list("DNS_SERVER", name_server);
-        let access_log = self.switch("ACCESS_LOG").map(|on| match on {
-            true => AccessLog::Stdout,
-            false => AccessLog::Off,
-        });
+        let ports = self.entry_ports();
+        let dns_servers = self.dns_servers();
+        let (logged, debug) = (self.switch("ACCESS_LOG"), self.switch("DEBUG"));
+        let extras = self.extras();
+        let refused = self.switch("DISPLAY_CONFIG_ON_ERROR");
         let run_path = self.parse("RUN_PATH", |text| match text.len() {
             // HAProxy's socket paths are at most 97 bytes, and the names in the folder need some.
             0..=80 => Ok(PathBuf::from(text)),
@@ -243,10 +243,19 @@ impl Reader<'_> {
             run_path: run_path?,
             bind_address: bind_address?,
             ports: ports?,
-            dns_servers: dns_servers.unwrap_or_default(),
+            dns_servers,
             hosts_file: self.path("HOSTS_FILE"),
             template: self.optional_path("CFG_TEMPLATE_PATH"),
-            access_log: access_log?,
+            access_log: match logged? || debug? {
+                true => AccessLog::Stdout,
+                false => AccessLog::Off,
+            },
+            extras: extras?,
+            error_files: self.path("ERROR_FILES_PATH"),
+            refused: match refused? {
+                true => RefusedConfig::Logged,
+                false => RefusedConfig::Silent,
+            },
             timeouts: timeouts?,
             routing: routing?,
             route_order: route_order?,

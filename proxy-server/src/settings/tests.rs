@@ -61,6 +61,79 @@ fn hashed_users_of_the_settings_are_read() {
 }
 
 #[test]
+fn what_docker_flow_proxy_calls_otherwise_is_understood() {
+    let settings = read(&[
+        ("BIND_PORTS", "8080:ssl, 80,9090"),
+        (
+            "RESOLVERS",
+            "nameserver dns1 10.0.0.1:53, nameserver dns2 10.0.0.2,resolve_retries 3",
+        ),
+        ("SERVICE_DOMAIN_ALGO", "hdr_beg(host)"),
+        ("SEPARATOR", ";"),
+        ("DEFAULT_REQ_MODE", "tcp"),
+        ("DEBUG", "true"),
+        ("DEBUG_ERRORS_ONLY", "true"),
+        ("DEBUG_TCP_FORMAT", r#""%ci \"%b\"""#),
+        ("EXTRA_GLOBAL", "nosplice,tune.bufsize 32768"),
+        ("HEALTHCHECK", "false"),
+    ]);
+    let settings = settings.unwrap();
+    let haproxy = settings.haproxy;
+    let ports: Vec<u16> = haproxy.ports.iter().map(|entry| entry.port.get()).collect();
+    assert_eq!(ports, [80, 443, 8080, 9090]);
+    let servers: Vec<_> = haproxy
+        .dns_servers
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(servers, ["10.0.0.1:53", "10.0.0.2:53"]);
+    assert_eq!(haproxy.access_log, AccessLog::Stdout);
+    assert_eq!(haproxy.extras.log.which, proxy_haproxy::Logged::Errors);
+    let form = haproxy.extras.log.tcp.as_ref().map(|form| form.as_str());
+    assert_eq!(form, Some(r#"%ci "%b""#));
+    let global: Vec<_> = haproxy.extras.global.iter().collect();
+    assert_eq!(global, ["nosplice", "tune.bufsize 32768"]);
+    assert_eq!(settings.rules.separator.as_str(), ";");
+    assert_eq!(settings.rules.default_mode, proxy_core::ReqMode::Tcp);
+    assert_eq!(settings.idle[0].0, "HEALTHCHECK");
+    let idle = super::idle::IDLE_SETTINGS
+        .iter()
+        .map(|(name, _)| (*name, "1"));
+    let idle: Vec<_> = idle.collect();
+    assert_eq!(read(&idle).unwrap().idle.len(), idle.len());
+
+    let own = read(&[
+        ("DNS_SERVER", "10.0.0.9"),
+        ("RESOLVERS", "nameserver a 10.0.0.1:53"),
+    ]);
+    assert_eq!(
+        own.unwrap().haproxy.dns_servers[0].to_string(),
+        "10.0.0.9:53"
+    );
+    let wrong = [
+        ("BIND_PORTS", "a"),
+        ("RESOLVERS", "timeout retry 1s"),
+        ("SERVICE_DOMAIN_ALGO", "hdr_reg(host)"),
+        ("DEFAULT_REQ_MODE", "udp"),
+        ("CAPTURE_REQUEST_HEADER", "X-A"),
+        ("EXTRA_GLOBAL", "nosplice,frontend evil"),
+        ("EXTRA_FRONTEND", "backend evil"),
+        ("DEBUG_HTTP_FORMAT", "\"open"),
+        ("DEBUG", "yes"),
+    ];
+    let mut found: Vec<_> = read(&wrong)
+        .unwrap_err()
+        .errors
+        .iter()
+        .map(|e| e.name)
+        .collect();
+    found.sort_unstable();
+    let mut names = wrong.map(|(name, _)| name);
+    names.sort_unstable();
+    assert_eq!(found, names);
+}
+
+#[test]
 fn every_error_is_reported_at_once_and_no_secret_is_shown() {
     let errors = read(&[
         ("PORT", "eighty"),

@@ -18,6 +18,7 @@ mod operate;
 mod outage;
 mod registers;
 mod restored;
+mod settings;
 mod signed;
 mod spread;
 mod story;

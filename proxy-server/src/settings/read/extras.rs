@@ -1,0 +1,112 @@
+//! The settings that add to every configuration, and those that shape the parameters of services, under
+//! the names of Docker Flow Proxy.
+
+use std::net::SocketAddr;
+
+use proxy_core::{DomainComparison, RawLines, ReconfigureRules, ReqMode};
+use proxy_haproxy::{Capture, Extras, LogFormat, Logged};
+
+use super::{EntryPort, Reader, entry_port, name_server};
+
+impl Reader<'_> {
+    /// The ports of `DEFAULT_PORTS` and of `BIND_PORTS`, each once.
+    pub(super) fn entry_ports(&mut self) -> Option<Vec<EntryPort>> {
+        let mut ports = self.list("DEFAULT_PORTS", entry_port);
+        let more = self.list("BIND_PORTS", entry_port).unwrap_or_default();
+        for entry in more {
+            if let Some(ports) = &mut ports
+                && !ports.iter().any(|known| known.port == entry.port)
+            {
+                ports.push(entry);
+            }
+        }
+        ports
+    }
+
+    /// What an operator adds to every configuration, but for what stands in files.
+    pub(super) fn extras(&mut self) -> Option<Extras> {
+        let errors_only = self.switch("DEBUG_ERRORS_ONLY");
+        let http = self.parse("DEBUG_HTTP_FORMAT", log_format);
+        let tcp = self.parse("DEBUG_TCP_FORMAT", log_format);
+        let captures = self.list("CAPTURE_REQUEST_HEADER", |item| {
+            let capture = item.parse::<Capture>();
+            capture.map_err(|problem| format!("{item:?}: {problem}"))
+        });
+        // Docker Flow Proxy's way to write several lines into one variable.
+        let global = self.parse("EXTRA_GLOBAL", |text| {
+            text.replace(',', "\n").parse::<RawLines>()
+        });
+        let frontend = self.parse("EXTRA_FRONTEND", str::parse::<RawLines>);
+        if self.text("ALLOW_RAW_CONFIG").as_deref() == Some("false") {
+            for (name, lines) in [("EXTRA_GLOBAL", &global), ("EXTRA_FRONTEND", &frontend)] {
+                if lines.is_some() {
+                    self.refuse::<()>(
+                        name,
+                        "raw HAProxy text is switched off (ALLOW_RAW_CONFIG=false)",
+                    );
+                }
+            }
+        }
+        let mut extras = Extras::default();
+        if errors_only? {
+            extras.log.which = Logged::Errors;
+        }
+        (extras.log.http, extras.log.tcp) = (http, tcp);
+        extras.captures = captures.unwrap_or_default();
+        extras.global = global.unwrap_or_default();
+        extras.frontend = frontend.unwrap_or_default();
+        Some(extras)
+    }
+
+    /// The name servers of `DNS_SERVER`, else those of `RESOLVERS`.
+    pub(super) fn dns_servers(&mut self) -> Vec<SocketAddr> {
+        let own = self.list("DNS_SERVER", name_server);
+        let resolvers = self.parse("RESOLVERS", resolvers);
+        own.or(resolvers).unwrap_or_default()
+    }
+
+    /// What parameters are where they are absent.
+    pub(super) fn defaults_of_services(
+        &mut self,
+        rules: ReconfigureRules,
+    ) -> Option<ReconfigureRules> {
+        let mode = self.parse("DEFAULT_REQ_MODE", str::parse::<ReqMode>);
+        let comparison = self.parse("SERVICE_DOMAIN_ALGO", str::parse::<DomainComparison>);
+        let separator = self.parse("SEPARATOR", |text| match text.len() {
+            1..=16 => Ok(text.to_owned()),
+            _ => Err("it is longer than 16 bytes"),
+        });
+        let rules = rules.with_default_mode(mode?).with_separator(separator?);
+        Some(rules.with_domain_comparison(comparison?))
+    }
+}
+
+/// A form of log lines, quoted for HAProxy or not: Docker Flow Proxy writes it as it is given.
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    let text = proxy_core::unquote(text).map_err(|problem| problem.to_string())?;
+    text.parse()
+        .map_err(|problem: proxy_haproxy::LogFormatError| problem.to_string())
+}
+
+/// The name servers of lines as `nameserver dns 127.0.0.11:53`, parted by commas or line breaks. Other
+/// lines of a `resolvers` section are the proxy's own business.
+fn resolvers(text: &str) -> Result<Vec<SocketAddr>, String> {
+    let lines = text.split([',', '\n']).map(str::trim);
+    let mut servers = Vec::new();
+    for line in lines.filter(|line| !line.is_empty()) {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        match words.as_slice() {
+            ["nameserver", _, address] => servers.push(name_server(address)?),
+            ["nameserver", ..] => {
+                return Err(format!(
+                    "{line:?} is not written as nameserver name ip:port"
+                ));
+            }
+            _ => {}
+        }
+    }
+    match servers.is_empty() {
+        true => Err("it has no line as nameserver dns 127.0.0.11:53".to_owned()),
+        false => Ok(servers),
+    }
+}
