@@ -86,7 +86,7 @@ impl EntryPorts {
 }
 
 /// The ports that a configuration binds.
-pub(super) fn bound_ports(config: &str) -> BTreeSet<Port> {
+pub(crate) fn bound_ports(config: &str) -> BTreeSet<Port> {
     let lines = config.lines().map(str::trim_start);
     let binds = lines.filter_map(|line| line.strip_prefix("bind ")?.split(' ').next());
     binds

@@ -1,6 +1,7 @@
 //! The carrier that traffic really goes through: a supervised HAProxy.
 
 mod dry_run;
+mod ports;
 
 use std::{
     collections::BTreeSet,
@@ -15,18 +16,15 @@ use std::{
 use async_trait::async_trait;
 use proxy_core::{Port, RouteOrder, RouteTable};
 use proxy_haproxy::{
-    AddressBook, Applier, ApplyStep, ConfigDir, Diagnostic, Haproxy, HaproxyState, MAIN_FILE,
-    OldWorkers, ProcessSettings, RenderSettings, RenderedConfig, Renderer, RoutingForm, Staged,
-    Start, StartError, Validate, ValidateError, Validator, probe_bind,
+    AddressBook, Applier, ApplyStep, ConfigDir, Diagnostic, Haproxy, HaproxyState, OldWorkers,
+    ProcessSettings, RenderSettings, RenderedConfig, Renderer, RoutingForm, Staged, Start,
+    StartError, Validate, ValidateError, Validator, probe_bind,
 };
 use tokio::{sync::Mutex, time::Instant};
 
 use super::{
     Applied, ApplyError, Carrier, CarrierCondition, CheckError, DryRun, Reload,
-    catalog::CatalogFollower,
-    entry::{EntryPorts, bound_ports},
-    names::NameFollower,
-    places::Places,
+    catalog::CatalogFollower, entry::EntryPorts, names::NameFollower, places::Places,
 };
 use crate::{certificates::Certificates, chain::chain, settings::RefusedConfig};
 
@@ -155,28 +153,6 @@ impl HaproxyCarrier {
             tracing::info!(?stopped, "HAProxy ended");
         }
         drop(stage);
-    }
-
-    /// Whether HAProxy can have the ports that a table asks for. One at a time, and never while HAProxy
-    /// is about to bind: what is tried here is in use for a moment.
-    async fn check_entry(&self, table: &RouteTable) -> Result<(), CheckError> {
-        let _stage = self.stage.lock().await;
-        self.entry.check(table, &self.held_ports())
-    }
-
-    /// The ports that HAProxy holds for services of the table that is served.
-    fn held_ports(&self) -> BTreeSet<Port> {
-        let shown = self.shown();
-        if shown.config.is_some() {
-            return shown.ports.clone();
-        }
-        drop(shown);
-        // One of an earlier run may still serve, by what is on disk.
-        let config = match UnixStream::connect(self.settings.run.master_socket()) {
-            Ok(_) => std::fs::read_to_string(self.settings.configs_path.join(MAIN_FILE)),
-            Err(_) => return BTreeSet::new(),
-        };
-        config.map(|text| bound_ports(&text)).unwrap_or_default()
     }
 
     fn shown(&self) -> std::sync::MutexGuard<'_, Shown> {
