@@ -68,7 +68,7 @@ impl RouteTable {
             }
         }
         let mut matching = matching.into_iter();
-        let winner = matching.next();
+        let winner = matching.next().or_else(|| self.default_route());
         let mut runners_up: Vec<_> = winner
             .into_iter()
             .flat_map(|winner| {

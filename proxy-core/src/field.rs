@@ -133,24 +133,24 @@ impl<'a> Fields<'a> {
 
     /// A yes or no; no where it is absent.
     pub(crate) fn flag(&mut self, name: &str) -> bool {
-        let Some(text) = self.text(name) else {
-            return false;
-        };
-        match text {
-            "true" | "True" | "TRUE" | "1" => true,
-            "false" | "False" | "FALSE" | "0" => false,
-            _ => {
-                let problem = "it is neither true nor false".to_owned();
-                self.refuse(name, Some(text), problem, BOOL_GRAMMAR);
-                false
-            }
-        }
+        self.given_flag(name).unwrap_or_default()
     }
 
     /// The empty text of a parameter that is given and empty, for whom that is not as good as none.
     pub(crate) fn empty(&self, name: &str) -> Option<&'static str> {
         let is_given = self.params.names().any(|given| given == name);
         (is_given && self.params.get(name).is_none()).then_some("")
+    }
+
+    /// A yes or no, where it is given.
+    pub(crate) fn given_flag(&mut self, name: &str) -> Option<bool> {
+        let text = self.text(name)?;
+        let parse = |text: &str| match text {
+            "true" | "True" | "TRUE" | "1" => Ok(true),
+            "false" | "False" | "FALSE" | "0" => Ok(false),
+            _ => Err("it is neither true nor false"),
+        };
+        self.parse(name, text, BOOL_GRAMMAR, parse)
     }
 
     /// A comma-separated list; white space around an item and empty items are dropped.

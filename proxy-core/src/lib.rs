@@ -30,6 +30,7 @@
 //!
 //! The crate has no features.
 
+mod closed;
 mod condition;
 mod destination;
 mod document;
@@ -51,8 +52,10 @@ mod plan;
 mod quoting;
 mod raw;
 mod reconfigure;
+mod redirect;
 mod register;
 mod revision;
+mod rewrite;
 mod route;
 mod service;
 mod source;
@@ -61,10 +64,12 @@ mod stored;
 mod table;
 mod tcp;
 mod tls;
+mod transfer;
 mod upstream;
 mod users;
 mod words;
 
+pub use closed::NotInSet;
 pub use condition::{ConditionError, HeaderMatch, MAX_CONDITION_BYTES, UserAgent};
 pub use destination::{Destination, DestinationSpec};
 pub use document::{DOCUMENT_VERSION, Document, DocumentError, MAX_DOCUMENT_BYTES, NoDocument};
@@ -88,7 +93,7 @@ pub use mode::{
     TcpOptions,
 };
 pub use name::{AclName, Color, InstanceId, MAX_NAME_BYTES, NameError, ServiceName};
-pub use options::{Authorization, DestinationOptions, ServiceOptions};
+pub use options::{Authorization, DefaultBackend, DestinationOptions, ServiceOptions};
 pub use params::{MAX_PARAM_NAME_BYTES, MAX_PARAMS, MAX_VALUE_BYTES, Params, ParamsError};
 pub use path::{MAX_PATH_BYTES, PathError, PathKind, PathKindError, PathPattern};
 pub use plan::{
@@ -101,11 +106,16 @@ pub use reconfigure::{
     Distribute, Reconfigure, ReconfigureRules, Remove, Separator, is_secret_name,
     parse_reconfigure, parse_reconfigure_with, parse_remove,
 };
+pub use redirect::{
+    DomainRedirect, ForwardedProto, HttpsRules, MAX_REDIRECTED_DOMAINS, PlainHttp, RedirectCode,
+    RedirectError,
+};
 pub use register::{
     AWAY_AFTER, Counting, Delta, MAX_COUNTER, MAX_REGISTERS, Merged, Named, Register,
     RegisterError, RegisterSet, Stamp, TOMBSTONE_LIFE, Written,
 };
 pub use revision::{CommitId, CommitRecord, Epoch, IdError, RecordedChange, Revision};
+pub use rewrite::{MAX_REWRITE_BYTES, MAX_REWRITES, PathRewrite, RewriteError};
 pub use route::{Criterion, Rank, RequestHead, Route, RouteOrder, RouteOrderError};
 pub use service::{MAX_DESTINATIONS, MAX_PATTERNS, MAX_REGEXES, MAX_ROUTES, Service, ServiceError};
 pub use source::Source;
@@ -117,6 +127,10 @@ pub use stored::{Degradation, StoredTable};
 pub use table::{Change, Claim, RouteMatch, RouteTable};
 pub use tcp::TcpRoute;
 pub use tls::{ClientCertificates, ServiceTls, TlsRules};
+pub use transfer::{
+    BackendTimeouts, Compression, CompressionAlgo, ConnectionMode, MAX_MEDIA_TYPE_BYTES,
+    MAX_MEDIA_TYPES, MediaType, MediaTypeError,
+};
 pub use upstream::{
     CatalogKey, CatalogUse, Checks, Discovery, DiscoveryError, HostChecks, MAX_REPLICAS, Replicas,
     ReplicasError, Session, SessionError, UpstreamOptions,

@@ -7,13 +7,17 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    header::HeaderRules,
+    closed::closed_set,
+    header::{HeaderLine, HeaderRules},
     https_port::HttpsPort,
     method::MethodRules,
     mode::{ReqMode, TcpOptions},
     raw::RawLines,
+    redirect::{DomainRedirect, ForwardedProto, HttpsRules},
+    rewrite::PathRewrite,
     source::Source,
     tls::TlsRules,
+    transfer::{BackendTimeouts, Compression, ConnectionMode},
     upstream::UpstreamOptions,
     users::UserList,
 };
@@ -32,12 +36,39 @@ pub struct ServiceOptions {
     /// Who may use it; none: whom the settings name, or everybody where they name nobody.
     #[serde(skip_serializing_if = "is_default")]
     pub users: UserList,
+    /// What is replaced in paths, in every destination, before what a destination replaces.
+    #[serde(skip_serializing_if = "is_default")]
+    pub rewrites: Vec<PathRewrite>,
+    /// What becomes of requests for what `X-Forwarded-Proto` says.
+    #[serde(skip_serializing_if = "is_default")]
+    pub forwarded_proto: ForwardedProto,
+    /// What becomes of connections after a response.
+    #[serde(skip_serializing_if = "is_default")]
+    pub connection_mode: Option<ConnectionMode>,
+    /// What is compressed.
+    #[serde(skip_serializing_if = "is_default")]
+    pub compression: Compression,
+    /// Whether its first destination takes the requests that no route takes.
+    #[serde(skip_serializing_if = "is_default")]
+    pub default_backend: DefaultBackend,
     /// Lines for HAProxy itself, at the end of each of its backends.
     #[serde(skip_serializing_if = "is_default")]
     pub backend_extra: RawLines,
     /// Who keeps it as it is, where that is not an operator. It changes nothing that HAProxy does.
     #[serde(skip_serializing_if = "is_default")]
     pub source: Option<Source>,
+}
+
+closed_set! {
+    /// Whether a service takes the requests that no route takes.
+    #[derive(Default)]
+    DefaultBackend {
+        /// It does not.
+        #[default]
+        No = "no",
+        /// It does. Of several such services the first by its ACL name does.
+        Yes = "yes",
+    }
 }
 
 /// What one destination asks for.
@@ -63,6 +94,18 @@ pub struct DestinationOptions {
     /// Whether users must say who they are.
     #[serde(skip_serializing_if = "is_default")]
     pub authorization: Authorization,
+    /// Which requests it redirects to https or denies.
+    #[serde(skip_serializing_if = "is_default")]
+    pub redirects: HttpsRules,
+    /// The domains whose requests it redirects to another.
+    #[serde(skip_serializing_if = "is_default")]
+    pub domain_redirect: Option<DomainRedirect>,
+    /// What is replaced in paths.
+    #[serde(skip_serializing_if = "is_default")]
+    pub rewrites: Vec<PathRewrite>,
+    /// How long it waits.
+    #[serde(skip_serializing_if = "is_default")]
+    pub timeouts: BackendTimeouts,
 }
 
 /// Whether users must say who they are, where there are users.
@@ -75,6 +118,26 @@ pub enum Authorization {
     Asked,
     /// Everybody may come in.
     Ignored,
+}
+
+// === impl ServiceOptions ===
+
+impl ServiceOptions {
+    /// The parameters that hold raw HAProxy text, by their names.
+    #[must_use]
+    pub fn raw_parameters(&self) -> Vec<&'static str> {
+        let formats = |lines: &[HeaderLine]| lines.iter().any(HeaderLine::is_format);
+        let headers = &self.headers;
+        let raw = [
+            ("addReqHeader", formats(&headers.add_request)),
+            ("setReqHeader", formats(&headers.set_request)),
+            ("addResHeader", formats(&headers.add_response)),
+            ("setResHeader", formats(&headers.set_response)),
+            ("backendExtra", !self.backend_extra.is_empty()),
+        ];
+        let raw = raw.into_iter().filter(|(_, is_raw)| *is_raw);
+        raw.map(|(name, _)| name).collect()
+    }
 }
 
 /// Whether a part says nothing, so that documents leave it out.

@@ -1,6 +1,11 @@
 //! The paths that a route is for.
 
-use std::{cmp::Ordering, fmt, str::FromStr, sync::Arc};
+use std::{
+    cmp::Ordering,
+    fmt,
+    str::FromStr,
+    sync::{Arc, LazyLock},
+};
 
 use regex::bytes::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
@@ -138,6 +143,17 @@ impl PathPattern {
         }
     }
 
+    /// What a default backend takes: every request, also one whose path is no path. No parameter gives
+    /// it, and every other pattern ranks before it.
+    pub(crate) fn everything() -> &'static Self {
+        static EVERYTHING: LazyLock<PathPattern> = LazyLock::new(|| PathPattern {
+            kind: PathKind::Prefix,
+            text: "".into(),
+            regex: None,
+        });
+        &EVERYTHING
+    }
+
     /// A pattern, once the text is one that a request can match.
     ///
     /// # Errors
@@ -231,7 +247,10 @@ impl Ord for PathPattern {
 
 impl fmt::Display for PathPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.kind, self.text)
+        match &*self.text {
+            "" => f.write_str("all that no route takes"),
+            text => write!(f, "{} {text}", self.kind),
+        }
     }
 }
 

@@ -119,7 +119,7 @@ pub fn parse_reconfigure_with(
             users::refuse_connections(&mut fields, index);
         }
         let read = match mode {
-            ReqMode::Http => destination(&mut fields, index, comparison, ports),
+            ReqMode::Http => destination(&mut fields, index, comparison, ports, rules),
             mode => connections::destination(&mut fields, index, mode, comparison),
         };
         match read {

@@ -166,6 +166,22 @@ impl<'a> Route<'a> {
         })
     }
 
+    /// What a default backend takes, with its first destination that takes requests.
+    pub(crate) fn of_everything(service: &'a Service) -> Option<Self> {
+        Some(Route {
+            service,
+            destination: service.destinations().iter().find(|d| !d.mode().is_tcp())?,
+            domain: None,
+            path: PathPattern::everything(),
+        })
+    }
+
+    /// Whether it is what a default backend takes, and no route of a parameter.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        std::ptr::eq(self.path, PathPattern::everything())
+    }
+
     /// Where it stands among all routes.
     #[must_use]
     pub fn rank(&self, order: RouteOrder) -> Rank<'a> {
@@ -193,6 +209,9 @@ impl<'a> Route<'a> {
     /// Whether a request is meant.
     #[must_use]
     pub fn matches(&self, request: &RequestHead) -> bool {
+        if self.is_default() {
+            return true;
+        }
         let port = self.destination.entry_port();
         let domain = match (self.domain, &request.host) {
             (None, _) => true,

@@ -10,6 +10,7 @@ use crate::{
     host::Port,
     index::RouteIndex,
     name::{AclName, ServiceName},
+    options::DefaultBackend,
     path::PathPattern,
     plan::{Conflict, ConflictOutcome},
     route::{RequestHead, Route, RouteOrder},
@@ -24,6 +25,8 @@ pub struct RouteTable {
     index: RouteIndex,
     acl_names: OrdMap<AclName, OrdSet<ServiceName>>,
     pub(crate) by_tcp_port: OrdMap<Port, OrdSet<ServiceName>>,
+    /// The services that take what no route takes, the first of them first.
+    defaults: OrdSet<(AclName, ServiceName)>,
     order: RouteOrder,
 }
 
@@ -130,6 +133,7 @@ impl RouteTable {
             for port in old.tcp_ports() {
                 drop_from(&mut self.by_tcp_port, &port, name);
             }
+            self.defaults.remove(&default_key(&old));
         }
         if let Change::Put(service) = change {
             self.index.insert(service);
@@ -138,6 +142,9 @@ impl RouteTable {
             for port in service.tcp_ports() {
                 let sharing = self.by_tcp_port.entry(port);
                 sharing.or_default().insert(name.clone());
+            }
+            if is_default(service) {
+                self.defaults.insert(default_key(service));
             }
             self.services.insert(name.clone(), Arc::clone(service));
         }
@@ -162,14 +169,15 @@ impl RouteTable {
     #[must_use]
     pub fn resolve(&self, request: &RequestHead) -> Option<RouteMatch<'_>> {
         let route = match self.order {
-            RouteOrder::Specific => self.index.resolve(request)?,
+            RouteOrder::Specific => self.index.resolve(request),
             order => {
                 let routes = self.iter().flat_map(|service| Route::of(service));
                 routes
                     .filter(|route| route.matches(request))
-                    .min_by_key(|route| route.rank(order))?
+                    .min_by_key(|route| route.rank(order))
             }
         };
+        let route = route.or_else(|| self.default_route())?;
         Some(RouteMatch {
             service: route.service,
             destination: route.destination,
@@ -177,7 +185,15 @@ impl RouteTable {
         })
     }
 
-    /// Every route, least rank first.
+    /// What takes the requests that no route takes: the first destination of the first service by its ACL
+    /// name that is a default backend, whatever conditions its own routes have.
+    #[must_use]
+    pub fn default_route(&self) -> Option<Route<'_>> {
+        let (_, name) = self.defaults.get_min()?;
+        Route::of_everything(self.get(name)?)
+    }
+
+    /// Every route, least rank first. What a default backend takes is none of them.
     #[must_use]
     pub fn routes_by_rank(&self) -> Vec<Route<'_>> {
         let mut routes: Vec<_> = self.iter().flat_map(|service| Route::of(service)).collect();
@@ -216,6 +232,23 @@ impl RouteTable {
         }
         let left = most - rivals.len();
         rivals.extend(self.tcp_rivals(service, left));
+        if is_default(service) {
+            let mine = default_key(service);
+            let others = self.defaults.iter().filter(|theirs| **theirs != mine);
+            let left = most - rivals.len();
+            rivals.extend(others.take(left).filter_map(|theirs| {
+                Some(Conflict {
+                    service: service.name().clone(),
+                    other: theirs.1.clone(),
+                    claim: Claim::of(&Route::of_everything(service)?),
+                    outcome: if mine < *theirs {
+                        ConflictOutcome::HidesOther
+                    } else {
+                        ConflictOutcome::Hidden
+                    },
+                })
+            }));
+        }
         rivals
     }
 
@@ -267,7 +300,10 @@ impl Claim {
     #[must_use]
     pub fn of(route: &Route<'_>) -> Self {
         Self {
-            entry_port: route.destination.entry_port(),
+            entry_port: match route.is_default() {
+                true => None,
+                false => route.destination.entry_port(),
+            },
             domain: route.domain.cloned(),
             path: Some(route.path.clone()),
         }
@@ -296,6 +332,16 @@ impl Change {
             Self::Remove(name) => name,
         }
     }
+}
+
+/// Whether a service takes the requests that no route takes.
+fn is_default(service: &Service) -> bool {
+    let asked = service.options().default_backend == DefaultBackend::Yes;
+    asked && Route::of_everything(service).is_some()
+}
+
+fn default_key(service: &Service) -> (AclName, ServiceName) {
+    (service.acl_name().clone(), service.name().clone())
 }
 
 fn drop_from<K: Ord + Clone>(

@@ -2,6 +2,7 @@
 //! the same bytes.
 
 mod backend;
+mod compression;
 mod extras;
 mod options;
 mod tcp;
@@ -13,10 +14,10 @@ use std::{
     time::Duration,
 };
 
-use proxy_core::{Leg, RouteOrder, RouteTable, ServiceName};
+use proxy_core::{ForwardedProto, Leg, RouteOrder, RouteTable, ServiceName};
 use serde::Serialize;
 
-use self::{backend::Backend, extras::ExtraLines, tcp::Tcp};
+use self::{backend::Backend, compression::CompressionLines, extras::ExtraLines, tcp::Tcp};
 use crate::{
     address_book::AddressBook,
     rendered::RenderedConfig,
@@ -24,7 +25,7 @@ use crate::{
         acl,
         form::{self, Routing, RoutingForm},
         map::{self, Followed, MapForm},
-        rule::{Names, Place, Rule, UnknownDomain},
+        rule::{self, Names, Place, Rule, UnknownDomain},
     },
     settings::{AccessLog, RenderSettings},
     template::TemplateError,
@@ -33,6 +34,9 @@ use crate::{
 
 /// HAProxy keeps times in 31 bits of milliseconds and refuses longer ones; nobody waits that long.
 const MAX_TIME: Duration = Duration::from_millis(i32::MAX as u64);
+
+/// The backend of the requests that no route takes, where no service is for them.
+const NO_ROUTE: &str = "no-route";
 
 /// Why there is no configuration. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +107,11 @@ struct Model {
     tcp: Tcp,
     userlists: Vec<users::Section>,
     extras: ExtraLines,
+    /// The backend of the requests that no route takes.
+    default_backend: String,
+    /// Some backend asks for what `X-Forwarded-Proto` said when the request came.
+    by_forwarded_proto: bool,
+    compression: CompressionLines,
 }
 
 /// The routes of a table in one of the forms.
@@ -162,9 +171,10 @@ pub(crate) fn whole(
     let mut name_of = BTreeMap::new();
     let mut renamed = BTreeMap::new();
     let mut backends = Vec::new();
-    let mut with_domains = 0;
+    let (mut with_domains, mut by_forwarded_proto) = (0, false);
     let mut lists = users::Lists::new(&settings.users, &mut names);
     for service in table.iter() {
+        by_forwarded_proto |= service.options().forwarded_proto != ForwardedProto::Ignored;
         let destinations = service.destinations().iter();
         for destination in destinations.filter(|destination| !destination.mode().is_tcp()) {
             let wanted = service.backend_name(destination);
@@ -201,6 +211,8 @@ pub(crate) fn whole(
             (form.rules, keys, form.suffixes, Some(map))
         }
     };
+    let default = table.default_route();
+    let default = default.and_then(|route| name_of.get(&rule::place(&route)).cloned());
     let timeouts = &settings.timeouts;
     let model = Model {
         worker_socket: settings.run.worker_socket().to_owned(),
@@ -233,6 +245,9 @@ pub(crate) fn whole(
         tcp,
         userlists,
         extras: ExtraLines::new(&settings.extras),
+        default_backend: default.unwrap_or_else(|| NO_ROUTE.to_owned()),
+        by_forwarded_proto,
+        compression: CompressionLines::new(&settings.compression),
     };
     let speaks_tls = model.tls.is_some();
     let config = RenderedConfig::new(settings.template.render(model)?);

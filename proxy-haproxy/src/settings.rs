@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use proxy_core::{Port, RouteOrder, UserList};
+use proxy_core::{Compression, Port, RouteOrder, UserList};
 
 use crate::{
     extras::Extras,
@@ -45,6 +45,7 @@ pub struct RenderSettings {
     pub(crate) access_log: AccessLog,
     pub(crate) timeouts: Timeouts,
     pub(crate) extras: Extras,
+    pub(crate) compression: Compression,
     pub(crate) hard_stop_after: Duration,
     pub(crate) max_old_workers: u32,
     pub(crate) fd_hard_limit: u32,
@@ -143,6 +144,7 @@ impl RenderSettings {
             access_log: AccessLog::default(),
             timeouts: Timeouts::default(),
             extras: Extras::default(),
+            compression: Compression::default(),
             hard_stop_after: DEFAULT_HARD_STOP_AFTER,
             max_old_workers: DEFAULT_MAX_OLD_WORKERS,
             fd_hard_limit: DEFAULT_FD_HARD_LIMIT,
@@ -203,6 +205,15 @@ impl RenderSettings {
     #[must_use]
     pub fn with_timeouts(self, timeouts: Timeouts) -> Self {
         Self { timeouts, ..self }
+    }
+
+    /// What is compressed where a service does not say it.
+    #[must_use]
+    pub fn with_compression(self, compression: Compression) -> Self {
+        Self {
+            compression,
+            ..self
+        }
     }
 
     /// How long an old worker may finish its connections.

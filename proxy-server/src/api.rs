@@ -44,7 +44,7 @@ use axum::{
     middleware,
     routing::{MethodFilter, MethodRouter, any, get, post},
 };
-use proxy_core::{InstanceId, RouteOrder, RouteStore, RouteTable};
+use proxy_core::{InstanceId, RawConfig, RouteOrder, RouteStore, RouteTable};
 use proxy_haproxy::OldWorkers;
 use proxy_peers::Signer;
 use secrecy::SecretString;
@@ -95,6 +95,8 @@ pub(crate) struct Api {
     /// The registers, where the replicas share no store.
     pub(crate) registers: Option<Arc<ReplicatedStore>>,
     pub(crate) wait_timeout: Duration,
+    /// Whether raw HAProxy text is taken.
+    pub(crate) raw: RawConfig,
     pub(crate) keys: Arc<Keys>,
     pub(crate) station: Arc<Station>,
     pub(crate) survey: Arc<dyn Survey>,

@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use proxy_core::{Credentials, InstanceId, Port, ReconfigureRules, RouteOrder};
+use proxy_core::{Compression, Credentials, InstanceId, Port, ReconfigureRules, RouteOrder};
 use proxy_haproxy::{Extras, Glob, Routing, TlsSettings};
 use proxy_peers::StaticDiscover;
 use secrecy::SecretString;
@@ -183,6 +183,8 @@ pub struct HaproxySettings {
     pub access_log: AccessLog,
     /// How long HAProxy waits for what.
     pub timeouts: HaproxyTimeouts,
+    /// What is compressed, where a service does not say it.
+    pub compression: Compression,
     /// How routes are compiled into HAProxy's rules.
     pub routing: Routing,
     /// What decides between routes that match the same request.

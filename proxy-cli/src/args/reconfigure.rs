@@ -2,7 +2,10 @@
 
 use clap::{ArgAction, Args, ValueEnum};
 
+use self::options::Options;
 use super::Waiting;
+
+mod options;
 
 /// The parameters of a service. What is not a flag here goes through `--param`.
 #[derive(Debug, Args)]
@@ -55,6 +58,9 @@ pub(crate) struct Reconfigure {
         value_name = "HOST"
     )]
     pub(crate) outbound_hostname: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) options: Options,
 
     #[command(flatten)]
     pub(crate) wait: Waiting,
@@ -129,6 +135,7 @@ impl Reconfigure {
             .into_iter()
             .filter_map(|(name, value)| Some((name.to_owned(), value?)))
             .collect();
+        params.extend(self.options.params());
         params.extend(self.wait.params());
         for (name, value) in &self.params {
             if params.iter().any(|(known, _)| known == name) {
@@ -178,6 +185,11 @@ mod tests {
             "--acl-name=first",
             "--service-color=blue",
             "--outbound-hostname=10.0.0.1",
+            "--add-req-header=X-A a",
+            "--add-req-header=X-B b",
+            "--https-only",
+            "--backend-extra=retries 2",
+            "--backend-extra=option x",
             "--wait=quorum",
             "--wait-timeout=30",
             "--param=reqMode=http",
@@ -199,6 +211,9 @@ mod tests {
                 "aclName=first",
                 "serviceColor=blue",
                 "outboundHostname=10.0.0.1",
+                "addReqHeader=X-A a,X-B b",
+                "httpsOnly=true",
+                "backendExtra=retries 2\noption x",
                 "wait=quorum",
                 "timeout=30",
                 "reqMode=http",

@@ -1,6 +1,6 @@
 //! The parameters of one destination.
 
-use super::options::destination_options;
+use super::{options::destination_options, rules::ReconfigureRules};
 use crate::{
     condition::{HeaderMatch, UserAgent},
     destination::DestinationSpec,
@@ -40,6 +40,7 @@ pub(super) fn destination(
     index: u16,
     comparison: DomainComparison,
     ports: PortRule,
+    rules: &ReconfigureRules,
 ) -> Read {
     let mut name = |of: &str| fields.suffixed(of, index);
     let [kind, paths, excluded, domains] = [
@@ -65,12 +66,15 @@ pub(super) fn destination(
     let domain = |text: &str| DomainPattern::new(comparison, text);
     let paths = fields.list(&paths, PATH_GRAMMAR, path);
     let excluded_paths = fields.list(&excluded, PATH_GRAMMAR, path);
-    let domains = fields.list(&domains, DOMAIN_GRAMMAR, domain);
+    let mut domains = fields.list(&domains, DOMAIN_GRAMMAR, domain);
     let entry_port = fields.optional::<Port>(&entry_port, PORT_GRAMMAR);
     let outbound_hostname = fields.optional::<Host>(&host, HOST_GRAMMAR);
     let user_agents = fields.list(&agents, AGENT_GRAMMAR, str::parse::<UserAgent>);
     let headers = fields.list(&headers, HEADER_GRAMMAR, str::parse::<HeaderMatch>);
-    let mut options = destination_options(fields, index);
+    let mut options = destination_options(fields, index, rules, &domains);
+    if let Some(redirect) = &options.domain_redirect {
+        domains.extend(redirect.from().iter().cloned());
+    }
     if paths.is_empty() && domains.is_empty() {
         // Asked so that it counts as known; without a route it is not missed.
         fields.optional::<Port>(&port, PORT_GRAMMAR);

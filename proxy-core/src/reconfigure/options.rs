@@ -1,16 +1,31 @@
 //! The parameters that are options: what a service and its destinations ask for beside their routes.
 
-use super::{rules::ReconfigureRules, upstream::upstream, users::users};
+use super::{
+    destination::DOMAIN_GRAMMAR, rules::ReconfigureRules, upstream::upstream, users::users,
+};
 use crate::{
+    domain::DomainPattern,
     field::Fields,
     header::{HeaderLine, HeaderName, HeaderRules, MAX_HEADERS},
     method::{MAX_METHODS, Method, MethodRules},
+    mode::Seconds,
     name::ServiceName,
-    options::{Authorization, DestinationOptions, ServiceOptions},
+    options::{Authorization, DefaultBackend, DestinationOptions, ServiceOptions},
     raw::{RawConfig, RawError, RawLines},
+    redirect::{DomainRedirect, ForwardedProto, HttpsRules, MAX_REDIRECTED_DOMAINS, PlainHttp},
+    rewrite::{MAX_REWRITES, PathRewrite, split_unescaped},
     tls::{ClientCertificates, ServiceTls, TlsRules},
+    transfer::{BackendTimeouts, Compression, MAX_MEDIA_TYPES},
 };
 
+const MODE_GRAMMAR: &str = "http-keep-alive, http-server-close or httpclose";
+const ALGO_GRAMMAR: &str = "identity, gzip, deflate or raw-deflate, or several joined by commas";
+const TYPE_GRAMMAR: &str = "at most 50 media types joined by commas, as text/html,text/plain";
+const REWRITE_GRAMMAR: &str = "search,replace, or at most 50 of them joined by ':': what the regular expression finds first in the path is replaced; \\1 is its first group, '\\,' a comma and '\\:' a colon within the expression";
+const CODE_GRAMMAR: &str = "301, 302, 303, 307 or 308";
+const REDIRECT_GRAMMAR: &str =
+    "domains that serviceDomain does not name, beside a serviceDomain without a wildcard";
+const SECONDS_GRAMMAR: &str = "a whole number of seconds, at least 1";
 const NAMES_GRAMMAR: &str = "at most 100 names of headers joined by commas";
 const LINES_GRAMMAR: &str = "at most 100 headers joined by commas, each a name, a space and a value, in printable ASCII; %[...] in a value is looked up by HAProxy, %% is a percent sign";
 const METHOD_GRAMMAR: &str = "at most 40 methods joined by commas, in capitals, as GET,POST";
@@ -23,23 +38,136 @@ pub(super) fn service_options(
     rules: &ReconfigureRules,
     service: Option<&ServiceName>,
 ) -> ServiceOptions {
+    let default_backend = match fields.flag("isDefaultBackend") {
+        true => DefaultBackend::Yes,
+        false => DefaultBackend::No,
+    };
     ServiceOptions {
         headers: headers(fields, rules),
         upstream: upstream(fields, rules),
         users: users(fields, &rules.users, service),
+        rewrites: one_rewrite(fields).into_iter().collect(),
+        forwarded_proto: forwarded_proto(fields),
+        connection_mode: fields.optional("connectionMode", MODE_GRAMMAR),
+        compression: compression(fields),
+        default_backend,
         backend_extra: raw_lines(fields, "backendExtra", rules),
         // No parameter: whoever asks is the source.
         source: None,
     }
 }
 
-pub(super) fn destination_options(fields: &mut Fields<'_>, index: u16) -> DestinationOptions {
+pub(super) fn destination_options(
+    fields: &mut Fields<'_>,
+    index: u16,
+    rules: &ReconfigureRules,
+    served: &[DomainPattern],
+) -> DestinationOptions {
     DestinationOptions {
         methods: methods(fields, index),
+        redirects: https(fields, index, rules),
+        domain_redirect: domain_redirect(fields, index, served),
+        rewrites: rewrites(fields, index),
+        timeouts: BackendTimeouts {
+            server: seconds(fields, "timeoutServer", index),
+            tunnel: seconds(fields, "timeoutTunnel", index),
+        },
         tls: tls(fields, index),
         authorization: authorization(fields, index),
         ..DestinationOptions::default()
     }
+}
+
+fn forwarded_proto(fields: &mut Fields<'_>) -> ForwardedProto {
+    let when_http = fields.given_flag("redirectWhenHttpProto");
+    // It redirects what the other redirects, and more.
+    match (fields.given_flag("redirectUnlessHttpsProto"), when_http) {
+        (Some(true), _) => ForwardedProto::RedirectUnlessHttps,
+        (_, Some(true)) => ForwardedProto::RedirectHttp,
+        _ => ForwardedProto::Ignored,
+    }
+}
+
+fn compression(fields: &mut Fields<'_>) -> Compression {
+    let mut types = fields.list_of("compressionType", TYPE_GRAMMAR, words, str::parse);
+    types = fields.at_most("compressionType", MAX_MEDIA_TYPES, TYPE_GRAMMAR, types);
+    Compression {
+        algos: fields.list_of("compressionAlgo", ALGO_GRAMMAR, words, str::parse),
+        types,
+    }
+}
+
+/// Docker Flow Proxy's own are parted by spaces, as HAProxy's are; commas do as well.
+fn words(text: &str) -> Vec<&str> {
+    text.split([',', ' ', '\t']).collect()
+}
+
+/// `reqPathSearch` with `reqPathReplace`.
+fn one_rewrite(fields: &mut Fields<'_>) -> Option<PathRewrite> {
+    let (search, replace) = (fields.text("reqPathSearch"), fields.text("reqPathReplace"));
+    match (search, replace) {
+        (None, None) => None,
+        (Some(search), replace) => {
+            let parse = |text: &str| PathRewrite::new(text, replace.unwrap_or_default());
+            fields.parse("reqPathSearch", search, REWRITE_GRAMMAR, parse)
+        }
+        (None, Some(_)) => {
+            fields.missing("reqPathSearch", "it is missing", REWRITE_GRAMMAR);
+            None
+        }
+    }
+}
+
+fn rewrites(fields: &mut Fields<'_>, index: u16) -> Vec<PathRewrite> {
+    let name = fields.suffixed("reqPathSearchReplace", index);
+    let list = fields.list_of(&name, REWRITE_GRAMMAR, pairs, str::parse);
+    fields.at_most(&name, MAX_REWRITES, REWRITE_GRAMMAR, list)
+}
+
+fn pairs(text: &str) -> Vec<&str> {
+    split_unescaped(text, ':')
+}
+
+fn https(fields: &mut Fields<'_>, index: u16, rules: &ReconfigureRules) -> HttpsRules {
+    let name = |fields: &mut Fields<'_>, of: &str| fields.suffixed(of, index);
+    let deny = name(fields, "denyHttp");
+    let deny = fields.flag(&deny);
+    let only = name(fields, "httpsOnly");
+    // Where it is true without a suffix, it is so for all.
+    let forced = fields.flag("httpsOnly");
+    let only = fields.given_flag(&only).map(|only| only || forced);
+    let code = name(fields, "httpsRedirectCode");
+    HttpsRules {
+        plain_http: match (deny, only) {
+            (true, _) => PlainHttp::Denied,
+            (false, Some(true)) => PlainHttp::Redirected,
+            (false, Some(false)) => PlainHttp::Served,
+            (false, None) => rules.plain_http,
+        },
+        redirect_code: fields.optional(&code, CODE_GRAMMAR).unwrap_or_default(),
+    }
+}
+
+fn domain_redirect(
+    fields: &mut Fields<'_>,
+    index: u16,
+    served: &[DomainPattern],
+) -> Option<DomainRedirect> {
+    let name = fields.suffixed("redirectFromDomain", index);
+    let from = fields.list(&name, DOMAIN_GRAMMAR, str::parse::<DomainPattern>);
+    let from = fields.at_most(&name, MAX_REDIRECTED_DOMAINS, DOMAIN_GRAMMAR, from);
+    // What is wrong with the domains themselves is said already.
+    if from.is_empty() || fields.has_errors() {
+        return None;
+    }
+    let text = fields.text(&name).unwrap_or_default();
+    let parse = |_: &str| DomainRedirect::new(from.clone(), served);
+    fields.parse(&name, text, REDIRECT_GRAMMAR, parse)
+}
+
+fn seconds(fields: &mut Fields<'_>, name: &str, index: u16) -> Option<Seconds> {
+    let name = fields.suffixed(name, index);
+    fields.optional(&name, SECONDS_GRAMMAR)
 }
 
 fn headers(fields: &mut Fields<'_>, rules: &ReconfigureRules) -> HeaderRules {

@@ -8,6 +8,7 @@ use crate::{
     https_port::Leg,
     mode::ReqMode,
     raw::RawConfig,
+    redirect::PlainHttp,
     service::Service,
     upstream::{CatalogUse, HostChecks},
     users::UserRules,
@@ -34,6 +35,8 @@ pub struct ReconfigureRules {
     pub separator: Separator,
     /// The ports that requests come in on; none: that is not known.
     pub entry_ports: Vec<Port>,
+    /// What becomes of requests without TLS where no parameter says it.
+    pub plain_http: PlainHttp,
 }
 
 /// What parts the items of lists: a comma unless somebody says otherwise.
@@ -127,6 +130,12 @@ impl ReconfigureRules {
             host_checks,
             ..self
         }
+    }
+
+    /// What becomes of requests without TLS where no parameter says it.
+    #[must_use]
+    pub fn with_plain_http(self, plain_http: PlainHttp) -> Self {
+        Self { plain_http, ..self }
     }
 }
 

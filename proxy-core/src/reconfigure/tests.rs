@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{RawConfig, path::PathPattern};
+use crate::{DefaultBackend, ForwardedProto, PlainHttp, RawConfig, path::PathPattern};
 use crate::{
     field::ParamWarning,
     upstream::{CatalogUse, Checks, HostChecks},
@@ -133,6 +133,90 @@ fn headers_and_methods_are_read() {
         )),
         ["addReqHeader", "delResHeader", "allowedMethods"]
     );
+}
+
+#[test]
+fn redirects_and_rewrites_are_read() {
+    let query = "serviceName=a&port=80&servicePath.1=/a&servicePath.2=/b&serviceDomain.2=www.acme.com\
+        &httpsOnly.1=true&denyHttp.2=true&httpsRedirectCode=301&redirectFromDomain.2=acme.com,old.com\
+        &reqPathSearchReplace=^/a,/x:y\\,\\:,z&timeoutServer.1=7&redirectWhenHttpProto=1\
+        &connectionMode=httpclose&compressionAlgo=gzip,deflate&compressionType=text/html%20text/css\
+        &isDefaultBackend=true&reqPathSearch=a,b&reqPathReplace=";
+    let asked = ask(query).unwrap();
+    assert!(asked.warnings.is_empty(), "{:?}", asked.warnings);
+    let service = asked.value.service;
+    let [first, second] = service.destinations() else {
+        panic!()
+    };
+    assert_eq!(first.options().redirects.plain_http, PlainHttp::Redirected);
+    assert_eq!(first.options().redirects.redirect_code.as_str(), "301");
+    assert_eq!(first.options().timeouts.server.unwrap().get(), 7);
+    assert_eq!(first.options().rewrites[1].search(), "y\\,\\:");
+    assert_eq!(second.options().redirects.plain_http, PlainHttp::Denied);
+    let redirect = second.options().domain_redirect.as_ref().unwrap();
+    assert_eq!(redirect.to().as_str(), "www.acme.com");
+    assert_eq!(second.domains().len(), 3, "redirected domains are routed");
+    assert!(second.options().timeouts.server.is_none());
+    let options = service.options();
+    assert_eq!(options.forwarded_proto, ForwardedProto::RedirectHttp);
+    assert_eq!(options.rewrites[0].search(), "a,b");
+    assert_eq!(
+        (
+            options.compression.algos.len(),
+            options.compression.types.len()
+        ),
+        (2, 2)
+    );
+    assert_eq!(options.default_backend, DefaultBackend::Yes);
+
+    let document = Document::from_service(Arc::clone(&service)).unwrap();
+    let read = Document::parse(document.raw().as_bytes()).unwrap();
+    assert_eq!(read.service().unwrap(), &service);
+
+    assert_eq!(
+        refused(
+            "serviceName=a&port=80&servicePath=/a&denyHttp=x&httpsRedirectCode=300&timeoutTunnel=0\
+             &reqPathSearchReplace=a&connectionMode=tunnel&compressionAlgo=zip&reqPathReplace=x"
+        ),
+        [
+            "reqPathSearch",
+            "connectionMode",
+            "compressionAlgo",
+            "denyHttp",
+            "httpsRedirectCode",
+            "reqPathSearchReplace",
+            "timeoutTunnel"
+        ]
+    );
+    assert_eq!(
+        refused("serviceName=a&port=80&servicePath=/a&redirectFromDomain=b.com"),
+        ["redirectFromDomain"]
+    );
+}
+
+#[test]
+fn https_only_is_what_the_rules_say_and_true_for_all_where_it_is_unsuffixed() {
+    let rules = ReconfigureRules::default().with_plain_http(PlainHttp::Redirected);
+    let plain = |more: &str, rules: &ReconfigureRules| -> Vec<PlainHttp> {
+        let query = format!("serviceName=a&port=80&servicePath.1=/a&servicePath.2=/b{more}");
+        let params = Params::from_query(&query).unwrap();
+        let service = parse_reconfigure_with(&params, rules)
+            .unwrap()
+            .value
+            .service;
+        let destinations = service.destinations().iter();
+        destinations
+            .map(|d| d.options().redirects.plain_http)
+            .collect()
+    };
+    use PlainHttp::{Redirected, Served};
+    let default = ReconfigureRules::default();
+    assert_eq!(plain("&httpsOnly.1=true", &default), [Redirected, Served]);
+    assert_eq!(
+        plain("&httpsOnly=true&httpsOnly.1=false", &default),
+        [Redirected; 2]
+    );
+    assert_eq!(plain("&httpsOnly.1=false", &rules), [Served, Redirected]);
 }
 
 #[test]

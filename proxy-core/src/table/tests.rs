@@ -243,3 +243,41 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_default_backend_takes_what_no_route_takes() {
+    let service = |query: &str| {
+        let params = crate::Params::from_query(query).unwrap();
+        crate::parse_reconfigure(&params).unwrap().value.service
+    };
+    let mut table: RouteTable = [
+        "serviceName=b&port=1&servicePath=/b&serviceHeader=x:1&srcPort=81&isDefaultBackend=true",
+        "serviceName=c&port=1&servicePath=/c&isDefaultBackend=true",
+        "serviceName=d&port=1&servicePath=/d",
+    ]
+    .into_iter()
+    .map(service)
+    .collect();
+    let to = |table: &RouteTable, path: &[u8]| {
+        let found = table.resolve(&RequestHead::new(None, path))?;
+        Some(found.service.name().to_string())
+    };
+    for order in [RouteOrder::Specific, RouteOrder::AclName] {
+        let table = table.in_order(order);
+        assert_eq!(to(&table, b"/d").as_deref(), Some("d"));
+        assert_eq!(to(&table, b"/c").as_deref(), Some("c"));
+        assert_eq!(to(&table, b"/x").as_deref(), Some("b"));
+        assert_eq!(to(&table, b"*").as_deref(), Some("b"));
+        let told = table.explain(&RequestHead::new(None, b"/x"));
+        assert!(told.winner.unwrap().is_default());
+    }
+    let c = table.get(&"c".parse().unwrap()).unwrap();
+    let rivals = table.rivals(c, 10);
+    assert_eq!(rivals.len(), 1);
+    assert_eq!(rivals[0].outcome, ConflictOutcome::Hidden);
+    assert_eq!(rivals[0].claim.to_string(), "all that no route takes");
+    table.apply(&Change::Remove("b".parse().unwrap()));
+    assert_eq!(to(&table, b"/x").as_deref(), Some("c"));
+    table.apply(&Change::Put(service("serviceName=c&port=1&servicePath=/c")));
+    assert_eq!(to(&table, b"/x"), None);
+}

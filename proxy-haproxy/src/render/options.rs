@@ -1,17 +1,30 @@
 //! What a backend does with requests and responses besides passing them on, as templates see it.
 
 use proxy_core::{
-    ClientCertificates, Destination, DestinationOptions, HeaderLine, HeaderName, HeaderRules,
-    Method, Service, ServiceOptions, ServiceTls,
+    ClientCertificates, Destination, DestinationOptions, DomainPattern, DomainRedirect,
+    ForwardedProto, HeaderLine, HeaderName, HeaderRules, Leg, PathRewrite, PlainHttp, Seconds,
+    Service, ServiceOptions, ServiceTls,
 };
 use serde::Serialize;
 
+use super::compression::CompressionLines;
 use crate::raw::RawText;
 
-/// The options of one backend: its service's and its destination's.
+/// The options of one backend: its service's and its destination's. Every field is there for templates,
+/// empty or not.
 #[derive(Debug, Serialize)]
 pub(super) struct BackendOptions {
+    /// HAProxy's option for it.
+    connection_mode: Option<&'static str>,
+    timeouts: Timeouts,
+    compression: CompressionLines,
     methods: Methods,
+    plain_http: PlainHttp,
+    redirect_code: String,
+    forwarded_proto: ForwardedProto,
+    domain_redirect: Option<Redirect>,
+    /// The formats of the path, one after the other.
+    rewrites: Vec<String>,
     headers: Headers,
     tls: Tls,
     extra: RawText,
@@ -25,11 +38,24 @@ struct Tls {
     of_clients: bool,
 }
 
-/// Every field is there for templates, empty or not.
+#[derive(Debug, Serialize)]
+struct Timeouts {
+    server: Option<String>,
+    tunnel: Option<String>,
+}
+
 #[derive(Debug, Serialize)]
 struct Methods {
     allowed: Vec<String>,
     denied: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Redirect {
+    domains: Vec<String>,
+    /// The ends of domains, each with its dot.
+    endings: Vec<String>,
+    to: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -57,12 +83,35 @@ impl BackendOptions {
         if *of_all == ServiceOptions::default() && *own == DestinationOptions::default() {
             return None;
         }
-        let methods = |methods: &[Method]| methods.iter().map(ToString::to_string).collect();
+        let time = |length: Option<Seconds>| length.map(|length| format!("{}s", length.get()));
         Some(Self {
-            methods: Methods {
-                allowed: methods(&own.methods.allowed),
-                denied: methods(&own.methods.denied),
+            connection_mode: of_all
+                .connection_mode
+                .map(proxy_core::ConnectionMode::option),
+            timeouts: Timeouts {
+                server: time(own.timeouts.server),
+                tunnel: time(own.timeouts.tunnel),
             },
+            compression: CompressionLines::new(&of_all.compression),
+            methods: Methods {
+                allowed: texts(&own.methods.allowed),
+                denied: texts(&own.methods.denied),
+            },
+            // What came in on the port for HTTPS is plain only where there is no certificate yet, and
+            // would be sent back to where it came in, again and again.
+            plain_http: match destination.leg() {
+                Leg::Https => PlainHttp::default(),
+                _ => own.redirects.plain_http,
+            },
+            redirect_code: own.redirects.redirect_code.to_string(),
+            forwarded_proto: of_all.forwarded_proto,
+            domain_redirect: own.domain_redirect.as_ref().map(Redirect::new),
+            rewrites: of_all
+                .rewrites
+                .iter()
+                .chain(&own.rewrites)
+                .map(rewritten)
+                .collect(),
             headers: Headers::new(&of_all.headers),
             tls: Tls {
                 to_service: own.tls.to_service == ServiceTls::Unverified,
@@ -73,10 +122,27 @@ impl BackendOptions {
     }
 }
 
+impl Redirect {
+    fn new(redirect: &DomainRedirect) -> Self {
+        let (mut domains, mut endings) = (Vec::new(), Vec::new());
+        for pattern in redirect.from() {
+            match pattern {
+                DomainPattern::Wildcard(domain) => endings.push(format!(".{domain}")),
+                other => domains.push(other.domain().to_string()),
+            }
+        }
+        Self {
+            domains,
+            endings,
+            to: redirect.to().to_string(),
+        }
+    }
+}
+
 impl Headers {
     fn new(rules: &HeaderRules) -> Self {
         let lines = |lines: &[HeaderLine]| lines.iter().map(Header::new).collect();
-        let names = |names: &[HeaderName]| names.iter().map(ToString::to_string).collect();
+        let names = |names: &[HeaderName]| texts(names);
         Self {
             delete_request: names(&rules.delete_request),
             set_request: lines(&rules.set_request),
@@ -95,4 +161,20 @@ impl Header {
             value: line.value().to_owned(),
         }
     }
+}
+
+fn texts<T: ToString>(items: &[T]) -> Vec<String> {
+    items.iter().map(ToString::to_string).collect()
+}
+
+/// The path with what the expression finds replaced, as a format.
+fn rewritten(rewrite: &PathRewrite) -> String {
+    let (search, replace) = (argument(rewrite.search()), argument(rewrite.replace()));
+    format!("%[path,regsub({search},{replace})]")
+}
+
+/// A text as one argument of a converter, whatever it holds (configuration manual, section 2.2). This is
+/// within the quoting of the word.
+fn argument(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }

@@ -134,6 +134,25 @@ fn several_services_and_destinations() {
     insta::assert_snapshot!("several", text(&table, &book.into_iter().collect()));
 }
 
+/// A service that uses every parameter, twice where it can be read in two ways.
+#[test]
+fn every_parameter_at_once() {
+    let all = "serviceName=all&servicePath=/all&port=80&outboundHostname=10.0.0.1&serviceDomain=acme.com\
+         &redirectFromDomain=old.com,*.old.com&redirectUnlessHttpsProto=true&httpsOnly=true&httpsRedirectCode=301\
+         &timeoutServer=60&timeoutTunnel=120&connectionMode=http-server-close&isDefaultBackend=true\
+         &compressionAlgo=gzip%20deflate&compressionType=text/html,text/plain\
+         &reqPathSearch=a%27b&reqPathReplace=c%5C1&reqPathSearchReplace=%5E/all/,/:%5B%5C,)%5D,";
+    let table = table(&[
+        all,
+        "serviceName=z&servicePath=/z&port=80&denyHttp=true&isDefaultBackend=true&redirectWhenHttpProto=true",
+    ]);
+    let settings =
+        settings().with_compression(table.iter().next().unwrap().options().compression.clone());
+    let config = render(&table, &settings, &AddressBook::new()).unwrap();
+    let (_, defaults) = config.main_text().split_once("\ndefaults\n").unwrap();
+    insta::assert_snapshot!("every_parameter", defaults);
+}
+
 #[test]
 fn headers_methods_and_raw_lines() {
     let table = table(&[

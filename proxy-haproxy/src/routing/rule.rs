@@ -263,7 +263,7 @@ impl UnknownDomain {
     }
 }
 
-pub(super) fn place<'a>(route: &Route<'a>) -> Place<'a> {
+pub(crate) fn place<'a>(route: &Route<'a>) -> Place<'a> {
     (route.service.name().as_str(), route.destination.key())
 }
 

@@ -14,6 +14,7 @@ mod differential;
 mod extras;
 mod hostile;
 mod names;
+mod parameters;
 mod ports;
 mod runtime;
 mod supervisor;

@@ -1,6 +1,6 @@
 //! Which parameter HAProxy means, where its words tell.
 
-use proxy_core::Service;
+use proxy_core::{HeaderLine, PathRewrite, Service};
 
 /// A value shorter than this occurs in words by chance.
 const LEAST_TELLING: usize = 3;
@@ -8,6 +8,24 @@ const LEAST_TELLING: usize = 3;
 /// The parameter whose value occurs in HAProxy's words, with the destination's suffix.
 pub(super) fn parameter(service: &Service, words: &str) -> Option<String> {
     let tells = |value: &str| value.len() >= LEAST_TELLING && words.contains(value);
+    let options = service.options();
+    let headers = &options.headers;
+    let in_headers = |lines: &[HeaderLine]| lines.iter().any(|line| tells(line.value()));
+    let rewritten = |rewrites: &[PathRewrite]| {
+        let mut texts = rewrites.iter().flat_map(|r| [r.search(), r.replace()]);
+        texts.any(tells)
+    };
+    let values = [
+        ("backendExtra", options.backend_extra.iter().any(tells)),
+        ("addReqHeader", in_headers(&headers.add_request)),
+        ("setReqHeader", in_headers(&headers.set_request)),
+        ("addResHeader", in_headers(&headers.add_response)),
+        ("setResHeader", in_headers(&headers.set_response)),
+        ("reqPathSearch", rewritten(&options.rewrites)),
+    ];
+    if let Some((parameter, _)) = values.into_iter().find(|(_, told)| *told) {
+        return Some(parameter.to_owned());
+    }
     for destination in service.destinations() {
         let paths = |mut paths: std::slice::Iter<'_, proxy_core::PathPattern>| {
             paths.any(|path| tells(path.text()))
@@ -16,6 +34,10 @@ pub(super) fn parameter(service: &Service, words: &str) -> Option<String> {
         let entry_port = entry_port.is_some_and(|port| tells(&format!("srcPort {port} ")));
         let values = [
             ("srcPort", entry_port),
+            (
+                "reqPathSearchReplace",
+                rewritten(&destination.options().rewrites),
+            ),
             ("servicePath", paths(destination.paths().iter())),
             (
                 "servicePathExclude",

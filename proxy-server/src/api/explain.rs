@@ -128,6 +128,9 @@ fn describe(route: &Route<'_>, why: Option<String>) -> Value {
 
 fn rule(route: &Route<'_>) -> String {
     let mut rule = proxy_core::Claim::of(route).to_string();
+    if route.is_default() {
+        return rule;
+    }
     for header in route.destination.headers() {
         rule.push_str(&format!(", header {header}"));
     }

@@ -7,7 +7,7 @@ use axum::{
     extract::State,
     http::{StatusCode, Uri},
 };
-use proxy_core::{Change, Params, ServiceName};
+use proxy_core::{Change, Params, RawConfig, ServiceName};
 
 use super::{
     Api,
@@ -34,7 +34,7 @@ async fn run(api: &Api, uri: &Uri, body: &Bytes) -> Answered {
         Ok(manner) => manner,
         Err(refused) => return refused,
     };
-    let wanted = match read(body) {
+    let wanted = match read(body, api.raw) {
         Ok(wanted) => wanted,
         Err(message) => {
             let message = format!("{message}; nothing was changed");
@@ -56,7 +56,7 @@ async fn run(api: &Api, uri: &Uri, body: &Bytes) -> Answered {
 }
 
 /// Every service of the file, or everything that is wrong with it.
-fn read(body: &[u8]) -> Result<BTreeMap<ServiceName, Change>, String> {
+fn read(body: &[u8], raw_text: RawConfig) -> Result<BTreeMap<ServiceName, Change>, String> {
     let export: Export = serde_json::from_slice(body)
         .map_err(|problem| format!("the body is not what export gives: {problem}"))?;
     if export.format != EXPORT_FORMAT {
@@ -70,6 +70,14 @@ fn read(body: &[u8]) -> Result<BTreeMap<ServiceName, Change>, String> {
     for document in export.services {
         match document.service() {
             Ok(service) => {
+                let raw = service.options().raw_parameters();
+                if raw_text == RawConfig::Refused && !raw.is_empty() {
+                    problems.push(format!(
+                        "the service {} holds raw HAProxy text ({}), which is switched off here (ALLOW_RAW_CONFIG=false)",
+                        document.name(),
+                        raw.join(", ")
+                    ));
+                }
                 let change = Change::Put(Arc::clone(service));
                 if wanted.insert(document.name().clone(), change).is_some() {
                     problems.push(format!("the service {} occurs twice", document.name()));

@@ -6,6 +6,8 @@ use proxy_core::{
 };
 use serde_json::{Map, Value, json};
 
+mod options;
+
 /// `ServiceName`, `AclName`, ..., with the destinations in `ServiceDest`. The fields of the first
 /// destination also stand at the top, where the version of 2016 has them.
 pub(super) fn service_json(service: &Service) -> Map<String, Value> {
@@ -24,6 +26,7 @@ pub(super) fn service_json(service: &Service) -> Map<String, Value> {
     fields.insert("AclName".into(), service.acl_name().as_str().into());
     let color = service.color().map(|color| color.as_str());
     fields.insert("ServiceColor".into(), color.into());
+    options::add_to_service(&mut fields, service.options());
     let source = service.source().map(proxy_core::Source::word);
     fields.insert("Source".into(), source.into());
     let upstream = &service.options().upstream;
@@ -45,9 +48,12 @@ pub(super) fn service_json(service: &Service) -> Map<String, Value> {
 
 fn destination_json(destination: &Destination) -> Map<String, Value> {
     let paths: Vec<&str> = destination.paths().iter().map(PathPattern::text).collect();
+    let redirect = destination.options().domain_redirect.as_ref();
+    let redirected = redirect.map(|redirect| redirect.from()).unwrap_or_default();
     let domains: Vec<String> = destination
         .domains()
         .iter()
+        .filter(|domain| !redirected.contains(domain))
         .map(ToString::to_string)
         .collect();
     let kind = destination.paths().first().map(|path| path.kind().fetch());
@@ -97,8 +103,10 @@ fn destination_json(destination: &Destination) -> Map<String, Value> {
         "ServiceHeader": headers,
         "IgnoreAuthorization": destination.options().authorization == Authorization::Ignored,
     });
-    match object {
+    let mut fields = match object {
         Value::Object(fields) => fields,
         _ => Map::new(),
-    }
+    };
+    options::add_to_destination(&mut fields, destination.options());
+    fields
 }

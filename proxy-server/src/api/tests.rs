@@ -95,6 +95,7 @@ impl Bench {
             metrics: Arc::clone(&metrics),
             instance: "me-1".parse().unwrap(),
             registers: None,
+            raw: proxy_core::RawConfig::Allowed,
             wait_timeout: Duration::from_secs(2),
             keys: Arc::new(keys),
             sources: Sources::none(),

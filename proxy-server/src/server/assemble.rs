@@ -183,6 +183,7 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
 
     let calls = calls(&settings, &instance);
     let users = UserRules::default().with_global(settings.haproxy.users.clone());
+    let raw = settings.rules.raw;
     let entry_ports = settings.haproxy.ports.iter().map(|entry| entry.port);
     let rules = settings
         .rules
@@ -240,6 +241,7 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         instance: instance.clone(),
         registers: kept.registers,
         wait_timeout: settings.peers.wait_timeout,
+        raw,
         keys: Arc::new(Keys {
             api: settings.api.token,
             peer: settings.peers.secret.as_ref().map(Signer::new),
@@ -388,6 +390,7 @@ fn carrier_settings(
         .with_nameservers(resolver.nameservers().to_vec())
         .with_timeouts(haproxy)
         .with_extras(extras(settings))
+        .with_compression(settings.compression.clone())
         .with_routing(settings.routing)
         .with_order(settings.route_order)
         .with_users(users)

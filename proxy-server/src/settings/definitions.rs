@@ -247,6 +247,26 @@ pub const DEFINITIONS: &[Definition] = &[
     plain("BIND_ADDRESS", "*", "the address HAProxy binds"),
     plain("HAPROXY_BIN", "haproxy", "the HAProxy program"),
     plain(
+        "ALLOW_RAW_CONFIG",
+        "true",
+        "`false`: parameters that hold raw HAProxy text (`backendExtra`, headers with `%[...]`) are refused",
+    ),
+    plain(
+        "HTTPS_ONLY",
+        "false",
+        "`true`: requests without TLS are redirected to https, where a service does not say `httpsOnly=false`; taken when a service is configured",
+    ),
+    plain(
+        "COMPRESSION_ALGO",
+        "",
+        "how responses are compressed (`gzip`, `deflate`, `raw-deflate`, `identity`); absent: they are not",
+    ),
+    plain(
+        "COMPRESSION_TYPE",
+        "",
+        "the media types that are compressed, as `text/html,text/plain`; absent: all",
+    ),
+    plain(
         "CONFIGS_PATH",
         "/cfg",
         "the folder of HAProxy's configuration",

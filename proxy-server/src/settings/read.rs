@@ -12,6 +12,8 @@ mod ends;
 mod extras;
 mod tls;
 
+mod services;
+
 use super::{
     AccessLog, ApiSettings, DEFINITIONS, Definition, Discovery, EntryPort, EntryTls, GetWrites,
     HaproxySettings, HaproxyTimeouts, LogFormat, LogSettings, Mode, OnEmpty, PeerSettings,
@@ -184,7 +186,8 @@ impl Reader<'_> {
             false => HostChecks::Off,
         };
         let rules = ReconfigureRules::default().with_host_checks(checks);
-        self.defaults_of_services(rules)
+        let rules = self.defaults_of_services(rules)?;
+        self.with_services(rules)
     }
 
     /// The users of the settings, each with a password.
@@ -225,6 +228,7 @@ impl Reader<'_> {
         });
         let timeouts = self.timeouts();
         let users = self.users();
+        let compression = self.compression();
         let routing = self.parse("ROUTING", str::parse::<Routing>);
         let route_order = self.parse("ROUTE_ORDER", |text| {
             let order = text
@@ -257,6 +261,7 @@ impl Reader<'_> {
                 false => RefusedConfig::Silent,
             },
             timeouts: timeouts?,
+            compression,
             routing: routing?,
             route_order: route_order?,
             users: users?,

@@ -134,6 +134,27 @@ fn what_docker_flow_proxy_calls_otherwise_is_understood() {
 }
 
 #[test]
+fn what_services_may_ask_is_a_setting() {
+    let rules = |pairs: &[(&str, &str)]| read(pairs).unwrap().rules;
+    assert_eq!(rules(&[]).raw, proxy_core::RawConfig::Allowed);
+    assert_eq!(rules(&[]).plain_http, proxy_core::PlainHttp::Served);
+    let strict = rules(&[("ALLOW_RAW_CONFIG", "false"), ("HTTPS_ONLY", "true")]);
+    assert_eq!(strict.raw, proxy_core::RawConfig::Refused);
+    assert_eq!(strict.plain_http, proxy_core::PlainHttp::Redirected);
+    let raw = [("ALLOW_RAW_CONFIG", "0"), ("EXTRA_GLOBAL", "nosplice")];
+    assert_eq!(read(&raw).unwrap_err().errors[0].name, "EXTRA_GLOBAL");
+    let compression = |pairs: &[(&str, &str)]| read(pairs).unwrap().haproxy.compression;
+    assert_eq!(compression(&[]), proxy_core::Compression::default());
+    let some = compression(&[
+        ("COMPRESSION_ALGO", "gzip deflate"),
+        ("COMPRESSION_TYPE", "text/html,text/css"),
+    ]);
+    assert_eq!((some.algos.len(), some.types.len()), (2, 2));
+    let wrong = read(&[("COMPRESSION_ALGO", "zip"), ("ALLOW_RAW_CONFIG", "perhaps")]);
+    assert_eq!(wrong.unwrap_err().errors.len(), 2);
+}
+
+#[test]
 fn every_error_is_reported_at_once_and_no_secret_is_shown() {
     let errors = read(&[
         ("PORT", "eighty"),

@@ -9,8 +9,8 @@ use proptest::{
     sample::{Index, select, subsequence},
 };
 use proxy_core::{
-    DestinationSpec, Document, DomainPattern, HttpsPort, OtherRequests, PathKind, PathPattern,
-    Port, RequestHead, RouteTable, Service,
+    DefaultBackend, DestinationSpec, Document, DomainPattern, HttpsPort, OtherRequests, PathKind,
+    PathPattern, Port, RequestHead, RouteTable, Service, ServiceOptions,
 };
 use testkit::haproxy::Request;
 
@@ -152,7 +152,13 @@ impl TableSketch {
                 }
             }
             let acl = acl.as_ref().map(|acl| acl.parse().unwrap());
-            Arc::new(Service::new(name.parse().unwrap(), acl, None, specs).unwrap())
+            let service = Service::new(name.parse().unwrap(), acl, None, specs).unwrap();
+            let mut options = ServiceOptions::default();
+            // One name of three, and many tables have none of it.
+            if name.starts_with('m') {
+                options.default_backend = DefaultBackend::Yes;
+            }
+            Arc::new(service.with_options(options))
         };
         self.0.iter().map(service).collect()
     }

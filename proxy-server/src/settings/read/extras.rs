@@ -37,7 +37,10 @@ impl Reader<'_> {
             text.replace(',', "\n").parse::<RawLines>()
         });
         let frontend = self.parse("EXTRA_FRONTEND", str::parse::<RawLines>);
-        if self.text("ALLOW_RAW_CONFIG").as_deref() == Some("false") {
+        if matches!(
+            self.text("ALLOW_RAW_CONFIG").as_deref(),
+            Some("false" | "0")
+        ) {
             for (name, lines) in [("EXTRA_GLOBAL", &global), ("EXTRA_FRONTEND", &frontend)] {
                 if lines.is_some() {
                     self.refuse::<()>(

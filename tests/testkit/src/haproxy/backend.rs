@@ -30,6 +30,7 @@ pub struct DemoBackend {
 #[derive(Debug, Default)]
 struct Seen {
     requests: AtomicU64,
+    connections: AtomicU64,
     last_head: Mutex<String>,
 }
 
@@ -75,6 +76,12 @@ impl DemoBackend {
         self.seen.requests.load(Ordering::Relaxed)
     }
 
+    /// How often somebody connected.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.seen.connections.load(Ordering::Relaxed)
+    }
+
     /// The head of the last request, as it came.
     #[must_use]
     pub fn last_head(&self) -> String {
@@ -88,6 +95,7 @@ async fn accept(listener: TcpListener, seen: Arc<Seen>, answer: Arc<str>) {
     loop {
         tokio::select! {
             Ok((stream, _)) = listener.accept() => {
+                seen.connections.fetch_add(1, Ordering::Relaxed);
                 connections.spawn(serve(stream, Arc::clone(&seen), Arc::clone(&answer)));
             }
             Some(_) = connections.join_next() => {}

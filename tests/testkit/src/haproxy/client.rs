@@ -17,6 +17,7 @@ const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 /// What is asked, byte for byte.
 #[derive(Debug, Clone)]
 pub struct Request {
+    method: &'static str,
     target: Vec<u8>,
     headers: Vec<(Vec<u8>, Vec<u8>)>,
 }
@@ -45,9 +46,16 @@ impl Request {
     #[must_use]
     pub fn get(target: impl Into<Vec<u8>>) -> Self {
         Self {
+            method: "GET",
             target: target.into(),
             headers: Vec::new(),
         }
+    }
+
+    /// The same with another method; there is no body.
+    #[must_use]
+    pub fn with_method(self, method: &'static str) -> Self {
+        Self { method, ..self }
     }
 
     /// The same with another header.
@@ -58,7 +66,13 @@ impl Request {
     }
 
     pub(crate) fn bytes(&self, last: bool) -> Vec<u8> {
-        let mut bytes = [b"GET ", self.target.as_slice(), b" HTTP/1.1\r\n"].concat();
+        let mut bytes = [
+            self.method.as_bytes(),
+            b" ",
+            self.target.as_slice(),
+            b" HTTP/1.1\r\n",
+        ]
+        .concat();
         for (name, value) in &self.headers {
             bytes.extend([name.as_slice(), b": ", value, b"\r\n"].concat());
         }
