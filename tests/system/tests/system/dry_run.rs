@@ -16,7 +16,10 @@ async fn standing(replica: &Replica) -> Result<(Value, String, Vec<u32>), Failur
         line.starts_with("proxy_applies_total{outcome=\"reloaded\",reason=\"change\"}")
     });
     let config = replica.config().await?;
-    let said = Value::from(vec![status.get("Revision").cloned().unwrap_or_default(), reloads.into()]);
+    let said = Value::from(vec![
+        status.get("Revision").cloned().unwrap_or_default(),
+        reloads.into(),
+    ]);
     Ok((said, config, replica.masters()))
 }
 
