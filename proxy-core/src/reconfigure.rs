@@ -9,7 +9,8 @@ use self::{
 };
 use crate::{
     document::Document,
-    field::{FieldErrors, Fields, Parsed, RefusalKind},
+    domain::{DomainAlgo, DomainComparison},
+    field::{FieldErrors, Fields, ParamWarning, Parsed, RefusalKind},
     mode::ReqMode,
     name::{AclName, Color, NAME_GRAMMAR, ServiceName},
     params::Params,
@@ -95,7 +96,10 @@ pub fn parse_reconfigure_with(
     let color: Option<Color> = fields.optional("serviceColor", NAME_GRAMMAR);
     let comparison = fields
         .optional("serviceDomainAlgo", ALGO_GRAMMAR)
-        .unwrap_or(rules.domain_comparison);
+        .unwrap_or(match fields.flag("serviceDomainMatchAll") {
+            true => DomainComparison::Other(DomainAlgo::Labels),
+            false => rules.domain_comparison,
+        });
     let distribute = distribute(&mut fields);
     let options = service_options(&mut fields, rules, name.as_ref());
     let ports = port_rule(&options.upstream, rules);
@@ -109,7 +113,7 @@ pub fn parse_reconfigure_with(
         .collect();
     let mut specs = Vec::new();
     let mut routed = true;
-    let mut warnings = Vec::new();
+    let mut warnings = of_no_meaning(&mut fields);
     for index in if indices.is_empty() { vec![0] } else { indices } {
         let mode = fields.suffixed("reqMode", index);
         let mode = fields.optional(&mode, connections::MODE_GRAMMAR);
@@ -189,6 +193,26 @@ pub fn parse_remove(params: &Params) -> Result<Parsed<Remove>, FieldErrors> {
         }
         _ => Err(fields.into_errors(RefusalKind::Invalid)),
     }
+}
+
+/// What Docker Flow Proxy takes and what means nothing here.
+fn of_no_meaning(fields: &mut Fields<'_>) -> Vec<ParamWarning> {
+    const LOG: &str =
+        "the access log is one for all services: see ACCESS_LOG and DEBUG_HTTP_FORMAT";
+    let known = [
+        ("debug", LOG),
+        ("debugFormat", LOG),
+        (
+            "userDef",
+            "Docker Flow Proxy keeps it for templates of one's own, and does nothing with it",
+        ),
+    ];
+    let given = known
+        .into_iter()
+        .filter(|(name, _)| fields.text(name).is_some());
+    given
+        .map(|(parameter, why)| ParamWarning::NoEffect { parameter, why })
+        .collect()
 }
 
 fn distribute(fields: &mut Fields<'_>) -> Distribute {

@@ -97,6 +97,9 @@ pub enum RedirectError {
     /// The destination serves the domain.
     #[error("{0} covers the serviceDomain {1}, which would not be served")]
     Served(DomainPattern, DomainPattern),
+    /// It is compared in another way than as a whole or by its end.
+    #[error("{0} is neither a whole domain nor a wildcard")]
+    Compared(DomainPattern),
 }
 
 // === impl DomainRedirect ===
@@ -113,6 +116,12 @@ impl DomainRedirect {
         });
         let to = to.ok_or(RedirectError::NoTarget)?;
         for pattern in &from {
+            if !matches!(
+                pattern,
+                DomainPattern::Exact(_) | DomainPattern::Wildcard(_)
+            ) {
+                return Err(RedirectError::Compared(pattern.clone()));
+            }
             // A wildcard may cover the target itself, which is never redirected.
             let covered = served.iter().find(|domain| match (pattern, domain) {
                 (DomainPattern::Wildcard(_), DomainPattern::Exact(served)) => {

@@ -5,6 +5,8 @@
 //! its port. The most specific wins, as with requests: the exact name before a wildcard or another
 //! comparison (longer first) before none; equals go by ACL name, index and the service's name.
 
+use std::collections::BTreeMap;
+
 use crate::{
     destination::Destination,
     domain::DomainPattern,
@@ -160,8 +162,17 @@ impl RouteTable {
     /// who gets them; no more than `most`.
     pub(crate) fn tcp_rivals(&self, service: &Service, most: usize) -> Vec<Conflict> {
         let mut rivals = Vec::new();
+        // Once for each port: a service may have thousands of names on one.
+        let mut on_port: BTreeMap<Port, BTreeMap<_, Vec<TcpRoute<'_>>>> = BTreeMap::new();
         for mine in TcpRoute::of(service) {
-            for theirs in self.tcp_routes(mine.entry_port) {
+            let by_domain = on_port.entry(mine.entry_port).or_insert_with(|| {
+                let mut by_domain: BTreeMap<_, Vec<_>> = BTreeMap::new();
+                for route in self.tcp_routes(mine.entry_port) {
+                    by_domain.entry(route.domain).or_default().push(route);
+                }
+                by_domain
+            });
+            for theirs in by_domain.get(&mine.domain).into_iter().flatten() {
                 if rivals.len() == most {
                     return rivals;
                 }

@@ -200,6 +200,19 @@ impl fmt::Display for UserName {
 // === impl UserList ===
 
 impl UserList {
+    /// A list of one user, with a password as people type it.
+    ///
+    /// # Errors
+    /// When the password is empty or too long, or holds a control character.
+    pub fn of_one(name: UserName, password: &SecretString) -> Result<Self, UsersError> {
+        let text = password.expose_secret();
+        if text.is_empty() || text.len() > MAX_PASSWORD_BYTES || text.contains(char::is_control) {
+            return Err(UsersError::Password { item: 1 });
+        }
+        let hash = PasswordHash::of(None, &name, text);
+        Ok(Self([(name, hash)].into()))
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -103,7 +103,8 @@ pub use bind::{BindError, probe_bind};
 #[cfg(feature = "run")]
 pub use diagnostic::{Diagnostic, Severity};
 pub use extras::{
-    Capture, CaptureError, ErrorStatus, Extras, LogFormat, LogFormatError, LogLines, Logged,
+    Capture, CaptureError, ErrorAnswer, ErrorAnswerError, ErrorStatus, Extras, LogFormat,
+    LogFormatError, LogLines, Logged, StatsPage, StatsUri, StatsUriError,
 };
 #[cfg(feature = "run")]
 pub use file::{Active, ConfigDir, ConfigDirError, DEFAULT_KEPT_GENERATIONS, Staged};

@@ -10,7 +10,7 @@ const HIDDEN: &str = "(hidden)";
 ///
 /// ```
 /// let text = "userlist a\n    user ann password $6$x$y groups g\n";
-/// assert_eq!(proxy_haproxy::redacted(text), "userlist a\n    user ann password (hidden) groups g\n");
+/// assert_eq!(proxy_haproxy::redacted(text), "userlist a\n    user ann password (hidden)\n");
 /// ```
 #[must_use]
 pub fn redacted(text: &str) -> Cow<'_, str> {
@@ -22,12 +22,40 @@ pub fn redacted(text: &str) -> Cow<'_, str> {
 }
 
 fn has_secret(line: &str) -> bool {
-    let mut words = line.split_ascii_whitespace();
-    match words.next() {
-        Some("user") => words.any(is_password),
-        Some("stats") => words.next() == Some("auth"),
-        _ => false,
+    secret_at(line).is_some()
+}
+
+/// Where the secret of a line begins. What stands behind it is hidden with it: how a value is quoted is
+/// HAProxy's business, and a guess would show half of a password.
+fn secret_at(line: &str) -> Option<usize> {
+    let mut words = words(line);
+    match plain(words.next()?.1).as_str() {
+        "user" => {
+            let (at, word) = words.find(|(_, word)| is_password(&plain(word)))?;
+            Some(at + word.len())
+        }
+        "stats" => {
+            let (at, word) = words.next().filter(|(_, word)| plain(word) == "auth")?;
+            Some(at + word.len())
+        }
+        _ => None,
     }
+}
+
+/// The words of a line with where each begins.
+fn words(line: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut end = 0;
+    line.split_ascii_whitespace().map(move |word| {
+        let at = line.get(end..).and_then(|rest| rest.find(word));
+        let begin = end + at.unwrap_or_default();
+        end = begin + word.len();
+        (begin, word)
+    })
+}
+
+/// A word without what may quote it.
+fn plain(word: &str) -> String {
+    word.replace(['"', '\'', '\\'], "")
 }
 
 fn is_password(word: &str) -> bool {
@@ -35,31 +63,11 @@ fn is_password(word: &str) -> bool {
 }
 
 fn hide(line: &str) -> String {
-    if !has_secret(line) {
+    let Some(shown) = secret_at(line).and_then(|at| line.get(..at)) else {
         return line.to_owned();
-    }
-    let begin = line.len() - line.trim_start().len();
-    let (indent, words) = line.split_at(begin);
-    let mut shown = Vec::new();
-    let mut secret = false;
-    for word in words.trim_end().split(' ') {
-        let hidden = if !secret || word.is_empty() {
-            word.to_owned()
-        } else {
-            secret = false;
-            // `stats auth` has `user:password` in one word.
-            match word.split_once(':') {
-                Some((user, _)) if shown.first().is_some_and(|it| it == "stats") => {
-                    format!("{user}:{HIDDEN}")
-                }
-                _ => HIDDEN.to_owned(),
-            }
-        };
-        secret |= is_password(word) || (word == "auth" && shown.len() == 1);
-        shown.push(hidden);
-    }
+    };
     let end = if line.ends_with('\n') { "\n" } else { "" };
-    format!("{indent}{}{end}", shown.join(" "))
+    format!("{shown} {HIDDEN}{end}")
 }
 
 #[cfg(test)]
@@ -72,9 +80,19 @@ mod tests {
             ("  user a password $6$x$y", "  user a password (hidden)"),
             (
                 "user a  insecure-password x groups g",
-                "user a  insecure-password (hidden) groups g",
+                "user a  insecure-password (hidden)",
             ),
-            ("  stats auth ann:geheim", "  stats auth ann:(hidden)"),
+            ("  stats auth ann:geheim", "  stats auth (hidden)"),
+            ("\tstats\tauth\tann:geheim", "\tstats\tauth (hidden)"),
+            ("user ann\tpassword\tx", "user ann\tpassword (hidden)"),
+            (
+                "user ann insecure-password \"ge heim\"",
+                "user ann insecure-password (hidden)",
+            ),
+            (
+                "'user' ann \"password\" x",
+                "'user' ann \"password\" (hidden)",
+            ),
             ("  user nobody", "  user nobody"),
             ("  stats enable", "  stats enable"),
             (

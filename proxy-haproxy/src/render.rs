@@ -189,6 +189,7 @@ pub(crate) fn whole(
             with_domains += usize::from(!destination.domains().is_empty());
         }
     }
+    let extra_lines = ExtraLines::new(settings, &mut lists, &mut names);
     let userlists = lists.into_sections();
     if !userlists.is_empty() && !settings.template.reads("userlists") {
         return Err(RenderError::TemplateWithoutUsers);
@@ -244,7 +245,7 @@ pub(crate) fn whole(
         backends,
         tcp,
         userlists,
-        extras: ExtraLines::new(&settings.extras),
+        extras: extra_lines,
         default_backend: default.unwrap_or_else(|| NO_ROUTE.to_owned()),
         by_forwarded_proto,
         compression: CompressionLines::new(&settings.compression),
@@ -255,6 +256,7 @@ pub(crate) fn whole(
         true => tls::with_certificates(config, &settings.certificates, &settings.tls),
         false => config,
     };
+    let config = extras::with_error_files(config, &settings.extras);
     let (config, followed) = match map {
         Some((map, followed)) => (config.with_map(map), Some(followed)),
         None => (config, None),

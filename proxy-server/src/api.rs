@@ -78,6 +78,8 @@ const MOST_CALLS: usize = 4_096;
 /// Imports at once, and announcements, and questions about registers: their bodies are large. Each has
 /// its own, since an announcement may wait for the answer to such a question on another replica.
 const MOST_TABLES: usize = 4;
+/// Answers with the figures of all replicas that are made at once.
+const MOST_FIGURES: usize = 2;
 /// How long the next part of a body may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -174,7 +176,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/remove", writes.also_get(delete, remove::remove))
         .route("/reload", writes.also_get(put, reload::reload))
         .route("/config", get(config::config))
-        .route("/metrics", get(metrics::csv))
+        .route("/metrics", few(get(metrics::csv)))
         .route(
             "/cert",
             change(axum::routing::put(cert::put).delete(cert::delete)),
@@ -220,6 +222,11 @@ pub(crate) fn router(api: Api) -> Router {
         .layer(RequestBodyTimeoutLayer::new(BODY_DEADLINE))
         .layer(GlobalConcurrencyLimitLayer::new(MOST_CALLS))
         .with_state(api)
+}
+
+/// A route whose answers hold the figures of every replica, few at once.
+fn few(route: MethodRouter<Api>) -> MethodRouter<Api> {
+    route.layer(GlobalConcurrencyLimitLayer::new(MOST_FIGURES))
 }
 
 /// A route whose bodies are whole tables, few at once.

@@ -6,13 +6,15 @@
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::server::Health;
 
 /// How often HAProxy is looked at, whose ups and downs nobody tells. What waits for this replica (units
 /// ordered after it) waits at most so much longer than it must.
 const LOOK: Duration = Duration::from_millis(250);
+/// How long systemd may take to hear something.
+const DEADLINE: Duration = Duration::from_secs(1);
 /// The shortest watchdog that is kept up with: one that is not alive is told apart from a busy machine.
 const SHORTEST_WATCHDOG: Duration = Duration::from_millis(500);
 
@@ -77,8 +79,10 @@ async fn tell(words: Vec<Word>) {
         let states: Vec<NotifyState<'_>> = words.iter().map(Word::state).collect();
         sd_notify::notify(&states)
     };
-    if let Ok(Err(error)) = tokio::task::spawn_blocking(send).await {
-        tracing::warn!(%error, "systemd was not told how this replica is");
+    match timeout(DEADLINE, tokio::task::spawn_blocking(send)).await {
+        Ok(Ok(Err(error))) => tracing::warn!(%error, "systemd was not told how this replica is"),
+        Err(_) => tracing::warn!("systemd does not listen; it was not told how this replica is"),
+        _ => {}
     }
 }
 

@@ -393,3 +393,24 @@ fn files_of_consul_template_are_refused() {
         );
     }
 }
+
+#[test]
+fn what_docker_flow_proxy_calls_otherwise_is_understood_or_warned_of() {
+    let read = |more: &str| {
+        let query = format!("serviceName=a&serviceDomain=acme&port=80&{more}");
+        parse_reconfigure(&Params::from_query(query).unwrap()).unwrap()
+    };
+    let old = read("serviceDomainMatchAll=true").value.service;
+    assert_eq!(old, read("serviceDomainAlgo=hdr_dom(host)").value.service);
+    let own = read("serviceDomainMatchAll=true&serviceDomainAlgo=hdr_beg(host)");
+    let own = own.value.service;
+    assert_eq!(own, read("serviceDomainAlgo=hdr_beg(host)").value.service);
+    for name in ["debug", "debugFormat", "userDef"] {
+        let read = read(&format!("{name}=x"));
+        assert!(
+            matches!(&*read.warnings, [ParamWarning::NoEffect { parameter, .. }] if *parameter == name),
+            "{:?}",
+            read.warnings
+        );
+    }
+}

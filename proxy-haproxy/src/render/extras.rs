@@ -2,9 +2,15 @@
 
 use serde::Serialize;
 
+use proxy_core::ConnectionMode;
+
+use super::users::Lists;
 use crate::{
-    extras::{Extras, LogFormat, Logged},
+    extras::{ErrorStatus, Extras, LogFormat, Logged},
     raw::RawText,
+    rendered::{FileName, RenderedConfig},
+    routing::rule::Names,
+    settings::{Bind, RenderSettings},
 };
 
 #[derive(Debug, Serialize)]
@@ -16,11 +22,25 @@ pub(super) struct ExtraLines {
     captures: Vec<CaptureModel>,
     global: RawText,
     frontend: RawText,
+    connection_mode: Option<&'static str>,
+    stats: Option<StatsModel>,
+}
+
+#[derive(Debug, Serialize)]
+struct StatsModel {
+    uri: String,
+    /// The condition that one who may see it meets.
+    known: String,
+    backend: String,
+    /// The frontend and the binds where it has a port for itself.
+    frontend: Option<String>,
+    binds: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
 struct ErrorFile {
     status: u16,
+    /// Beside the configuration.
     path: String,
 }
 
@@ -37,18 +57,32 @@ struct CaptureModel {
     length: u16,
 }
 
+/// The name of the file with the answer for a status.
+fn file_of(status: ErrorStatus) -> String {
+    format!("error-{}.http", status.get())
+}
+
+/// Puts the answers that HAProxy gives itself beside the configuration.
+pub(super) fn with_error_files(config: RenderedConfig, extras: &Extras) -> RenderedConfig {
+    let files = extras.error_files.iter();
+    files.fold(config, |config, (status, answer)| {
+        config.with_file(FileName::known(&file_of(*status)), answer.as_str())
+    })
+}
+
 // === impl ExtraLines ===
 
 impl ExtraLines {
-    pub(super) fn new(extras: &Extras) -> Self {
+    pub(super) fn new(settings: &RenderSettings, lists: &mut Lists, names: &mut Names) -> Self {
+        let extras = &settings.extras;
         let form = |form: &Option<LogFormat>| form.as_ref().map(|form| form.as_str().to_owned());
         let captures = extras.captures.iter();
         let files = extras.error_files.iter();
         Self {
             error_files: files
-                .map(|(status, path)| ErrorFile {
+                .map(|(status, _)| ErrorFile {
                     status: status.get(),
-                    path: path.display().to_string(),
+                    path: file_of(*status),
                 })
                 .collect(),
             error_statuses: extras
@@ -69,6 +103,25 @@ impl ExtraLines {
                 .collect(),
             global: RawText::from(&extras.global),
             frontend: RawText::from(&extras.frontend),
+            connection_mode: extras.connection_mode.map(ConnectionMode::option),
+            stats: extras.stats.as_ref().map(|page| {
+                let mut binds: Vec<_> = settings.binds.iter().map(|bind| bind.address).collect();
+                binds.sort_unstable();
+                binds.dedup();
+                let own = page.port.map(|port| {
+                    let binds = binds.into_iter();
+                    let binds = binds.map(|address| Bind::plain(address, port).to_string());
+                    (names.take("stats".to_owned()), binds.collect())
+                });
+                let (frontend, binds) = own.unzip();
+                StatsModel {
+                    uri: page.uri.as_str().to_owned(),
+                    known: lists.of_stats(&page.users, names),
+                    backend: names.take("stats-page".to_owned()),
+                    frontend,
+                    binds: binds.unwrap_or_default(),
+                }
+            }),
         }
     }
 }

@@ -99,9 +99,9 @@ impl BackendOptions {
             },
             // What came in on the port for HTTPS is plain only where there is no certificate yet, and
             // would be sent back to where it came in, again and again.
-            plain_http: match destination.leg() {
-                Leg::Https => PlainHttp::default(),
-                _ => own.redirects.plain_http,
+            plain_http: match (destination.leg(), own.redirects.plain_http) {
+                (Leg::Https, PlainHttp::Redirected) => PlainHttp::default(),
+                (_, plain_http) => plain_http,
             },
             redirect_code: own.redirects.redirect_code.to_string(),
             forwarded_proto: of_all.forwarded_proto,

@@ -81,6 +81,12 @@ impl Lists {
         })
     }
 
+    /// The condition that those meet who may see HAProxy's page of figures.
+    pub(super) fn of_stats(&mut self, users: &UserList, names: &mut Names) -> String {
+        let list = self.add("statsUsers".to_owned(), users, names);
+        format!("http_auth({list})")
+    }
+
     pub(super) fn into_sections(self) -> Vec<Section> {
         self.sections
     }

@@ -1,9 +1,11 @@
 //! What an operator adds to every configuration: error pages, the access log, captured headers, and lines
 //! of HAProxy's own language.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
-use proxy_haproxy::{AccessLog, AddressBook, ErrorStatus, Extras, Logged, RenderSettings, render};
+use proxy_haproxy::{
+    AccessLog, AddressBook, ErrorAnswer, ErrorStatus, Extras, Logged, RenderSettings, render,
+};
 use testkit::haproxy::{DemoBackend, Greeted, Greeter, Request, ReservedPort, request};
 use tokio::net::UdpSocket;
 
@@ -48,13 +50,12 @@ async fn what_an_operator_adds_has_its_effect() {
 
     let mut extras = Extras::default();
     for (status, text) in [(404, "nothing here"), (503, "back soon")] {
-        let path = bench.sandbox.folder().join(format!("it's {status}.http"));
         let length = text.len();
         let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n\r\n{text}");
-        fs::write(&path, answer).unwrap();
-        extras
-            .error_files
-            .insert(ErrorStatus::new(status).unwrap(), path);
+        extras.error_files.insert(
+            ErrorStatus::new(status).unwrap(),
+            ErrorAnswer::new(&answer).unwrap(),
+        );
     }
     let to = lines.0.local_addr().unwrap();
     extras.global = format!("log {to} format raw local0 info").parse().unwrap();

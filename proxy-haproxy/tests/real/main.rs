@@ -22,3 +22,4 @@ mod tcp;
 mod tls;
 mod traffic;
 mod users;
+mod whole;

@@ -224,6 +224,7 @@ impl HaproxyCarrier {
             (&judged, self.settings.refused)
         {
             let config = std::fs::read_to_string(staged.main_path()).unwrap_or_default();
+            let config = proxy_haproxy::redacted(&config);
             tracing::error!("HAProxy would not take this configuration:\n{config}");
         }
         judged.map_err(|error| match error {

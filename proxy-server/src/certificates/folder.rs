@@ -186,7 +186,13 @@ fn list(folders: &[(PathBuf, Which)], known: &BTreeMap<PathBuf, Identity>) -> Li
     for (folder, which) in folders {
         let mut paths = match files(folder, *which) {
             Ok(paths) => paths,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            // One whose files are shown may be away for a moment only, as while it is mounted anew.
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound
+                    && !known.keys().any(|path| path.starts_with(folder)) =>
+            {
+                continue;
+            }
             Err(error) => {
                 refused.insert(folder.display().to_string(), error.to_string());
                 // What it held is held on, since nothing says that it is gone.

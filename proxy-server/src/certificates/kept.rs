@@ -85,9 +85,17 @@ impl Certificates {
         let names: Vec<_> = files.iter().map(|file| file.name().clone()).collect();
         let mut unfit = BTreeMap::new();
         for (name, judged) in names.into_iter().zip(self.judge(files).await) {
-            if let Err(error) = judged {
+            match judged {
+                Ok(()) => {}
                 // It was good once and stays what other replicas are told; here it is not shown.
-                unfit.insert(name, error.to_string());
+                Err(error @ JudgeError::Refused(_)) => {
+                    unfit.insert(name, error.to_string());
+                }
+                // Nobody says that it is bad, and without it a port that speaks TLS would speak none.
+                Err(error) => {
+                    let error = chain(&error);
+                    tracing::warn!(%name, error, "a certificate that was good when it was given could not be checked; it is shown");
+                }
             }
         }
         for (name, why) in &refused {

@@ -2,12 +2,9 @@
 
 use std::fs;
 
-use proxy_haproxy::{ErrorStatus, Extras};
+use proxy_haproxy::{ErrorAnswer, ErrorStatus, Extras};
 
-use crate::settings::HaproxySettings;
-
-/// The largest answer that HAProxy gives from a file: it must fit into a buffer with room to spare.
-const MOST_ERROR_BYTES: usize = 15 * 1024;
+use crate::{chain::chain, settings::HaproxySettings};
 
 /// What is added to every configuration, with the error files that there are. One that HAProxy could not
 /// answer with is left out: it is no reason not to start.
@@ -15,16 +12,15 @@ pub(super) fn extras(settings: &HaproxySettings) -> Extras {
     let mut extras = settings.extras.clone();
     for status in ErrorStatus::all() {
         let path = settings.error_files.join(format!("{}.http", status.get()));
-        match fs::read(&path) {
-            Ok(answer) if !answer.starts_with(b"HTTP/") => {
-                tracing::warn!(path = %path.display(), "no whole HTTP response; it is not used");
-            }
-            Ok(answer) if answer.len() > MOST_ERROR_BYTES => {
-                tracing::warn!(path = %path.display(), "more than {MOST_ERROR_BYTES} bytes; it is not used");
-            }
-            Ok(_) => {
-                extras.error_files.insert(status, path);
-            }
+        match fs::read_to_string(&path) {
+            Ok(text) => match ErrorAnswer::new(&text) {
+                Ok(answer) => {
+                    extras.error_files.insert(status, answer);
+                }
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), error = chain(&error), "it is not used");
+                }
+            },
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "it cannot be read and is not used");

@@ -267,6 +267,42 @@ pub const DEFINITIONS: &[Definition] = &[
         "the media types that are compressed, as `text/html,text/plain`; absent: all",
     ),
     plain(
+        "CONNECTION_MODE",
+        "",
+        "what becomes of connections after a request (`http-keep-alive`, `http-server-close`, `httpclose`), where a service does not say `connectionMode`; absent: HAProxy keeps them",
+    ),
+    plain(
+        "STATS_USER",
+        "",
+        "who may see HAProxy's own page of figures; absent: there is no such page",
+    ),
+    secret("STATS_PASS", "that user's password"),
+    plain(
+        "STATS_URI",
+        "/admin?stats",
+        "how requests for that page begin",
+    ),
+    plain(
+        "STATS_PORT",
+        "",
+        "the port that the page has for itself; absent, or one of DEFAULT_PORTS: it is beside the services",
+    ),
+    plain(
+        "STATS_USER_ENV",
+        "STATS_USER",
+        "the setting that holds that user's name",
+    ),
+    plain(
+        "STATS_PASS_ENV",
+        "STATS_PASS",
+        "the setting that holds that user's password",
+    ),
+    plain(
+        "STATS_URI_ENV",
+        "STATS_URI",
+        "the setting that holds how requests for the page begin",
+    ),
+    plain(
         "CONFIGS_PATH",
         "/cfg",
         "the folder of HAProxy's configuration",

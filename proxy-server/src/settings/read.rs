@@ -219,7 +219,7 @@ impl Reader<'_> {
         let ports = self.entry_ports();
         let dns_servers = self.dns_servers();
         let (logged, debug) = (self.switch("ACCESS_LOG"), self.switch("DEBUG"));
-        let extras = self.extras();
+        let extras = self.extras(ports.as_deref().unwrap_or_default());
         let refused = self.switch("DISPLAY_CONFIG_ON_ERROR");
         let run_path = self.parse("RUN_PATH", |text| match text.len() {
             // HAProxy's socket paths are at most 97 bytes, and the names in the folder need some.

@@ -268,3 +268,39 @@ fn the_readme_has_every_setting() {
         "paste this:\n{table}"
     );
 }
+
+#[test]
+fn the_page_of_figures_wants_a_user_and_a_password() {
+    let page = |pairs: &[(&str, &str)]| read(pairs).map(|settings| settings.haproxy.extras.stats);
+    assert_eq!(page(&[]).unwrap(), None);
+    let both = [("STATS_USER", "ann"), ("STATS_PASS", "a,b:c")];
+    let shared = page(&both).unwrap().unwrap();
+    assert_eq!((shared.uri.as_str(), shared.port), ("/admin?stats", None));
+    let of = |port: &'static str| {
+        let mut pairs = both.to_vec();
+        pairs.push(("STATS_PORT", port));
+        page(&pairs).unwrap().unwrap().port.map(|port| port.get())
+    };
+    assert_eq!((of("80"), of("1936")), (None, Some(1936)));
+    let named = page(&[
+        ("STATS_USER_ENV", "WHO"),
+        ("WHO", "ann"),
+        ("STATS_PASS_ENV", "WORD"),
+        ("WORD", "a,b:c"),
+        ("STATS_URI_ENV", "WHERE"),
+        ("WHERE", "/figures"),
+    ]);
+    let named = named.unwrap().unwrap();
+    assert_eq!(
+        (named.uri.as_str(), named.users),
+        ("/figures", shared.users)
+    );
+    for wrong in [
+        [("STATS_USER", "ann"), ("STATS_URI", "/x")],
+        [("STATS_PASS", "geheim"), ("STATS_URI", "/x")],
+    ] {
+        let refused = page(&wrong).unwrap_err();
+        assert!(!refused.to_string().contains("geheim"), "{refused}");
+    }
+    assert!(page(&[both[0], both[1], ("STATS_URI", "x y")]).is_err());
+}

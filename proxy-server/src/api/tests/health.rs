@@ -77,3 +77,12 @@ async fn a_process_whose_engine_ended_is_not_alive_and_probes_need_no_token() {
     let response = bench.app.clone().oneshot(request).await.unwrap();
     assert_eq!(response.status().as_u16(), 503);
 }
+
+#[tokio::test]
+async fn the_tests_of_docker_flow_proxy_are_answered() {
+    let bench = Bench::new().await;
+    for path in ["/v1/test", "/v2/test"] {
+        let (status, json, _) = probe(&bench, path).await;
+        assert_eq!((status, &json["Status"]), (200, &"OK".into()), "{json}");
+    }
+}

@@ -3,8 +3,11 @@
 
 use std::net::SocketAddr;
 
-use proxy_core::{DomainComparison, RawLines, ReconfigureRules, ReqMode};
-use proxy_haproxy::{Capture, Extras, LogFormat, Logged};
+use proxy_core::{
+    ConnectionMode, DomainComparison, Port, RawLines, ReconfigureRules, ReqMode, UserList, UserName,
+};
+use proxy_haproxy::{Capture, Extras, LogFormat, Logged, StatsPage, StatsUri};
+use secrecy::SecretString;
 
 use super::{EntryPort, Reader, entry_port, name_server};
 
@@ -24,7 +27,7 @@ impl Reader<'_> {
     }
 
     /// What an operator adds to every configuration, but for what stands in files.
-    pub(super) fn extras(&mut self) -> Option<Extras> {
+    pub(super) fn extras(&mut self, ports: &[EntryPort]) -> Option<Extras> {
         let errors_only = self.switch("DEBUG_ERRORS_ONLY");
         let http = self.parse("DEBUG_HTTP_FORMAT", log_format);
         let tcp = self.parse("DEBUG_TCP_FORMAT", log_format);
@@ -58,7 +61,52 @@ impl Reader<'_> {
         extras.captures = captures.unwrap_or_default();
         extras.global = global.unwrap_or_default();
         extras.frontend = frontend.unwrap_or_default();
+        extras.connection_mode = self.parse("CONNECTION_MODE", str::parse::<ConnectionMode>);
+        extras.stats = self.stats(ports);
         Some(extras)
+    }
+
+    /// HAProxy's page of figures, where there is somebody who may see it.
+    fn stats(&mut self, ports: &[EntryPort]) -> Option<StatsPage> {
+        let uri = self
+            .elsewhere("STATS_URI_ENV", "STATS_URI")
+            .unwrap_or_default();
+        let uri = uri.parse::<StatsUri>();
+        let uri = uri.map_err(|problem| self.refuse::<()>("STATS_URI", &problem.to_string()));
+        let port = self.parse("STATS_PORT", str::parse::<Port>);
+        let user = self.elsewhere("STATS_USER_ENV", "STATS_USER");
+        let password = self.elsewhere("STATS_PASS_ENV", "STATS_PASS");
+        let (user, password) = match (user, password) {
+            (Some(user), Some(password)) => (user, SecretString::from(password)),
+            (None, None) => return None,
+            (Some(_), None) => return self.refuse("STATS_PASS", "STATS_USER has no password"),
+            (None, Some(_)) => return self.refuse("STATS_USER", "STATS_PASS is nobody's"),
+        };
+        let name = user.parse::<UserName>();
+        let name = name.map_err(|problem| self.refuse::<()>("STATS_USER", &problem.to_string()));
+        let users = UserList::of_one(name.ok()?, &password);
+        let users = users.map_err(|_| {
+            self.refuse::<()>("STATS_PASS", "it is too long or holds a control character")
+        });
+        let mut page = StatsPage::new(uri.ok()?, users.ok()?);
+        // On a port that takes requests it is beside the services.
+        let is_shared = |port: &Port| ports.iter().any(|entry| entry.port == *port);
+        page.port = port.filter(|port| !is_shared(port));
+        Some(page)
+    }
+
+    /// A setting, or the variable that another setting names in its place.
+    fn elsewhere(&mut self, place: &'static str, name: &'static str) -> Option<String> {
+        let place = self.text(place).filter(|place| place != name);
+        match place {
+            None => self.text(name),
+            Some(place) => self
+                .source
+                .get(&place)
+                .ok()
+                .flatten()
+                .or_else(|| self.text(name)),
+        }
     }
 
     /// The name servers of `DNS_SERVER`, else those of `RESOLVERS`.

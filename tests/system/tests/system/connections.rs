@@ -76,6 +76,7 @@ async fn a_port_that_cannot_be_had_is_refused_and_nothing_changes() -> Result<()
     let topology = cluster().await?;
     let replica = topology.replica(1);
     let db = Greeter::start("db").await?;
+    replica.until_serving().await?;
     let before = replica.config().await?;
     let holder = TcpListener::bind(entry(replica))?;
     for (port, why) in [

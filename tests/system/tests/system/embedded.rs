@@ -138,8 +138,9 @@ async fn what_haproxy_no_longer_starts_with_is_quarantined() -> Result<(), Failu
         include_str!("../../../../proxy-haproxy/src/render/global.cfg.j2"),
         include_str!("../../../../proxy-haproxy/src/render/frontend.cfg.j2"),
         include_str!("../../../../proxy-haproxy/src/render/backends.cfg.j2"),
+        include_str!("../../../../proxy-haproxy/src/render/tcp.cfg.j2"),
     );
-    let end = "    server {{ backend.server }} {{ backend.address }}\n";
+    let end = "{% set options = backend.options %}\n";
     assert!(template.contains(end));
     let broken =
         format!("{end}{{% if backend.server == \"bad\" %}}\n    nonsense\n{{% endif %}}\n");

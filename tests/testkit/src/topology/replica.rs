@@ -96,7 +96,7 @@ impl Replica {
         self.settings.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Waits until HAProxy answers.
+    /// Waits until HAProxy answers and the server says that it is ready.
     ///
     /// # Errors
     /// When it does not in time; with the log.
@@ -109,9 +109,21 @@ impl Replica {
                 Ok(())
             }
         });
-        served
+        let ready = async {
+            served.await?;
+            // HAProxy answers a moment before the server knows that it does.
+            until("the replica is ready", async || {
+                let answer = self.probe("readyz").await?;
+                match answer.status {
+                    200 => Ok(()),
+                    _ => Err(answer.text.into()),
+                }
+            })
             .await
-            .map_err(|why| format!("{why}\n{}", self.log()).into())
+        };
+        ready
+            .await
+            .map_err(|why: Failure| format!("{why}\n{}", self.log()).into())
     }
 
     /// Kills the server as `kill -9` does. Its HAProxy runs on.
