@@ -68,9 +68,15 @@ pub enum RenderError {
     TemplateWithoutTcp,
     /// Some backend is for certain users only, and the template would let everybody in.
     #[error(
-        "the template does not write the users (it never reads `userlists`), and would open what they protect; extend the template"
+        "the template does not write the users (it never reads `userlists` or `backend.auth`), and would open what they protect; extend the template"
     )]
     TemplateWithoutUsers,
+    /// Some backend has options (methods, redirects, headers, client certificates), and the template would
+    /// serve it without.
+    #[error(
+        "the template does not write the options of backends (it never reads `backend.options`), and would serve what they deny; extend the template"
+    )]
+    TemplateWithoutOptions,
     /// The map form is asked for in an order that it cannot hold.
     #[error(
         "the map form cannot hold the order of routes by ACL name; set the routing to auto or acl, or the order to specific"
@@ -191,8 +197,12 @@ pub(crate) fn whole(
     }
     let extra_lines = ExtraLines::new(settings, &mut lists, &mut names);
     let userlists = lists.into_sections();
-    if !userlists.is_empty() && !settings.template.reads("userlists") {
+    let asks = backends.iter().any(Backend::asks_for_users) && !settings.template.mentions(".auth");
+    if asks || !userlists.is_empty() && !settings.template.reads("userlists") {
         return Err(RenderError::TemplateWithoutUsers);
+    }
+    if backends.iter().any(Backend::has_options) && !settings.template.mentions(".options") {
+        return Err(RenderError::TemplateWithoutOptions);
     }
     let backend_count = backends.len();
     let mut tcp = Tcp::new(table, settings, addresses, &mut names)?;

@@ -71,6 +71,12 @@ impl Template {
         template.is_ok_and(|template| template.undeclared_variables(false).contains(name))
     }
 
+    /// Whether it has this text anywhere. What a loop reads of its items cannot be asked for by name.
+    pub(crate) fn mentions(&self, text: &str) -> bool {
+        let template = self.environment.get_template(NAME);
+        template.is_ok_and(|template| template.source().contains(text))
+    }
+
     pub(crate) fn render(&self, model: impl Serialize) -> Result<String, TemplateError> {
         self.environment
             .get_template(NAME)

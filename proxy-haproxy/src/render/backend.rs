@@ -100,6 +100,16 @@ impl Backend {
         }
     }
 
+    /// Whether a template must do more for it than pass requests on.
+    pub(super) fn has_options(&self) -> bool {
+        self.options.is_some()
+    }
+
+    /// Whether it is for certain users only.
+    pub(super) fn asks_for_users(&self) -> bool {
+        self.auth.is_some()
+    }
+
     pub(super) fn with_auth(self, auth: Option<Auth>) -> Self {
         Self { auth, ..self }
     }

@@ -407,3 +407,26 @@ fn users_are_asked_for_who_they_are() {
         Err(RenderError::TemplateWithoutUsers)
     ));
 }
+
+#[test]
+fn a_template_that_would_serve_what_is_denied_is_refused() {
+    let template = |text: &str| {
+        let text = text.to_owned();
+        settings().with_template(Template::new(text).unwrap())
+    };
+    let denied = table(&["serviceName=a&servicePath=/a&port=80&deniedMethods=PUT"]);
+    let open = table(&["serviceName=a&servicePath=/a&port=80"]);
+    let old = "{% for backend in backends %}{{ backend.name }}{% endfor %}";
+    let rendered = |table, text| render(table, &template(text), &AddressBook::new());
+    assert!(matches!(
+        rendered(&denied, old),
+        Err(RenderError::TemplateWithoutOptions)
+    ));
+    assert!(rendered(&open, old).is_ok());
+    let users = "{{ userlists|length }}{% for backend in backends %}{{ backend.name }}{% endfor %}";
+    let mine = table(&["serviceName=a&servicePath=/a&port=80&users=ann:geheim"]);
+    assert!(matches!(
+        rendered(&mine, users),
+        Err(RenderError::TemplateWithoutUsers)
+    ));
+}

@@ -394,7 +394,12 @@ impl Carrier for HaproxyCarrier {
                     Err(error) => Err(error.into()),
                 },
             },
-        }?;
+        };
+        if let Err(ApplyError::Unable { .. }) = &applied {
+            // HAProxy may have taken it all the same: what it holds then is nobody else's.
+            self.shown().ports.extend(&ports);
+        }
+        let applied = applied?;
         {
             let mut shown = self.shown();
             (shown.config, shown.ports) = (Some(config), ports);
