@@ -13,6 +13,10 @@ use proxy_haproxy::{
     RenderSettings, RenderedConfig, RunPath, render,
 };
 use testkit::haproxy::{HaproxySandbox, HttpAnswer, ReservedPort, get};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
 
 /// A sandbox with one port to bind.
 pub(crate) struct Bench {
@@ -95,6 +99,26 @@ impl Bench {
     pub(crate) async fn get(&self, path: &str) -> HttpAnswer {
         get(self.address(), "acme.com", path).await.unwrap()
     }
+}
+
+/// A service that reads requests and goes silent, after it has switched protocols where it is asked to.
+pub(crate) async fn silent() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut buffer = [0; 4096];
+            let read = stream.read(&mut buffer).await.unwrap_or_default();
+            let head = String::from_utf8_lossy(&buffer[..read]).to_ascii_lowercase();
+            if head.contains("upgrade: test") {
+                let answer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: test\r\nConnection: Upgrade\r\n\r\n";
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+            open.push(stream);
+        }
+    });
+    address
 }
 
 /// Waits until a condition gives something, for as long as anything here may take.

@@ -5,11 +5,11 @@ use std::{net::SocketAddr, time::Duration};
 use testkit::haproxy::{DemoBackend, HttpAnswer, KeptConnection, Request, get, request};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     time::timeout,
 };
 
-use crate::bench::{Bench, at};
+use crate::bench::{Bench, at, silent};
 
 /// Nothing here takes as long.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -233,26 +233,6 @@ async fn each_parameter_does_what_it_says() {
     assert_eq!(answer.status, 200);
     assert!(head.starts_with("get /nobody's "), "{head}");
     haproxy.shutdown(Duration::from_secs(5)).await;
-}
-
-/// A service that reads requests and goes silent, after it has switched protocols where it is asked to.
-async fn silent() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        let mut open = Vec::new();
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let mut buffer = [0; 4096];
-            let read = stream.read(&mut buffer).await.unwrap_or_default();
-            let head = String::from_utf8_lossy(&buffer[..read]).to_ascii_lowercase();
-            if head.contains("upgrade: test") {
-                let answer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: test\r\nConnection: Upgrade\r\n\r\n";
-                let _ = stream.write_all(answer.as_bytes()).await;
-            }
-            open.push(stream);
-        }
-    });
-    address
 }
 
 /// The settings' own are 20 s and an hour, which no test waits for.

@@ -9,11 +9,11 @@ use secrecy::SecretString;
 use testkit::haproxy::{DemoBackend, KeptConnection, Request, ReservedPort, request};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     time::timeout,
 };
 
-use crate::bench::{Bench, at, table};
+use crate::bench::{Bench, at, silent, table};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// A wait that has no end of its own fails after this.
@@ -28,25 +28,6 @@ async fn said(to: SocketAddr, text: &str) -> String {
     // One that is closed while it still sends is closed as well.
     let _ = closed.expect("the connection is closed");
     String::from_utf8_lossy(&told).into_owned()
-}
-
-/// A service that accepts and reads, and switches protocols where it is asked to; else it is silent.
-async fn silent() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        let mut open = Vec::new();
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let mut buffer = [0; 4096];
-            let read = stream.read(&mut buffer).await.unwrap_or_default();
-            if String::from_utf8_lossy(&buffer[..read]).contains("pgrade: test") {
-                let answer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: test\r\nConnection: Upgrade\r\n\r\n";
-                let _ = stream.write_all(answer.as_bytes()).await;
-            }
-            open.push(stream);
-        }
-    });
-    address
 }
 
 /// Serves with settings of its own.
