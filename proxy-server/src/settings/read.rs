@@ -162,11 +162,11 @@ impl Reader<'_> {
         let ip = self.parse("IP", str::parse::<IpAddr>);
         let port = self.parse("PORT", str::parse::<Port>);
         let token = self.secret("API_TOKEN");
-        let get_writes = self.parse("ALLOW_GET_WRITES", |text| match text {
-            "true" | "1" => Ok(GetWrites::Allowed),
-            "false" | "0" => Ok(GetWrites::Refused),
-            _ => Err("it is neither true nor false"),
-        });
+        let get_writes = match self.switch("ALLOW_GET_WRITES") {
+            Some(true) => Some(GetWrites::Allowed),
+            Some(false) => Some(GetWrites::Refused),
+            None => None,
+        };
         let write_rate = self.parse("WRITE_RATE", |text| {
             let rate = text.parse().map(NonZeroU32::new);
             rate.map_err(|_| "it is not a whole number of calls a second")
@@ -192,11 +192,10 @@ impl Reader<'_> {
 
     /// The users of the settings, each with a password.
     fn users(&mut self) -> Option<Credentials> {
-        let form = self.parse("USERS_PASS_ENCRYPTED", |text| match text {
-            "true" | "1" => Ok(PasswordForm::Hashed),
-            "false" | "0" => Ok(PasswordForm::Clear),
-            _ => Err("it is neither true nor false"),
-        })?;
+        let form = match self.switch("USERS_PASS_ENCRYPTED")? {
+            true => PasswordForm::Hashed,
+            false => PasswordForm::Clear,
+        };
         let users = self.secret("USERS");
         let Some(users) = users else {
             return Some(Credentials::default());
