@@ -11,7 +11,8 @@
 //!
 //! What no tree holds (conditions, exclusions, other comparisons of path or domain) is a rule. Rules
 //! stand in rank order, and a value says how many of them rank before its route: those are the ones
-//! that may take the request from it.
+//! that may take the request from it. Where there is no rule a value is the backend alone, since every
+//! request would pay for taking the two apart.
 
 use std::{
     cmp::Reverse,
@@ -80,7 +81,7 @@ pub(crate) fn compile(
 ) -> Result<MapForm, UnknownDomain> {
     let mut acls = Acls::default();
     let mut rules: Vec<Rule> = Vec::new();
-    let mut entries: BTreeMap<String, String> = BTreeMap::new();
+    let mut entries: BTreeMap<String, Value<'_>> = BTreeMap::new();
     let mut groups = Vec::new();
     // One is always there: the map must be read for HAProxy to know it.
     let always = Lookup {
@@ -104,9 +105,10 @@ pub(crate) fn compile(
         match plain {
             Some((key, lookup)) => {
                 // Routes come by rank: the first one that claims a key has it.
-                entries
-                    .entry(key)
-                    .or_insert_with(|| value(rules.len(), backend));
+                entries.entry(key).or_insert(Value {
+                    rules_before: rules.len(),
+                    backend,
+                });
                 *lookups.entry(lookup).or_insert(0) += 1;
             }
             None => {
@@ -121,6 +123,7 @@ pub(crate) fn compile(
     }
     let mut text = String::new();
     for (key, value) in &entries {
+        let value = value.text(rules.len());
         // Writing to a string does not fail.
         let _ = writeln!(text, "{key} {value}");
     }
@@ -132,9 +135,11 @@ pub(crate) fn compile(
     })
 }
 
-/// What the map says of a route: how many rules rank before it, and where it leads.
-fn value(rules_before: usize, backend: &str) -> String {
-    format!("{rules_before}|{backend}")
+/// What the map says of a route.
+struct Value<'a> {
+    rules_before: usize,
+    /// Where it leads.
+    backend: &'a str,
 }
 
 /// The key and the lookup of a route that the map holds.
@@ -179,6 +184,20 @@ fn is_tied(a: &Route<'_>, b: &Route<'_>) -> bool {
             .criterion(&b.rank(RouteOrder::Specific))
             == Criterion::Index
 }
+
+// === impl Value ===
+
+impl Value<'_> {
+    /// As it stands in the map, where there are so many rules in all.
+    fn text(&self, rules: usize) -> String {
+        match rules {
+            0 => self.backend.to_owned(),
+            _ => format!("{}|{}", self.rules_before, self.backend),
+        }
+    }
+}
+
+// === impl MapForm ===
 
 impl MapForm {
     /// The sample expressions of the keys that the map is asked for. Where it is asked once, the path

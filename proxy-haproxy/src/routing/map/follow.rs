@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use proxy_core::{Route, RouteOrder, RouteTable, Service};
 
-use super::{Edits, Lookup, plain, value};
+use super::{Edits, Lookup, Value, plain};
 
 /// What of a map form is needed to follow a change without compiling the table again.
 #[derive(Clone, Debug)]
@@ -71,7 +71,11 @@ impl Followed {
                 edits.entry(key).or_insert_with(|| {
                     let mut claimants = table.claimants(&route);
                     let winner = claimants.find(|route| !route.destination.is_conditional())?;
-                    Some(value(self.rules_before(&winner), &backend(&winner)))
+                    let value = Value {
+                        rules_before: self.rules_before(&winner),
+                        backend: &backend(&winner),
+                    };
+                    Some(value.text(self.rules))
                 });
             }
         }

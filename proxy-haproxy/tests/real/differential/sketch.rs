@@ -257,8 +257,24 @@ fn destination() -> impl Strategy<Value = DestinationSpec> {
     )
 }
 
-fn make_plain(spec: &mut DestinationSpec) {
+/// What a table of plain routes keeps of its destinations.
+#[derive(Clone, Copy, Debug)]
+enum Plain {
+    /// Paths, which the map is asked for once.
+    Paths,
+    /// Domains and entry ports too, which take several questions.
+    All,
+}
+
+fn make_plain(spec: &mut DestinationSpec, kept: Plain) {
     let mut plain = DestinationSpec::without_port();
+    if let Plain::All = kept {
+        plain.domains = std::mem::take(&mut spec.domains);
+        plain
+            .domains
+            .retain(|domain| !matches!(domain, DomainPattern::Other(..)));
+        plain.entry_port = spec.entry_port;
+    }
     plain.port = spec.port;
     let is_plain = |path: &PathPattern| matches!(path.kind(), PathKind::Prefix | PathKind::Exact);
     plain.paths = std::mem::take(&mut spec.paths);
@@ -281,11 +297,11 @@ pub(super) fn a_table() -> impl Strategy<Value = TableSketch> {
     let twins = vec((service(), any::<Index>()), 0..4);
     let services = prop_oneof![5 => of(5), 3 => of(12), 2 => of(56)];
     // Some tables hold nothing but what a map holds best.
-    let plain = option::weighted(0.15, Just(()));
+    let plain = option::weighted(0.25, select(&[Plain::Paths, Plain::All][..]));
     (services, twins, plain).prop_map(|(mut services, twins, plain)| {
-        if plain.is_some() {
+        if let Some(kept) = plain {
             let specs = services.iter_mut().flat_map(|(_, specs)| specs);
-            specs.for_each(make_plain);
+            specs.for_each(|spec| make_plain(spec, kept));
         }
         for (names, twin_of) in twins {
             let specs = twin_of.get(&services).1.clone();
