@@ -13,7 +13,7 @@ use crate::{
         map::{Followed, edited},
     },
     settings::RenderSettings,
-    tls::CertificateSet,
+    tls::{CertificateSet, ClientAuthorities},
 };
 
 /// More changes than this are rendered as a whole: it is no slower.
@@ -61,10 +61,16 @@ impl Renderer {
         &self.settings
     }
 
-    /// Shows these certificates from the next table on.
-    pub fn set_certificates(&mut self, certificates: CertificateSet) {
-        if self.settings.certificates != certificates {
+    /// Shows these certificates from the next table on, and asks clients for those of these authorities.
+    pub fn set_certificates(
+        &mut self,
+        certificates: CertificateSet,
+        authorities: Option<&ClientAuthorities>,
+    ) {
+        let known = self.settings.tls.client_authorities.as_ref();
+        if self.settings.certificates != certificates || known != authorities {
             self.settings.certificates = certificates;
+            self.settings.tls.client_authorities = authorities.cloned();
             self.last = None;
         }
     }

@@ -14,7 +14,7 @@ use crate::{
     routing::form::{Routing, RoutingForm},
     run_path::RunPath,
     template::Template,
-    tls::{CertificateSet, TlsSettings},
+    tls::{CertificateSet, ClientAuthorities, TlsSettings},
 };
 
 /// How long a worker that a reload replaced may finish its connections: the only limit on them.
@@ -171,6 +171,13 @@ impl RenderSettings {
             certificates,
             ..self
         }
+    }
+
+    /// Whose certificates clients may show, whatever [`RenderSettings::with_tls`] said.
+    #[must_use]
+    pub fn with_client_authorities(mut self, authorities: Option<ClientAuthorities>) -> Self {
+        self.tls.client_authorities = authorities;
+        self
     }
 
     /// Where HAProxy accepts requests.

@@ -53,7 +53,7 @@ use tower_http::{catch_panic::CatchPanicLayer, timeout::RequestBodyTimeoutLayer}
 
 use crate::{
     carrier::{Carrier, CarrierCondition, CheckError, DryRun},
-    certificates::{CERTIFICATES_PATH, CertificateExchange, Certificates},
+    certificates::{CERTIFICATES_PATH, CertificateExchange, Certificates, Step},
     contacts::Contacts,
     dry_run::DryRuns,
     engine::EngineHandle,
@@ -129,6 +129,7 @@ pub(crate) trait Carried: Send + Sync + std::fmt::Debug {
     async fn statistics(&self) -> Result<String, String>;
     async fn old_workers(&self) -> Option<OldWorkers>;
     async fn dry_run(&self, table: &RouteTable) -> Result<DryRun, CheckError>;
+    async fn would_show(&self, table: &RouteTable, step: Step) -> Result<(), CheckError>;
 }
 
 #[async_trait]
@@ -159,6 +160,10 @@ impl<C: Carrier + std::fmt::Debug> Carried for C {
 
     async fn dry_run(&self, table: &RouteTable) -> Result<DryRun, CheckError> {
         Carrier::dry_run(self, table).await
+    }
+
+    async fn would_show(&self, table: &RouteTable, step: Step) -> Result<(), CheckError> {
+        Carrier::would_show(self, table, step).await
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) use catalog::CatalogFollower;
 pub(crate) use haproxy::{CarrierSettings, HaproxyCarrier};
 pub(crate) use names::NameFollower;
 
-use crate::{chain::chain, config_diff::ConfigDiff};
+use crate::{certificates::Step, chain::chain, config_diff::ConfigDiff};
 
 /// Turns tables into live configurations.
 #[async_trait]
@@ -33,6 +33,18 @@ pub(crate) trait Carrier: Send + Sync + 'static {
     /// and [`Carrier::apply`] only says so. After an error nothing runs.
     async fn check_by_start(&self, table: &RouteTable) -> Result<Self::Candidate, CheckError> {
         self.check(table).await
+    }
+
+    /// Shows the certificates that are to be shown, as far as this table is good with them, from the next
+    /// [`Carrier::check`] on. What is not is named by whoever keeps certificates.
+    async fn renew(&self, _table: &RouteTable) -> Result<(), CheckError> {
+        Ok(())
+    }
+
+    /// Whether a table would be good with another certificate. Changes nothing, and may run while something
+    /// else is checked or made live.
+    async fn would_show(&self, _table: &RouteTable, _step: Step) -> Result<(), CheckError> {
+        Ok(())
     }
 
     /// Says what [`Carrier::check`] would and what making it live would take. It may run while another

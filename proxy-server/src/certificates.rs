@@ -1,9 +1,12 @@
 //! The certificates that HAProxy shows: where they come from, and which of them are good.
 //!
 //! They are no part of the table: keys do not belong into a store that others read. Each is read and shown
-//! to HAProxy alone before it is put among the others, so that a bad one hurts nobody else; what is bad is
-//! named, and the version before is shown on.
+//! to HAProxy alone before it is put among the others, and shown to clients once HAProxy takes the whole
+//! configuration with it, so that a bad one hurts nobody else; what is bad is named, and the version before is
+//! shown on.
 
+mod authorities;
+mod choice;
 mod exchange;
 mod folder;
 mod follow;
@@ -18,15 +21,18 @@ use std::{
 
 use futures_util::{StreamExt as _, stream};
 use proxy_haproxy::{
-    Certificate, CertificateFile, CertificateName, CertificateProbe, CertificateSet, Glob,
+    Certificate, CertificateFile, CertificateName, CertificateProbe, CertificateSet,
+    ClientAuthorities, Glob,
 };
-
 use tokio::sync::watch;
 
-use crate::{chain::chain, metrics::Metrics};
+use crate::{carrier::CheckError, chain::chain, metrics::Metrics};
+use choice::{Choice, with_before};
 use folder::{Found, Scanned};
 use kept::Kept;
 
+pub(crate) use authorities::read_authorities;
+pub(crate) use choice::{Showing, Step};
 pub(crate) use exchange::{CERTIFICATES_PATH, CertificateExchange, Telling};
 pub(crate) use follow::follow;
 pub(crate) use kept::{Entry, KeepError};
@@ -52,6 +58,8 @@ pub(crate) struct CertificatesSettings {
     pub(crate) state_path: PathBuf,
     /// What stands first in HAProxy's list.
     pub(crate) preferred: Vec<Glob>,
+    /// The file of those whose certificates clients may show.
+    pub(crate) client_authorities: Option<PathBuf>,
 }
 
 /// The certificates of this replica.
@@ -80,7 +88,9 @@ struct Held {
     refused: BTreeMap<String, String>,
     /// What was given and cannot be read any more.
     unreadable: BTreeMap<String, String>,
-    set: CertificateSet,
+    /// Those whose certificates clients may show.
+    authorities: Option<ClientAuthorities>,
+    choice: Choice,
 }
 
 /// A certificate that is shown.
@@ -132,19 +142,20 @@ impl Certificates {
         }
     }
 
-    /// Which set it is that is to be shown: another number for each.
+    /// Which it is that is to be shown: another number for each.
     pub(crate) fn versions(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
     }
 
     /// What HAProxy is to show.
     pub(crate) fn set(&self) -> CertificateSet {
-        self.held().set.clone()
+        self.held().choice.set()
     }
 
     /// Every certificate that is shown, by name.
     pub(crate) fn shown(&self) -> Vec<Shown> {
-        self.held().shown()
+        let held = self.held();
+        held.choice.taken().certificates.values().cloned().collect()
     }
 
     /// What is no certificate that could be shown, by file or name, and why.
@@ -154,7 +165,8 @@ impl Certificates {
         let unfit = unfit.map(|(name, why)| (name.to_string(), why.clone()));
         let files = held.refused.iter().chain(&held.unreadable);
         let files = files.map(|(path, why)| (path.clone(), why.clone()));
-        files.chain(unfit).collect()
+        let named = files.chain(unfit);
+        named.chain(held.choice.refused()).collect()
     }
 
     /// The certificates that are at their end, or nearly, by name.
@@ -165,32 +177,40 @@ impl Certificates {
         shown
     }
 
+    /// Whether clients are asked for certificates.
+    pub(crate) fn asks_clients(&self) -> bool {
+        self.settings.client_authorities.is_some()
+    }
+
     /// Reads the folders again. Whether another set is to be shown.
     pub(crate) async fn scan(&self) -> bool {
         let mut scanned = self.scanned.lock().await;
-        let (found, refused) = scanned.again(self).await;
+        let (found, mut refused) = scanned.again(self).await;
+        let file = self.settings.client_authorities.as_ref();
+        let authorities = authorities::look(file).await;
         let mut held = self.held();
+        match (authorities, file) {
+            (Some(Ok(authorities)), _) => held.authorities = Some(authorities),
+            (Some(Err(why)), Some(file)) => {
+                let why = with_before(&why, held.authorities.is_some());
+                refused.insert(file.display().to_string(), why);
+            }
+            _ => {}
+        }
         for (path, why) in &refused {
             if held.refused.get(path) != Some(why) {
-                tracing::warn!(path, why, "a file is not taken for a certificate");
+                tracing::warn!(path, why, "a file of certificates is not used");
             }
         }
         (held.found, held.refused) = (found, refused);
         self.settle(&mut held)
     }
 
-    /// Brings the set and the figures up to what is held.
+    /// Brings what is to be shown up to what is held.
     fn settle(&self, held: &mut Held) -> bool {
-        let shown = held.shown();
-        let files = shown.iter();
-        let files = files.map(|one| one.certificate.file(one.name.clone()));
-        let set = CertificateSet::new(files, &self.settings.preferred);
-        let is_another = set != held.set;
-        held.set = set;
+        let wanted = held.wanted();
+        let is_another = held.choice.want(wanted);
         if is_another {
-            let ends = shown.iter();
-            let ends = ends.map(|one| (one.name.as_str(), one.certificate.not_after()));
-            self.metrics.certificates(ends);
             self.version.send_modify(|version| *version += 1);
         }
         is_another
@@ -219,10 +239,22 @@ impl Certificates {
     }
 }
 
+// === impl JudgeError ===
+
+impl From<CheckError> for JudgeError {
+    fn from(error: CheckError) -> Self {
+        match error {
+            CheckError::Rejected { .. } => Self::Refused(error.to_string()),
+            error => Self::Unable(chain(&error)),
+        }
+    }
+}
+
 // === impl Held ===
 
 impl Held {
-    fn shown(&self) -> Vec<Shown> {
+    /// What is good by itself.
+    fn wanted(&self) -> Showing {
         let found = self.found.iter().map(|(name, found)| Shown {
             name: name.clone(),
             certificate: found.certificate.clone(),
@@ -238,11 +270,11 @@ impl Held {
             })
         });
         // Of a name what was given counts before a file.
-        let by_name: BTreeMap<_, _> = found
-            .chain(kept)
-            .map(|shown| (shown.name.clone(), shown))
-            .collect();
-        by_name.into_values().collect()
+        let by_name = found.chain(kept);
+        Showing {
+            certificates: by_name.map(|shown| (shown.name.clone(), shown)).collect(),
+            authorities: self.authorities.clone(),
+        }
     }
 }
 

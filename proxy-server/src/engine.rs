@@ -39,7 +39,8 @@ pub(crate) use wait::{Told, Wait, WaitFor};
 
 use crate::{
     announce::Announce,
-    carrier::{Carrier, Reason, Reload},
+    carrier::{Carrier, CarrierCondition, Reason, Reload},
+    chain::chain,
     metrics::Metrics,
 };
 use command::Command;
@@ -236,8 +237,20 @@ impl<C: Carrier> Engine<C> {
         }
         match &self.failure {
             Some(why) if !self.incoming().is_empty() => Err(why.to_string()),
-            _ => self.render_again(force).await,
+            _ => {
+                let renewed = self.renew().await;
+                self.render_again(force).await.and(renewed)
+            }
         }
+    }
+
+    /// Takes up what certificates are to be shown. Before the start the start does.
+    async fn renew(&self) -> Result<(), String> {
+        if self.carrier.condition() == CarrierCondition::NotStarted {
+            return Ok(());
+        }
+        let renewed = self.carrier.renew(&self.served).await;
+        renewed.map_err(|error| format!("other certificates are not shown yet: {}", chain(&error)))
     }
 
     /// What the store says, less what is served: the changes that are still to be made.

@@ -14,6 +14,7 @@ mod certificates;
 mod chain;
 mod config_diff;
 mod contacts;
+mod culprits;
 mod digest;
 mod drift;
 mod dry_run;

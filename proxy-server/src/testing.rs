@@ -197,6 +197,7 @@ pub(crate) fn no_certificates() -> Arc<Certificates> {
         secrets_path: nowhere.clone(),
         state_path: nowhere,
         preferred: Vec::new(),
+        client_authorities: None,
     };
     Arc::new(Certificates::new(settings, probe, Arc::default()))
 }

@@ -77,6 +77,19 @@ impl Answered {
         this
     }
 
+    /// With something more that is worth saying.
+    pub(super) fn warn(mut self, warning: Option<String>) -> Self {
+        let Some(warning) = warning else { return self };
+        let warnings = self
+            .fields
+            .entry("Warnings")
+            .or_insert(Value::Array(Vec::new()));
+        if let Some(all) = warnings.as_array_mut() {
+            all.push(warning.into());
+        }
+        self
+    }
+
     /// The object, for those who write it as text.
     pub(super) fn fields(&self) -> &Map<String, Value> {
         &self.fields

@@ -16,7 +16,7 @@ use super::{
     wait::{Manner, manner_of},
 };
 use crate::{
-    certificates::{JudgeError, KeepError, Telling},
+    certificates::{JudgeError, KeepError, Shown, Source, Step, Telling},
     chain::chain,
     engine::{Wait, WaitFor},
 };
@@ -152,10 +152,17 @@ pub(super) async fn good(
 ) -> Result<Good, Answered> {
     let certificate = Certificate::parse(pem).map_err(|error| refused(&name, &chain(&error)))?;
     may_tell(api, who)?;
-    match api.certificates.check(&name, &certificate).await {
-        Ok(()) => Ok(Good { name, certificate }),
-        Err(error) => Err(unkept(&name, &error)),
-    }
+    let checked = api.certificates.check(&name, &certificate).await;
+    checked.map_err(|error| unkept(&name, &error))?;
+    let step = Step::show(Shown {
+        name: name.clone(),
+        certificate: certificate.clone(),
+        source: Source::Call,
+    });
+    let snapshot = api.engine.snapshot();
+    let judged = api.carrier.would_show(&snapshot.served, step).await;
+    judged.map_err(|error| unkept(&name, &JudgeError::from(error).into()))?;
+    Ok(Good { name, certificate })
 }
 
 /// Keeps a certificate and has it shown.
@@ -188,7 +195,8 @@ async fn stored(
         Ok(entry) => entry,
         Err(error) => return unkept(&name, &error),
     };
-    let failure = api.engine.refresh().await.err();
+    let refreshed = api.engine.refresh().await;
+    let failure = refreshed.err().or_else(|| api.certificates.unshown(&name));
     let rows = match wait.who {
         WaitFor::Nobody | WaitFor::Here => Vec::new(),
         _ => api.exchange.tell(entry, failure.clone(), wait.most).await,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use proxy_core::{Change, Distribute, Service};
+use proxy_core::{Change, ClientCertificates, Destination, Distribute, Service};
 
 use super::{
     Api,
@@ -49,9 +49,10 @@ async fn run(api: &Api, received: &Received) -> Result<Answered, Answered> {
     let change = Change::Put(Arc::clone(&service));
     let request = ChangeRequest::new(vec![change], wait);
     let named = service_json(&service);
+    let shut = shut(api, &service);
     if mode == Mode::Tried {
         let answered = tried(api, request, &parsed.warnings).await;
-        return Ok(answered.with_all(named));
+        return Ok(answered.warn(shut).with_all(named));
     }
     let answer = api.engine.change(request).await;
     let certificate = match (certificate, &answer) {
@@ -60,6 +61,7 @@ async fn run(api: &Api, received: &Received) -> Result<Answered, Answered> {
     };
     let done = format!("the service {} is configured", service.name());
     Ok(Answered::change(answer, &done, &parsed.warnings)
+        .warn(shut)
         .and(certificate, "Certificate")
         .with_all(named)
         .with("Distribute", wait.who == WaitFor::Everyone)
@@ -72,6 +74,13 @@ fn distribute(intent: &Intent) -> Distribute {
         Intent::Remove(parsed) => parsed.value.distribute,
         Intent::NotOurs(_) => Distribute::No,
     }
+}
+
+/// What is to be said of a service that wants certificates of its clients, where nobody is asked for one.
+fn shut(api: &Api, service: &Service) -> Option<String> {
+    let wants = |to: &Destination| to.options().tls.clients == ClientCertificates::Required;
+    let is_shut = !api.certificates.asks_clients() && service.destinations().iter().any(wants);
+    is_shut.then(|| "verifyClientSsl: this proxy has no CA_FILE and asks no client for a certificate, so all of them are answered with 403".to_owned())
 }
 
 /// A service that somebody else keeps stays theirs where the call says no other thing: a listener tells what

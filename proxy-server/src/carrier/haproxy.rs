@@ -1,13 +1,15 @@
 //! The carrier that traffic really goes through: a supervised HAProxy.
 
+mod certificates;
 mod dry_run;
 mod ports;
+mod start;
+mod written;
 
 use std::{
     collections::BTreeSet,
     fmt,
     net::SocketAddr,
-    os::unix::net::UnixStream,
     path::PathBuf,
     sync::{Arc, Mutex as StdMutex, PoisonError},
     time::Duration,
@@ -16,9 +18,8 @@ use std::{
 use async_trait::async_trait;
 use proxy_core::{Port, RouteOrder, RouteTable};
 use proxy_haproxy::{
-    AddressBook, Applier, ApplyStep, ConfigDir, Diagnostic, Haproxy, HaproxyState, OldWorkers,
-    ProcessSettings, RenderSettings, RenderedConfig, Renderer, RoutingForm, Staged, Start,
-    StartError, Validate, ValidateError, Validator, probe_bind,
+    AddressBook, Applier, ConfigDir, Haproxy, HaproxyState, OldWorkers, RenderSettings,
+    RenderedConfig, Renderer, RoutingForm, Staged, Validator,
 };
 use tokio::{sync::Mutex, time::Instant};
 
@@ -26,7 +27,11 @@ use super::{
     Applied, ApplyError, Carrier, CarrierCondition, CheckError, DryRun, Reload,
     catalog::CatalogFollower, entry::EntryPorts, names::NameFollower, places::Places,
 };
-use crate::{certificates::Certificates, chain::chain, settings::RefusedConfig};
+use crate::{
+    certificates::{Certificates, Step},
+    chain::chain,
+    settings::RefusedConfig,
+};
 
 /// How long a change waits for the names of new services, and their instances in the catalog. What does
 /// not resolve by then is served as soon as it does.
@@ -79,16 +84,6 @@ struct Shown {
     ending: bool,
 }
 
-/// A configuration on disk, beside the live one.
-enum Written {
-    /// It is the live one.
-    Live,
-    /// Only its map and its servers differ from the live one: nothing that HAProxy checks.
-    Good(Staged),
-    /// HAProxy has not judged it yet.
-    New(Staged),
-}
-
 /// A configuration that HAProxy would take.
 pub(crate) struct Candidate {
     config: RenderedConfig,
@@ -100,17 +95,6 @@ pub(crate) struct Candidate {
     staged: Option<Staged>,
     /// HAProxy was started with it to see whether it is good.
     started: bool,
-}
-
-// === impl Written ===
-
-impl Written {
-    fn into_staged(self) -> Option<Staged> {
-        match self {
-            Self::Live => None,
-            Self::Good(staged) | Self::New(staged) => Some(staged),
-        }
-    }
 }
 
 // === impl HaproxyCarrier ===
@@ -166,7 +150,8 @@ impl HaproxyCarrier {
     fn render(&self, table: &RouteTable, book: &AddressBook) -> Result<RenderedConfig, CheckError> {
         let form = self.form();
         let mut renderer = self.renderer.lock().unwrap_or_else(PoisonError::into_inner);
-        renderer.set_certificates(self.certificates.set());
+        let showing = self.certificates.showing();
+        renderer.set_certificates(self.certificates.set(), showing.authorities());
         let rendered = renderer.render(table, form, book);
         rendered.map_err(|error| CheckError::Rejected {
             words: chain(&error),
@@ -183,130 +168,6 @@ impl HaproxyCarrier {
         let (book, slots) = tokio::join!(names, slots);
         book.with_slots(slots)
     }
-
-    async fn stage(&self, config: &RenderedConfig) -> Result<Written, CheckError> {
-        let unable = |why: proxy_core::BoxError| CheckError::Unable { why };
-        let stage = self.stage.lock().await;
-        match &*stage {
-            Stage::Running(applier) => {
-                let step = applier.step_to(config);
-                if step == ApplyStep::None {
-                    return Ok(Written::Live);
-                }
-                let staged = applier.stage(config).await;
-                let staged = staged.map_err(|error| unable(error.into()))?;
-                Ok(match step {
-                    // HAProxy's own text stays as it was but for addresses, and was found good.
-                    ApplyStep::Runtime => Written::Good(staged),
-                    _ => Written::New(staged),
-                })
-            }
-            Stage::Before(Some(dir)) => {
-                let staged = dir.stage(config);
-                staged
-                    .map(Written::New)
-                    .map_err(|error| unable(error.into()))
-            }
-            Stage::Before(None) => Err(unable(
-                "the start of HAProxy failed half-way; restart the proxy".into(),
-            )),
-        }
-    }
-
-    /// Asks HAProxy whether it would take what was written, where that is not known already. Gives what
-    /// it warns of.
-    async fn judge(&self, written: &Written) -> Result<Vec<Diagnostic>, CheckError> {
-        let Written::New(staged) = written else {
-            return Ok(Vec::new());
-        };
-        let judged = self.validator.validate(&staged.main_path()).await;
-        if let (Err(ValidateError::Refused { .. }), RefusedConfig::Logged) =
-            (&judged, self.settings.refused)
-        {
-            let config = std::fs::read_to_string(staged.main_path()).unwrap_or_default();
-            let config = proxy_haproxy::redacted(&config);
-            tracing::error!("HAProxy would not take this configuration:\n{config}");
-        }
-        judged.map_err(|error| match error {
-            ValidateError::Refused { .. } => CheckError::Rejected {
-                words: chain(&error),
-            },
-            error => CheckError::Unable { why: error.into() },
-        })
-    }
-
-    /// The first configuration. Where a HAProxy of ours runs it is taken over with what it serves and
-    /// then reloaded, so that its own configuration stays the one to fall back to; else this one
-    /// goes to disk and HAProxy is started with it.
-    async fn start(&self, stage: &mut Stage, candidate: Candidate) -> Result<Applied, ApplyError> {
-        let Stage::Before(slot) = stage else {
-            return Err(ApplyError::new("HAProxy was started already"));
-        };
-        let mut dir = match slot.take() {
-            Some(dir) => dir,
-            None => ConfigDir::open(&self.settings.configs_path).map_err(ApplyError::new)?,
-        };
-        let CarrierSettings { binary, run, .. } = &self.settings;
-        let process = ProcessSettings::new(binary, dir.main_path(), run.clone());
-        let runs = UnixStream::connect(run.master_socket()).is_ok();
-        let has_config = dir.active().is_ok_and(|active| active.is_some());
-        let mut staged = candidate.staged;
-        if !(runs && has_config) {
-            let ready = match staged.take() {
-                Some(staged) => dir.activate(staged).map(|_| ()).map_err(ApplyError::new),
-                None => Err(ApplyError::new("the first configuration was not written")),
-            };
-            // Where no HAProxy of ours holds the ports, nobody else may.
-            let ready = ready.and_then(|()| if runs { Ok(()) } else { self.probe() });
-            if let Err(error) = ready {
-                *slot = Some(dir);
-                return Err(error);
-            }
-        }
-        let haproxy = match Haproxy::start(process).await {
-            Ok(haproxy) => Arc::new(haproxy),
-            Err(error) => {
-                // What it could not start with is no configuration to go back to.
-                if staged.is_none() {
-                    let _ = dir.restore_previous();
-                }
-                *slot = Some(dir);
-                return Err(match error {
-                    // It has the ports to itself: what it read, or what that wants, is to blame.
-                    StartError::Exited { .. } => ApplyError::Refused {
-                        words: chain(&error),
-                    },
-                    error => ApplyError::new(error),
-                });
-            }
-        };
-        self.shown().haproxy = Some(Arc::clone(&haproxy));
-        if haproxy.started() == Start::TakenOver {
-            tracing::info!("took over the HAProxy that was running");
-        }
-        let fresh = haproxy.started() == Start::Fresh && staged.is_none();
-        let mut applier = Applier::new(dir, haproxy);
-        let loaded = match staged {
-            Some(staged) => applier.apply_staged(staged).await.map(|_| ()),
-            None if fresh => {
-                applier = applier.with_running_config(candidate.config);
-                Ok(())
-            }
-            None => applier.reload_again().await.map(|_| ()),
-        };
-        *stage = Stage::Running(applier);
-        loaded?;
-        Ok(Applied::Started)
-    }
-
-    /// Whether the binds can be made. HAProxy's own check does not see a port in use, and a reload
-    /// that then fails costs seconds of refused connections (measured), so they are tried first.
-    fn probe(&self) -> Result<(), ApplyError> {
-        for bind in self.settings.render.binds() {
-            probe_bind(bind).map_err(ApplyError::new)?;
-        }
-        Ok(())
-    }
 }
 
 #[async_trait]
@@ -314,6 +175,7 @@ impl Carrier for HaproxyCarrier {
     type Candidate = Candidate;
 
     async fn check(&self, table: &RouteTable) -> Result<Candidate, CheckError> {
+        self.begin_certificates().await;
         self.check_entry(table).await?;
         let places = Places::of(table);
         let book = self.look_up(&places).await;
@@ -336,30 +198,15 @@ impl Carrier for HaproxyCarrier {
     }
 
     async fn check_by_start(&self, table: &RouteTable) -> Result<Candidate, CheckError> {
-        let master = self.settings.run.master_socket();
-        let is_first = matches!(&*self.stage.lock().await, Stage::Before(Some(_)));
-        // One that runs goes on with what it has unless this is known to be good.
-        if !is_first || UnixStream::connect(master).is_ok() {
-            return self.check(table).await;
-        }
-        let places = Places::of(table);
-        let book = self.look_up(&places).await;
-        let config = self.render(table, &book)?;
-        let staged = self.stage(&config).await?.into_staged();
-        let candidate = |staged, started| Candidate {
-            config: config.clone(),
-            places: places.clone(),
-            ports: table.tcp_ports().collect(),
-            staged,
-            started,
-        };
-        match self
-            .apply(candidate(staged, false), Reload::IfDifferent)
-            .await
-        {
-            Ok(_) => Ok(candidate(None, true)),
-            Err(error) => Err(CheckError::Unable { why: error.into() }),
-        }
+        self.try_to_start(table).await
+    }
+
+    async fn renew(&self, table: &RouteTable) -> Result<(), CheckError> {
+        self.renew_certificates(table).await
+    }
+
+    async fn would_show(&self, table: &RouteTable, step: Step) -> Result<(), CheckError> {
+        self.try_certificate(table, step).await
     }
 
     async fn apply(&self, candidate: Candidate, force: Reload) -> Result<Applied, ApplyError> {

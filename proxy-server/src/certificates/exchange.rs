@@ -246,11 +246,14 @@ impl CertificateExchange {
         let opened = sealer.open(QUESTION, body)?;
         let question = serde_json::from_slice::<Question>(&opened);
         let Question { stamps, entries } = question.map_err(|_| QuestionError::Unreadable)?;
-        let is_told = !entries.is_empty();
+        let told: Vec<_> = entries.iter().filter_map(Entry::name).collect();
         let (_, unused) = self.certificates.hear(entries).await;
         let mut reason = (!unused.is_empty()).then(|| unused.join("; "));
-        if is_told && let Err(why) = engine.refresh().await {
-            reason.get_or_insert(why);
+        if !told.is_empty() {
+            let refreshed = engine.refresh().await.err();
+            let mut unshown = told.iter();
+            let unshown = unshown.find_map(|name| self.certificates.unshown(name));
+            reason = reason.or(refreshed).or(unshown);
         }
         let reply = Reply {
             entries: self.certificates.later_than(&stamps),

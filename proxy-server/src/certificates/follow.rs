@@ -20,8 +20,7 @@ pub(crate) async fn follow(
     stop: CancellationToken,
 ) {
     let mut versions = certificates.versions();
-    // What was there at the start is in the first configuration.
-    let mut shown = *versions.borrow_and_update();
+    versions.borrow_and_update();
     let mut looks: u32 = 0;
     loop {
         tokio::select! {
@@ -35,18 +34,16 @@ pub(crate) async fn follow(
             }
             changed = versions.changed() => if changed.is_err() { return },
         }
-        let version = *versions.borrow_and_update();
-        if version == shown {
+        versions.borrow_and_update();
+        // What was there at the start is in the first configuration.
+        if !certificates.is_begun() || certificates.offer().is_none() {
             continue;
         }
-        match engine.refresh().await {
-            Ok(()) => shown = version,
-            Err(why) => {
-                tracing::error!(
-                    why,
-                    "other certificates are not shown yet; it is tried again"
-                );
-            }
+        if let Err(why) = engine.refresh().await {
+            tracing::error!(
+                why,
+                "other certificates are not shown yet; it is tried again"
+            );
         }
     }
 }

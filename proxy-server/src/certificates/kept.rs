@@ -294,6 +294,11 @@ impl Entry {
         }
     }
 
+    /// What it is about, where that is a name.
+    pub(super) fn name(&self) -> Option<CertificateName> {
+        self.name.parse().ok()
+    }
+
     /// The name and the certificate, or the name and why it cannot be used.
     fn read(self) -> Result<(CertificateName, Option<Certificate>), (String, String)> {
         let name = self.name.parse::<CertificateName>();

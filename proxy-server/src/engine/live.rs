@@ -3,13 +3,11 @@
 
 use proxy_core::{Change, RouteTable};
 
-use super::{
-    ChangeError, Engine, Refused,
-    isolate::{Loading, isolate},
-};
+use super::{ChangeError, Engine, Refused, isolate::Loading};
 use crate::{
     carrier::{Applied, ApplyError, Carrier, CarrierCondition, CheckError, Reload},
     chain::chain,
+    culprits::isolate,
 };
 
 /// A configuration that is good and not live yet.
@@ -148,7 +146,7 @@ impl<C: Carrier> Engine<C> {
                         self.hold(change.clone(), words, Refused::AtLoad);
                     }
                 }
-                self.served = isolated.table;
+                self.served = isolated.whole;
                 self.unloadable = false;
                 self.failure = None;
             }

@@ -9,7 +9,7 @@ use proxy_core::{Change, CommitError, CommitRecord, Order, RouteTable, StoreCond
 
 use super::{
     ChangeError, Engine, Held, Refused,
-    isolate::{Checking, Isolated, isolate, with_groups},
+    isolate::{Checking, with_groups},
     live::Ready,
     pending::{Pending, count_down, last_of_each},
 };
@@ -17,6 +17,7 @@ use crate::{
     announce::OwnEnding,
     carrier::{Carrier, CheckError, Reload},
     chain::chain,
+    culprits::{Isolated, isolate},
 };
 
 /// How often a batch is planned again because another replica committed first. Each loss means that
@@ -250,7 +251,7 @@ impl<C: Carrier> Engine<C> {
         };
         let Isolated {
             candidate,
-            table,
+            whole: table,
             culprits,
             judged,
         } = isolated;
@@ -292,7 +293,7 @@ impl<C: Carrier> Engine<C> {
         }
         Ok(Ready {
             candidate: isolated.candidate,
-            table: isolated.table,
+            table: isolated.whole,
         })
     }
 

@@ -77,13 +77,13 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
 
     let resolver = resolver(&settings.haproxy)?;
     let mut carrier = carrier_settings(&settings.haproxy, &resolver, at)?;
-    let tls = super::certificates::tls(&settings)?;
-    carrier.render = carrier.render.with_tls(tls.clone());
+    super::certificates::check_authorities(&settings)?;
+    carrier.render = carrier.render.with_tls(settings.certificates.tls.clone());
     let names = Arc::new(NameFollower::new(
         resolver.clone(),
         state.join("addresses.json"),
     ));
-    let certificates = super::certificates::all(&settings, &tls, &metrics);
+    let certificates = super::certificates::all(&settings, &metrics);
     certificates.restore().await;
     certificates.scan().await;
     let peers = peers(&settings, &resolver)?;

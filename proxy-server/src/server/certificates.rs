@@ -3,25 +3,21 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use proxy_haproxy::{CertificateProbe, ClientAuthorities, TlsSettings, Validator};
+use proxy_haproxy::{CertificateProbe, Validator};
 use proxy_peers::{Broadcast, BroadcastSettings, Peers, Sealer};
 
 use crate::{
     api::MAX_TABLE_BODY,
-    certificates::{CertificateExchange, Certificates, CertificatesSettings},
+    certificates::{CertificateExchange, Certificates, CertificatesSettings, read_authorities},
     metrics::Metrics,
     settings::Settings,
 };
 
-pub(super) fn all(
-    settings: &Settings,
-    tls: &TlsSettings,
-    metrics: &Arc<Metrics>,
-) -> Arc<Certificates> {
+pub(super) fn all(settings: &Settings, metrics: &Arc<Metrics>) -> Arc<Certificates> {
     let given = &settings.certificates;
     let probe = CertificateProbe::new(
         Validator::new(&settings.haproxy.binary),
-        tls.clone(),
+        given.tls.clone(),
         settings.state_path.clone(),
     );
     let sources = CertificatesSettings {
@@ -29,24 +25,19 @@ pub(super) fn all(
         secrets_path: given.secrets_path.clone(),
         state_path: settings.state_path.clone(),
         preferred: given.preferred.clone(),
+        client_authorities: given.client_authorities.clone(),
     };
     Arc::new(Certificates::new(sources, probe, Arc::clone(metrics)))
 }
 
-/// How TLS is spoken.
-pub(super) fn tls(settings: &Settings) -> anyhow::Result<TlsSettings> {
-    let given = &settings.certificates;
-    let mut tls = given.tls.clone();
-    if let Some(path) = &given.client_authorities {
-        let shown = path.display();
-        let text = std::fs::read_to_string(path);
-        let text = text.with_context(|| format!("CA_FILE: {shown} cannot be read"))?;
-        let authorities = ClientAuthorities::parse(&text);
-        let authorities =
-            authorities.with_context(|| format!("CA_FILE: {shown} cannot be used"))?;
-        tls.client_authorities = Some(authorities);
-    }
-    Ok(tls)
+/// Whether the file of authorities can be used: later it is only read again.
+pub(super) fn check_authorities(settings: &Settings) -> anyhow::Result<()> {
+    let Some(path) = &settings.certificates.client_authorities else {
+        return Ok(());
+    };
+    let read = read_authorities(path).map_err(anyhow::Error::msg);
+    read.with_context(|| format!("CA_FILE: {} cannot be used", path.display()))?;
+    Ok(())
 }
 
 /// How they travel between replicas.

@@ -202,7 +202,7 @@ pub const DEFINITIONS: &[Definition] = &[
     plain(
         "CA_FILE",
         "",
-        "PEM file of the authorities whose certificates clients may show (`verifyClientSsl`), read at the start; absent: no client is asked for one",
+        "PEM file of the authorities whose certificates clients may show (`verifyClientSsl`), looked at like `CERTS_PATH`; absent: no client is asked for one",
     ),
     plain(
         "ENABLE_H2",

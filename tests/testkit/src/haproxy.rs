@@ -200,7 +200,10 @@ pub fn end_processes_of(folder: &Path) {
 }
 
 /// `HAPROXY_BIN`, else the first on `PATH`, else where Debian puts it.
-pub(crate) fn find_binary() -> io::Result<PathBuf> {
+///
+/// # Errors
+/// When there is none.
+pub fn find_binary() -> io::Result<PathBuf> {
     if let Some(binary) = std::env::var_os("HAPROXY_BIN") {
         return Ok(binary.into());
     }

@@ -4,12 +4,11 @@
 //! it or waited for.
 
 use proxy_core::RouteTable;
-use proxy_haproxy::{ApplyStep, RenderedConfig, render};
+use proxy_haproxy::{ApplyStep, RenderedConfig};
 
-use super::{HaproxyCarrier, NAMES_DEADLINE, Written};
+use super::{HaproxyCarrier, written::Written};
 use crate::{
-    carrier::{CheckError, DryRun, places::Places},
-    chain::chain,
+    carrier::{CheckError, DryRun},
     config_diff::ConfigDiff,
 };
 
@@ -17,24 +16,9 @@ impl HaproxyCarrier {
     /// Renders a table and has it judged as a change would be, and leaves nothing behind.
     pub(super) async fn try_out(&self, table: &RouteTable) -> Result<DryRun, CheckError> {
         self.check_entry(table).await?;
-        let places = Places::of(table);
-        let names = self.names.look_up_once(&places.hosts, NAMES_DEADLINE);
-        let mut book = names.await;
-        if let Some(catalog) = &self.catalog {
-            let slots = catalog.look_up_once(&places.keys, NAMES_DEADLINE).await;
-            book = book.with_slots(slots);
-        }
-        let settings = self.settings.render.clone();
-        let settings = settings
-            .with_form_in_use(self.form())
-            .with_certificates(self.certificates.set());
-        let table = table.clone();
-        // The whole table is rendered, which takes long enough to keep others waiting.
-        let config = blocking(move || render(&table, &settings, &book)).await?;
-        let config = config.map_err(|error| CheckError::Rejected {
-            words: chain(&error),
-        })?;
-        let written = self.stage(&config).await?;
+        let book = self.look_up_once(table).await;
+        let showing = self.certificates.showing();
+        let (config, written) = self.write_beside(table, &book, &showing).await?;
         let warnings = self.judge(&written).await?;
         let step = match written {
             Written::Live => ApplyStep::None,
@@ -56,7 +40,7 @@ impl HaproxyCarrier {
 }
 
 /// Runs what takes a core for a while where it blocks nobody.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, CheckError> {
     let done = tokio::task::spawn_blocking(work).await;

@@ -19,6 +19,7 @@ fn replica(state: &Path, haproxy: &str) -> Certificates {
         secrets_path: nowhere,
         state_path: state.to_owned(),
         preferred: Vec::new(),
+        client_authorities: None,
     };
     Certificates::new(settings, probe, Arc::default())
 }
@@ -41,6 +42,7 @@ async fn hears(one: &Certificates, other: &Certificates) -> usize {
 }
 
 fn shown(replica: &Certificates) -> Vec<(String, Certificate)> {
+    replica.take_all();
     let shown = replica.shown().into_iter();
     shown
         .map(|one| (one.name.to_string(), one.certificate))

@@ -286,3 +286,68 @@ async fn a_certificate_that_comes_with_a_service_is_no_part_of_it() {
     assert_eq!(certs["Certs"][0]["ProxyServiceName"], "acme.com");
     no_key_is_told(&topology, &[&acme]).await;
 }
+
+#[tokio::test]
+async fn the_file_of_authorities_is_read_again() {
+    let mut topology = Plan::replicas(1).prepare().await.unwrap();
+    let [ours, theirs] = ["ours", "theirs"].map(|name| Authority::new(name).unwrap());
+    let file = topology.replica(1).home().join("ca.pem");
+    write(
+        topology.replica(1),
+        "certs",
+        "acme.pem",
+        &ours.issue(&["acme.com"]).unwrap().bundle(),
+    );
+    fs::write(&file, ours.pem()).unwrap();
+    topology
+        .replica_mut(1)
+        .set("CA_FILE", &file.display().to_string());
+    topology.replica_mut(1).start().unwrap();
+    let replica = topology.replica(1);
+    replica.until_serving().await.unwrap();
+    let demo = testkit::haproxy::DemoBackend::start("demo").await.unwrap();
+    let query = format!(
+        "reconfigure?serviceName=demo&servicePath=/&outboundHostname=127.0.0.1&port={}&verifyClientSsl=true",
+        demo.address().port()
+    );
+    let answer = replica.call(&query).await.unwrap();
+    assert!(!answer.text.contains("CA_FILE"), "{}", answer.text);
+    let client =
+        |of: &Authority| TlsClient::default().with_identity(of.issue(&["client"]).unwrap());
+    let (our, their) = (client(&ours), client(&theirs));
+    let status = async |client: &TlsClient| {
+        let answer = client.get(replica.https(), "acme.com", "/").await.unwrap();
+        answer.http.status
+    };
+    assert_eq!((status(&our).await, status(&their).await), (200, 403));
+
+    fs::write(&file, theirs.pem()).unwrap();
+    // A worker that is replaced may take a last connection after the new one took its first.
+    until("theirs are let in and ours are not", async || {
+        match (status(&our).await, status(&their).await) {
+            (403, 200) => Ok(()),
+            other => Err(format!("{other:?}").into()),
+        }
+    })
+    .await
+    .unwrap();
+
+    // What is none leaves the one before.
+    fs::write(&file, "nothing").unwrap();
+    replica.call("reload").await.unwrap();
+    let refused = replica.call("certs").await.unwrap().json["Refused"].to_string();
+    let says = refused.contains("ca.pem") && refused.contains("the version before is shown");
+    assert!(says, "{refused}");
+    assert_eq!((status(&our).await, status(&their).await), (403, 200));
+}
+
+#[tokio::test]
+async fn a_service_that_lets_nobody_in_is_warned_of() {
+    let topology = Plan::replicas(1).start().await.unwrap();
+    let query = "reconfigure?serviceName=demo&servicePath=/&port=80&verifyClientSsl=true";
+    for query in [query.to_owned(), format!("{query}&dryRun=true")] {
+        let answer = topology.replica(1).call(&query).await.unwrap();
+        let warnings = answer.json["Warnings"].to_string();
+        assert!(warnings.contains("CA_FILE"), "{}", answer.text);
+    }
+}

@@ -3,6 +3,7 @@
 mod burst;
 mod catalog;
 mod certificates;
+mod clashes;
 mod conflict;
 mod connections;
 mod dry_run;

@@ -1,0 +1,152 @@
+//! Which certificates HAProxy takes with the whole configuration.
+
+use async_trait::async_trait;
+use proxy_core::RouteTable;
+use proxy_haproxy::{AddressBook, RenderedConfig, render};
+
+use super::{HaproxyCarrier, NAMES_DEADLINE, dry_run::blocking, written::Written};
+use crate::{
+    carrier::{CheckError, places::Places},
+    certificates::{Showing, Step},
+    chain::chain,
+    culprits::{Judge, isolate},
+};
+
+/// Judges what is shown together with a table. Changes nothing that is live.
+struct Beside<'a> {
+    carrier: &'a HaproxyCarrier,
+    table: &'a RouteTable,
+    book: AddressBook,
+}
+
+// === impl HaproxyCarrier ===
+
+impl HaproxyCarrier {
+    /// Takes up what is to be shown, before the first configuration. It is judged with no service, so that
+    /// none can be to blame.
+    pub(super) async fn begin_certificates(&self) {
+        if self.certificates.is_begun() {
+            return;
+        }
+        if let Err(error) = self.renew_certificates(&RouteTable::new()).await {
+            // Without them a port that speaks TLS would speak none.
+            let why = chain(&error);
+            tracing::warn!(
+                why,
+                "it cannot be checked which certificates HAProxy takes; all are shown"
+            );
+            self.certificates.take_all();
+        }
+    }
+
+    /// Shows what HAProxy takes with this table of what is to be shown.
+    pub(super) async fn renew_certificates(&self, table: &RouteTable) -> Result<(), CheckError> {
+        let Some(offer) = self.certificates.offer() else {
+            if !self.certificates.is_begun() {
+                self.certificates.take_all();
+            }
+            return Ok(());
+        };
+        let beside = Beside::of(self, table).await;
+        let isolated = isolate(&beside, &offer.base, &offer.steps, None).await?;
+        let culprits = isolated.culprits.into_iter();
+        let refused = culprits.filter_map(|(index, words)| {
+            let step = offer.steps.get(index)?;
+            Some((step.clone(), words))
+        });
+        self.certificates.take(isolated.whole, refused.collect());
+        Ok(())
+    }
+
+    /// Whether HAProxy would take a table with something else that is shown.
+    pub(super) async fn try_certificate(
+        &self,
+        table: &RouteTable,
+        step: Step,
+    ) -> Result<(), CheckError> {
+        let beside = Beside::of(self, table).await;
+        let now = self.certificates.showing();
+        let refused = match beside.judge(&now.with(&[step])).await {
+            Err(CheckError::Rejected { words }) => CheckError::Rejected { words },
+            judged => return judged,
+        };
+        // It is not to blame for what does not pass without it either.
+        match beside.judge(&now).await {
+            Err(CheckError::Rejected { words }) => Err(CheckError::Unable {
+                why: format!("what is served now does not pass the check either: {words}").into(),
+            }),
+            _ => Err(refused),
+        }
+    }
+
+    /// Renders a table, and writes it beside what is live.
+    pub(super) async fn write_beside(
+        &self,
+        table: &RouteTable,
+        book: &AddressBook,
+        showing: &Showing,
+    ) -> Result<(RenderedConfig, Written), CheckError> {
+        let settings = self.settings.render.clone();
+        let settings = settings
+            .with_form_in_use(self.form())
+            .with_client_authorities(showing.authorities().cloned())
+            .with_certificates(showing.set(self.certificates.preferred()));
+        let (table, book) = (table.clone(), book.clone());
+        // The whole table is rendered, which takes long enough to keep others waiting.
+        let config = blocking(move || render(&table, &settings, &book)).await?;
+        let config = config.map_err(|error| CheckError::Rejected {
+            words: chain(&error),
+        })?;
+        let written = self.stage(&config).await?;
+        Ok((config, written))
+    }
+
+    /// What is known of where everything is, for a table that may never be served.
+    pub(super) async fn look_up_once(&self, table: &RouteTable) -> AddressBook {
+        let places = Places::of(table);
+        let names = self.names.look_up_once(&places.hosts, NAMES_DEADLINE);
+        let book = names.await;
+        match &self.catalog {
+            Some(catalog) => {
+                let slots = catalog.look_up_once(&places.keys, NAMES_DEADLINE).await;
+                book.with_slots(slots)
+            }
+            None => book,
+        }
+    }
+}
+
+// === impl Beside ===
+
+impl<'a> Beside<'a> {
+    async fn of(carrier: &'a HaproxyCarrier, table: &'a RouteTable) -> Self {
+        Self {
+            carrier,
+            table,
+            book: carrier.look_up_once(table).await,
+        }
+    }
+}
+
+#[async_trait]
+impl Judge for Beside<'_> {
+    type Whole = Showing;
+    type Step = Step;
+    type Good = ();
+
+    async fn judge(&self, showing: &Showing) -> Result<(), CheckError> {
+        let (_, written) = self
+            .carrier
+            .write_beside(self.table, &self.book, showing)
+            .await?;
+        // A certificate under a known name is told to HAProxy while it runs, and checked all the same.
+        match written.into_staged() {
+            Some(staged) => self.carrier.validate(&staged).await.map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
+    fn with(&self, showing: &Showing, steps: &[Step]) -> Showing {
+        showing.with(steps)
+    }
+}

@@ -1,0 +1,133 @@
+//! The start of HAProxy: afresh, or by taking over the one that runs.
+
+use std::{os::unix::net::UnixStream, sync::Arc};
+
+use proxy_core::RouteTable;
+use proxy_haproxy::{Applier, ConfigDir, Haproxy, ProcessSettings, Start, StartError, probe_bind};
+
+use super::{Candidate, CarrierSettings, HaproxyCarrier, Stage};
+use crate::{
+    carrier::{Applied, ApplyError, Carrier as _, CheckError, Reload, places::Places},
+    chain::chain,
+};
+
+impl HaproxyCarrier {
+    /// Judges the first table by starting with it, where no HAProxy of ours runs.
+    pub(super) async fn try_to_start(&self, table: &RouteTable) -> Result<Candidate, CheckError> {
+        let master = self.settings.run.master_socket();
+        let is_first = matches!(&*self.stage.lock().await, Stage::Before(Some(_)));
+        // One that runs goes on with what it has unless this is known to be good.
+        if !is_first || UnixStream::connect(master).is_ok() {
+            return self.check(table).await;
+        }
+        let is_new = !self.certificates.is_begun();
+        if is_new {
+            // The start judges them too.
+            self.certificates.take_all();
+        }
+        let started = self.judge_by_start(table).await;
+        if is_new && started.is_err() {
+            // One of them may be to blame: they are judged apart.
+            self.certificates.take_back();
+        }
+        started
+    }
+
+    async fn judge_by_start(&self, table: &RouteTable) -> Result<Candidate, CheckError> {
+        let places = Places::of(table);
+        let book = self.look_up(&places).await;
+        let config = self.render(table, &book)?;
+        let staged = self.stage(&config).await?.into_staged();
+        let candidate = |staged, started| Candidate {
+            config: config.clone(),
+            places: places.clone(),
+            ports: table.tcp_ports().collect(),
+            staged,
+            started,
+        };
+        match self
+            .apply(candidate(staged, false), Reload::IfDifferent)
+            .await
+        {
+            Ok(_) => Ok(candidate(None, true)),
+            Err(error) => Err(CheckError::Unable { why: error.into() }),
+        }
+    }
+
+    /// The first configuration. Where a HAProxy of ours runs it is taken over with what it serves and
+    /// then reloaded, so that its own configuration stays the one to fall back to; else this one
+    /// goes to disk and HAProxy is started with it.
+    pub(super) async fn start(
+        &self,
+        stage: &mut Stage,
+        candidate: Candidate,
+    ) -> Result<Applied, ApplyError> {
+        let Stage::Before(slot) = stage else {
+            return Err(ApplyError::new("HAProxy was started already"));
+        };
+        let mut dir = match slot.take() {
+            Some(dir) => dir,
+            None => ConfigDir::open(&self.settings.configs_path).map_err(ApplyError::new)?,
+        };
+        let CarrierSettings { binary, run, .. } = &self.settings;
+        let process = ProcessSettings::new(binary, dir.main_path(), run.clone());
+        let runs = UnixStream::connect(run.master_socket()).is_ok();
+        let has_config = dir.active().is_ok_and(|active| active.is_some());
+        let mut staged = candidate.staged;
+        if !(runs && has_config) {
+            let ready = match staged.take() {
+                Some(staged) => dir.activate(staged).map(|_| ()).map_err(ApplyError::new),
+                None => Err(ApplyError::new("the first configuration was not written")),
+            };
+            // Where no HAProxy of ours holds the ports, nobody else may.
+            let ready = ready.and_then(|()| if runs { Ok(()) } else { self.probe() });
+            if let Err(error) = ready {
+                *slot = Some(dir);
+                return Err(error);
+            }
+        }
+        let haproxy = match Haproxy::start(process).await {
+            Ok(haproxy) => Arc::new(haproxy),
+            Err(error) => {
+                // What it could not start with is no configuration to go back to.
+                if staged.is_none() {
+                    let _ = dir.restore_previous();
+                }
+                *slot = Some(dir);
+                return Err(match error {
+                    // It has the ports to itself: what it read, or what that wants, is to blame.
+                    StartError::Exited { .. } => ApplyError::Refused {
+                        words: chain(&error),
+                    },
+                    error => ApplyError::new(error),
+                });
+            }
+        };
+        self.shown().haproxy = Some(Arc::clone(&haproxy));
+        if haproxy.started() == Start::TakenOver {
+            tracing::info!("took over the HAProxy that was running");
+        }
+        let fresh = haproxy.started() == Start::Fresh && staged.is_none();
+        let mut applier = Applier::new(dir, haproxy);
+        let loaded = match staged {
+            Some(staged) => applier.apply_staged(staged).await.map(|_| ()),
+            None if fresh => {
+                applier = applier.with_running_config(candidate.config);
+                Ok(())
+            }
+            None => applier.reload_again().await.map(|_| ()),
+        };
+        *stage = Stage::Running(applier);
+        loaded?;
+        Ok(Applied::Started)
+    }
+
+    /// Whether the binds can be made. HAProxy's own check does not see a port in use, and a reload
+    /// that then fails costs seconds of refused connections (measured), so they are tried first.
+    fn probe(&self) -> Result<(), ApplyError> {
+        for bind in self.settings.render.binds() {
+            probe_bind(bind).map_err(ApplyError::new)?;
+        }
+        Ok(())
+    }
+}

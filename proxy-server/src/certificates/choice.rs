@@ -1,0 +1,301 @@
+//! Which of the certificates that are good by themselves are shown: those that HAProxy takes together with
+//! the whole configuration. Of one that it does not take the version before is shown on.
+//!
+//! What is chosen changes in the engine's turns alone, so that a search for what HAProxy does not take never
+//! has two causes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use proxy_haproxy::{Certificate, CertificateName, CertificateSet, ClientAuthorities, Glob};
+use tokio::time::Instant;
+
+use super::{Certificates, Shown};
+
+/// How long what HAProxy did not take is left alone while nobody changes it: what it clashes with may be
+/// gone then, and each try costs checks of the whole configuration.
+const REFUSED_FOR: Duration = Duration::from_secs(600);
+
+/// Certificates that are shown together, and those of whose authorities clients are asked for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Showing {
+    pub(super) certificates: BTreeMap<CertificateName, Shown>,
+    pub(super) authorities: Option<ClientAuthorities>,
+}
+
+/// One thing that is to be shown instead of what is.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// A certificate, or that there is none of the name any more.
+    Certificate(CertificateName, Option<Shown>),
+    /// Those whose certificates clients may show.
+    Authorities(Option<ClientAuthorities>),
+}
+
+/// What a [`Step`] is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Subject {
+    Certificate(CertificateName),
+    Authorities,
+}
+
+/// What is to be shown and is not yet.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    /// What is shown.
+    pub(crate) base: Showing,
+    /// What leads to what is to be shown, in an order that is the same on every replica.
+    pub(crate) steps: Vec<Step>,
+}
+
+/// What is to be shown, and what of it is.
+#[derive(Debug, Default)]
+pub(super) struct Choice {
+    wanted: Showing,
+    taken: Showing,
+    set: CertificateSet,
+    refused: BTreeMap<Subject, Refused>,
+    /// Whether something was taken ever.
+    begun: bool,
+}
+
+/// What HAProxy did not take with the whole configuration.
+#[derive(Debug)]
+struct Refused {
+    step: Step,
+    why: String,
+    since: Instant,
+}
+
+// === impl Showing ===
+
+impl Showing {
+    /// This, after some steps.
+    pub(crate) fn with(&self, steps: &[Step]) -> Self {
+        let mut showing = self.clone();
+        for step in steps {
+            match step.clone() {
+                Step::Certificate(name, Some(shown)) => {
+                    showing.certificates.insert(name, shown);
+                }
+                Step::Certificate(name, None) => {
+                    showing.certificates.remove(&name);
+                }
+                Step::Authorities(authorities) => showing.authorities = authorities,
+            }
+        }
+        showing
+    }
+
+    /// As HAProxy gets the certificates.
+    pub(crate) fn set(&self, preferred: &[Glob]) -> CertificateSet {
+        let files = self.certificates.iter();
+        let files = files.map(|(name, shown)| shown.certificate.file(name.clone()));
+        CertificateSet::new(files, preferred)
+    }
+
+    pub(crate) fn authorities(&self) -> Option<&ClientAuthorities> {
+        self.authorities.as_ref()
+    }
+
+    fn certificate(&self, name: &CertificateName) -> Option<&Certificate> {
+        self.certificates.get(name).map(|shown| &shown.certificate)
+    }
+
+    /// What leads to another.
+    fn steps_to(&self, other: &Self) -> Vec<Step> {
+        let names: BTreeSet<_> = self
+            .certificates
+            .keys()
+            .chain(other.certificates.keys())
+            .collect();
+        let differs = |name: &&CertificateName| self.certificate(name) != other.certificate(name);
+        let certificates = names.into_iter().filter(differs);
+        let mut steps: Vec<_> = certificates
+            .map(|name| Step::Certificate(name.clone(), other.certificates.get(name).cloned()))
+            .collect();
+        if self.authorities != other.authorities {
+            steps.push(Step::Authorities(other.authorities.clone()));
+        }
+        steps
+    }
+}
+
+// === impl Step ===
+
+impl Step {
+    /// A certificate under a name.
+    pub(crate) fn show(shown: Shown) -> Self {
+        Self::Certificate(shown.name.clone(), Some(shown))
+    }
+
+    fn subject(&self) -> Subject {
+        match self {
+            Self::Certificate(name, _) => Subject::Certificate(name.clone()),
+            Self::Authorities(_) => Subject::Authorities,
+        }
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Certificate(name, a), Self::Certificate(of, b)) => {
+                let certificate = |shown: &Option<Shown>| shown.clone().map(|it| it.certificate);
+                name == of && certificate(a) == certificate(b)
+            }
+            (Self::Authorities(a), Self::Authorities(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+// === impl Choice ===
+
+impl Choice {
+    /// What is to be shown. Whether it is another than before.
+    pub(super) fn want(&mut self, wanted: Showing) -> bool {
+        let is_another = !self.wanted.steps_to(&wanted).is_empty();
+        self.wanted = wanted;
+        // Where a certificate comes from may change while it stays the same.
+        for (name, shown) in &mut self.taken.certificates {
+            if let Some(wanted) = self.wanted.certificates.get(name)
+                && wanted.certificate == shown.certificate
+            {
+                *shown = wanted.clone();
+            }
+        }
+        let steps = self.taken.steps_to(&self.wanted);
+        self.refused
+            .retain(|_, refused| steps.iter().any(|step| step.is_same(&refused.step)));
+        is_another
+    }
+
+    pub(super) fn taken(&self) -> &Showing {
+        &self.taken
+    }
+
+    pub(super) fn set(&self) -> CertificateSet {
+        self.set.clone()
+    }
+
+    /// What is to be shown and is not; none where there is nothing that HAProxy did not refuse lately.
+    fn offer(&self, now: Instant) -> Option<Offer> {
+        let mut steps = self.taken.steps_to(&self.wanted);
+        steps.retain(|step| {
+            let refused = self.refused.get(&step.subject());
+            refused.is_none_or(|old| now >= old.since + REFUSED_FOR || !old.step.is_same(step))
+        });
+        (!steps.is_empty()).then(|| Offer {
+            base: self.taken.clone(),
+            steps,
+        })
+    }
+
+    fn take(&mut self, taken: Showing, preferred: &[Glob]) {
+        self.set = taken.set(preferred);
+        self.taken = taken;
+        self.begun = true;
+        let steps = self.taken.steps_to(&self.wanted);
+        self.refused
+            .retain(|_, refused| steps.iter().any(|step| step.is_same(&refused.step)));
+    }
+
+    fn refuse(&mut self, step: Step, why: String, now: Instant) {
+        let subject = step.subject();
+        let refused = Refused {
+            step,
+            why,
+            since: now,
+        };
+        self.refused.insert(subject, refused);
+    }
+
+    /// What HAProxy did not take, by name, and what is shown instead.
+    pub(super) fn refused(&self) -> BTreeMap<String, String> {
+        let refused = self.refused.iter();
+        let said = refused.map(|(subject, refused)| match subject {
+            Subject::Certificate(name) => {
+                let before = self.taken.certificate(name).is_some();
+                (name.to_string(), with_before(&refused.why, before))
+            }
+            Subject::Authorities => {
+                let before = self.taken.authorities.is_some();
+                ("CA_FILE".to_owned(), with_before(&refused.why, before))
+            }
+        });
+        said.collect()
+    }
+}
+
+/// What is said of something that is not shown.
+pub(super) fn with_before(why: &str, is_there: bool) -> String {
+    match is_there {
+        true => format!("{why}; the version before is shown"),
+        false => why.to_owned(),
+    }
+}
+
+// === impl Certificates ===
+
+impl Certificates {
+    /// Whether something was shown already. Before that nothing is known to be good with the whole.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.held().choice.begun
+    }
+
+    /// What is shown.
+    pub(crate) fn showing(&self) -> Showing {
+        self.held().choice.taken.clone()
+    }
+
+    /// What is to be shown and is not.
+    pub(crate) fn offer(&self) -> Option<Offer> {
+        self.held().choice.offer(Instant::now())
+    }
+
+    /// What is shown from now on, and what HAProxy did not take of what was offered.
+    pub(crate) fn take(&self, taken: Showing, refused: Vec<(Step, String)>) {
+        let mut held = self.held();
+        for (step, why) in refused {
+            let subject = step.subject();
+            tracing::error!(
+                ?subject,
+                why,
+                "HAProxy does not take it with the whole configuration; what was shown before is shown on, where there was something"
+            );
+            held.choice.refuse(step, why, Instant::now());
+        }
+        held.choice.take(taken, &self.settings.preferred);
+        let ends = held.choice.taken.certificates.values();
+        let ends = ends.map(|one| (one.name.as_str(), one.certificate.not_after()));
+        self.metrics.certificates(ends);
+    }
+
+    /// Shows all that is to be shown, as far as it is not known to be bad: nobody could say.
+    pub(crate) fn take_all(&self) {
+        let wanted = self.held().choice.wanted.clone();
+        self.take(wanted, Vec::new());
+    }
+
+    /// Shows nothing again, as before the start.
+    pub(crate) fn take_back(&self) {
+        let mut held = self.held();
+        held.choice.take(Showing::default(), &[]);
+        held.choice.begun = false;
+    }
+
+    /// Why what is kept under a name is not shown, where HAProxy does not take it.
+    pub(crate) fn unshown(&self, name: &CertificateName) -> Option<String> {
+        let held = self.held();
+        held.choice.refused().remove(name.as_str())
+    }
+
+    /// What HAProxy's list is sorted by.
+    pub(crate) fn preferred(&self) -> &[Glob] {
+        &self.settings.preferred
+    }
+}
+
+#[cfg(test)]
+mod tests;
