@@ -2,9 +2,12 @@
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
-use crate::{params::Params, reconfigure::Separator};
+use crate::{
+    params::Params,
+    reconfigure::{Separator, parameters},
+};
 
-const BOOL_GRAMMAR: &str = "true or false";
+pub(crate) const BOOL_GRAMMAR: &str = "true or false";
 
 /// How much of a refused value an error repeats.
 const SHOWN_VALUE_CHARS: usize = 80;
@@ -107,6 +110,11 @@ impl<'a> Fields<'a> {
 
     /// The text of a parameter, which counts as known from now on.
     pub(crate) fn text(&mut self, name: &str) -> Option<&'a str> {
+        // Whoever describes the parameters would miss it.
+        debug_assert!(
+            parameters::find(name).is_some(),
+            "{name} is not in PARAMETERS"
+        );
         self.known.insert(name.to_owned());
         self.params.get(name)
     }

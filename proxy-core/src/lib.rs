@@ -103,8 +103,9 @@ pub use plan::{
 pub use quoting::{QuotingError, unquote};
 pub use raw::{MAX_RAW_BYTES, MAX_RAW_LINES, RawConfig, RawError, RawLines};
 pub use reconfigure::{
-    Distribute, Reconfigure, ReconfigureRules, Remove, Separator, is_secret_name,
-    parse_reconfigure, parse_reconfigure_with, parse_remove,
+    Distribute, PARAMETERS, Parameter, ParameterKind, ParameterLevel, ParameterStanding,
+    Reconfigure, ReconfigureRules, Remove, Separator, is_secret_name, parse_reconfigure,
+    parse_reconfigure_with, parse_remove,
 };
 pub use redirect::{
     DomainRedirect, ForwardedProto, HttpsRules, MAX_REDIRECTED_DOMAINS, PlainHttp, RedirectCode,

@@ -20,10 +20,12 @@ use crate::{
 mod connections;
 mod destination;
 mod options;
+pub(crate) mod parameters;
 mod rules;
 mod upstream;
 mod users;
 
+pub use parameters::{PARAMETERS, Parameter, ParameterKind, ParameterLevel, ParameterStanding};
 pub use rules::{ReconfigureRules, Separator};
 pub use users::is_secret_name;
 

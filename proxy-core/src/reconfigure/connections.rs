@@ -13,8 +13,9 @@ use crate::{
 use super::destination::{DOMAIN_GRAMMAR, HOST_GRAMMAR, PORT_GRAMMAR, Read};
 
 pub(super) const MODE_GRAMMAR: &str = "http, tcp or sni";
-const BALANCE_GRAMMAR: &str = "roundrobin, static-rr, leastconn, first, source or random";
-const SECONDS_GRAMMAR: &str = "a whole number of seconds from 1 to 2147483";
+pub(super) const BALANCE_GRAMMAR: &str =
+    "roundrobin, static-rr, leastconn, first, source or random";
+pub(super) const SECONDS_GRAMMAR: &str = "a whole number of seconds from 1 to 2147483";
 const SNI_GRAMMAR: &str = "req_ssl_sni, or req_ssl_sni -m beg, end, sub or dom";
 
 /// What has a meaning for connections alone.

@@ -16,9 +16,11 @@ pub(super) const PORT_GRAMMAR: &str = "a whole number from 1 to 65535";
 pub(super) const PATH_GRAMMAR: &str =
     "paths joined by commas, each as clients send it, as /api; other texts with another pathType";
 pub(super) const DOMAIN_GRAMMAR: &str = "domains joined by commas: example.com or *.example.com";
-const KIND_GRAMMAR: &str = "path_beg, path, path_end, path_sub, path_dir or path_reg";
-const AGENT_GRAMMAR: &str = "parts of User-Agent headers joined by commas, in printable ASCII";
-const HEADER_GRAMMAR: &str = "headers joined by commas, each as Name:value, in printable ASCII";
+pub(super) const KIND_GRAMMAR: &str = "path_beg, path, path_end, path_sub, path_dir or path_reg";
+pub(super) const AGENT_GRAMMAR: &str =
+    "parts of User-Agent headers joined by commas, in printable ASCII";
+pub(super) const HEADER_GRAMMAR: &str =
+    "headers joined by commas, each as Name:value, in printable ASCII";
 
 /// What the parameters of one destination come to.
 pub(super) enum Read {

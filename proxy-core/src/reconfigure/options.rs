@@ -18,18 +18,21 @@ use crate::{
     transfer::{BackendTimeouts, Compression, MAX_MEDIA_TYPES},
 };
 
-const MODE_GRAMMAR: &str = "http-keep-alive, http-server-close or httpclose";
-const ALGO_GRAMMAR: &str = "identity, gzip, deflate or raw-deflate, or several joined by commas";
-const TYPE_GRAMMAR: &str = "at most 50 media types joined by commas, as text/html,text/plain";
-const REWRITE_GRAMMAR: &str = "search,replace, or at most 50 of them joined by ':': what the regular expression finds first in the path is replaced; \\1 is its first group, '\\,' a comma and '\\:' a colon within the expression";
-const CODE_GRAMMAR: &str = "301, 302, 303, 307 or 308";
+pub(super) const MODE_GRAMMAR: &str = "http-keep-alive, http-server-close or httpclose";
+pub(super) const ALGO_GRAMMAR: &str =
+    "identity, gzip, deflate or raw-deflate, or several joined by commas";
+pub(super) const TYPE_GRAMMAR: &str =
+    "at most 50 media types joined by commas, as text/html,text/plain";
+pub(super) const REWRITE_GRAMMAR: &str = "search,replace, or at most 50 of them joined by ':': what the regular expression finds first in the path is replaced; \\1 is its first group, '\\,' a comma and '\\:' a colon within the expression";
+pub(super) const CODE_GRAMMAR: &str = "301, 302, 303, 307 or 308";
 const REDIRECT_GRAMMAR: &str =
     "domains that serviceDomain does not name, beside a serviceDomain without a wildcard";
-const SECONDS_GRAMMAR: &str = "a whole number of seconds, at least 1";
-const NAMES_GRAMMAR: &str = "at most 100 names of headers joined by commas";
-const LINES_GRAMMAR: &str = "at most 100 headers joined by commas, each a name, a space and a value, in printable ASCII; %[...] in a value is looked up by HAProxy, %% is a percent sign";
-const METHOD_GRAMMAR: &str = "at most 40 methods joined by commas, in capitals, as GET,POST";
-const RAW_GRAMMAR: &str = "lines of HAProxy's language parted by line breaks or \\n, none of which opens a section; at most 500 lines and 16 KiB";
+pub(super) const SECONDS_GRAMMAR: &str = "a whole number of seconds, at least 1";
+pub(super) const NAMES_GRAMMAR: &str = "at most 100 names of headers joined by commas";
+pub(super) const LINES_GRAMMAR: &str = "at most 100 headers joined by commas, each a name, a space and a value, in printable ASCII; %[...] in a value is looked up by HAProxy, %% is a percent sign";
+pub(super) const METHOD_GRAMMAR: &str =
+    "at most 40 methods joined by commas, in capitals, as GET,POST";
+pub(super) const RAW_GRAMMAR: &str = "lines of HAProxy's language parted by line breaks or \\n, none of which opens a section; at most 500 lines and 16 KiB";
 /// Why raw text is refused, in words.
 const NO_RAW: &str = "raw HAProxy text is switched off here (ALLOW_RAW_CONFIG=false)";
 

@@ -7,10 +7,10 @@ use crate::{
     upstream::{CatalogUse, Checks, Discovery, DiscoveryError, HostChecks, UpstreamOptions},
 };
 
-const DISCOVERY_GRAMMAR: &str = "host, DNS, or catalog where Consul keeps the table; absent: host, or the catalog without a port where MODE=default";
-const CONSUL_TEMPLATE_GRAMMAR: &str = "nothing: servers come from Consul's catalog with discoveryType=catalog, or with MODE=default and without a port";
-const SESSION_GRAMMAR: &str = "sticky-server";
-const REPLICAS_GRAMMAR: &str = "a whole number from 0 to 1000";
+pub(super) const DISCOVERY_GRAMMAR: &str = "host, DNS, or catalog where Consul keeps the table; absent: host, or the catalog without a port where MODE=default";
+pub(super) const CONSUL_TEMPLATE_GRAMMAR: &str = "nothing: servers come from Consul's catalog with discoveryType=catalog, or with MODE=default and without a port";
+pub(super) const SESSION_GRAMMAR: &str = "sticky-server";
+pub(super) const REPLICAS_GRAMMAR: &str = "a whole number from 0 to 1000";
 const NO_CATALOG: &str = "there is no catalog: this proxy has no Consul (CONSUL_ADDRESS)";
 
 pub(super) fn upstream(fields: &mut Fields<'_>, rules: &ReconfigureRules) -> UpstreamOptions {

@@ -10,7 +10,7 @@ use crate::{
     users::{Credentials, PasswordForm, SecretUsers, USERS_GRAMMAR, UserList, UserRules},
 };
 
-const SECRET_GRAMMAR: &str = "a plain name of letters, digits, '.', '_' and '-': that of the file dfp_users_<name> in SECRETS_PATH";
+pub(super) const SECRET_GRAMMAR: &str = "a plain name of letters, digits, '.', '_' and '-': that of the file dfp_users_<name> in SECRETS_PATH";
 
 /// The users of a service; none where none are asked for.
 pub(super) fn users(
