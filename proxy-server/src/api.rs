@@ -17,6 +17,7 @@ mod health;
 mod history;
 mod import;
 mod metrics;
+mod openapi;
 mod peer;
 mod ping;
 mod reconfigure;
@@ -24,6 +25,7 @@ mod reload;
 mod remove;
 mod request;
 mod rollback;
+mod routes;
 mod service_json;
 mod standing;
 mod status;
@@ -37,13 +39,7 @@ mod tests;
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use axum::{
-    Router,
-    extract::DefaultBodyLimit,
-    http::StatusCode,
-    middleware,
-    routing::{MethodFilter, MethodRouter, any, get, post},
-};
+use axum::{Router, extract::DefaultBodyLimit, http::StatusCode, middleware};
 use proxy_core::{InstanceId, RawConfig, RouteOrder, RouteStore, RouteTable};
 use proxy_haproxy::OldWorkers;
 use proxy_peers::Signer;
@@ -53,20 +49,19 @@ use tower_http::{catch_panic::CatchPanicLayer, timeout::RequestBodyTimeoutLayer}
 
 use crate::{
     carrier::{Carrier, CarrierCondition, CheckError, DryRun},
-    certificates::{CERTIFICATES_PATH, CertificateExchange, Certificates, Step},
+    certificates::{CertificateExchange, Certificates, Step},
     contacts::Contacts,
     dry_run::DryRuns,
     engine::EngineHandle,
     metrics::Metrics,
     sources::Sources,
-    standing::{STANDING_PATH, Station, Survey},
-    statistics::{STATISTICS_PATH, Statistics},
+    standing::{Station, Survey},
+    statistics::Statistics,
     store::ReplicatedStore,
 };
 
 pub(crate) use export::Export;
 pub(crate) use writes::WriteLimits;
-use writes::Writes;
 
 /// The largest body of a request in bytes, but for an import or an announcement.
 const MAX_BODY: usize = 2 * 1024 * 1024;
@@ -75,11 +70,6 @@ pub(crate) const MAX_TABLE_BODY: usize = 64 * 1024 * 1024;
 
 /// Calls that are handled at once; more wait their turn.
 const MOST_CALLS: usize = 4_096;
-/// Imports at once, and announcements, and questions about registers: their bodies are large. Each has
-/// its own, since an announcement may wait for the answer to such a question on another replica.
-const MOST_TABLES: usize = 4;
-/// Answers with the figures of all replicas that are made at once.
-const MOST_FIGURES: usize = 2;
 /// How long the next part of a body may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -169,56 +159,9 @@ impl<C: Carrier + std::fmt::Debug> Carried for C {
 
 /// The whole API as a service. It holds no socket.
 pub(crate) fn router(api: Api) -> Router {
-    let tables = GlobalConcurrencyLimitLayer::new(MOST_TABLES);
-    let writes = Writes::new(api.writes);
-    let change = |route| writes.change(route);
-    let (put, delete) = (MethodFilter::PUT, MethodFilter::DELETE);
-    let proxy = Router::new()
-        .route(
-            "/reconfigure",
-            writes.also_get(put, reconfigure::reconfigure),
-        )
-        .route("/remove", writes.also_get(delete, remove::remove))
-        .route("/reload", writes.also_get(put, reload::reload))
-        .route("/config", get(config::config))
-        .route("/metrics", few(get(metrics::csv)))
-        .route(
-            "/cert",
-            change(axum::routing::put(cert::put).delete(cert::delete)),
-        )
-        .route("/certs", get(certs::certs))
-        .route("/status", get(status::status))
-        .route("/history", get(history::history))
-        .route("/diff", get(history::diff))
-        .route("/rollback", change(post(rollback::rollback)))
-        .route("/accept", change(post(accept::accept)))
-        .route("/explain", get(explain::explain))
-        .route("/export", get(export::export))
-        .route(
-            "/import",
-            change(large(post(import::import).put(import::import), tables)),
-        )
-        .route("/ping", any(ping::ping))
-        .route("/successfulinitreload", any(ping::listener_was_read));
-    let from_peer = |route: MethodRouter<Api>| {
-        let route = route.layer(middleware::from_fn(auth::check_body));
-        large(route, GlobalConcurrencyLimitLayer::new(MOST_TABLES))
-    };
-    let announce = from_peer(post(peer::announce));
-    let registers = from_peer(post(peer::registers));
-    Router::new()
-        .nest("/v1/docker-flow-proxy", proxy.clone())
-        .nest("/v1/proxy", proxy)
-        .route(crate::announce::PEER_PATH, announce)
-        .route(STANDING_PATH, get(standing::standing))
-        .route(STATISTICS_PATH, get(metrics::to_peer))
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
-        .route(crate::announce::REGISTERS_PATH, registers)
-        .route(CERTIFICATES_PATH, from_peer(post(peer::certificates)))
-        .route("/metrics", get(metrics::metrics))
-        .route("/v1/test", any(ping::test))
-        .route("/v2/test", any(ping::test))
+    let routes = routes::routes(&api);
+    routes
+        .router
         .fallback(nowhere)
         .method_not_allowed_fallback(no_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -227,17 +170,6 @@ pub(crate) fn router(api: Api) -> Router {
         .layer(RequestBodyTimeoutLayer::new(BODY_DEADLINE))
         .layer(GlobalConcurrencyLimitLayer::new(MOST_CALLS))
         .with_state(api)
-}
-
-/// A route whose answers hold the figures of every replica, few at once.
-fn few(route: MethodRouter<Api>) -> MethodRouter<Api> {
-    route.layer(GlobalConcurrencyLimitLayer::new(MOST_FIGURES))
-}
-
-/// A route whose bodies are whole tables, few at once.
-fn large(route: MethodRouter<Api>, slots: GlobalConcurrencyLimitLayer) -> MethodRouter<Api> {
-    let route: MethodRouter<Api> = route.layer(DefaultBodyLimit::max(MAX_TABLE_BODY));
-    route.layer(slots)
 }
 
 async fn nowhere(uri: axum::http::Uri) -> answer::Answered {

@@ -1,7 +1,6 @@
 //! `cert`: a certificate is given or taken away.
 
 use axum::{
-    body::Bytes,
     extract::State,
     http::{StatusCode, Uri},
 };
@@ -13,6 +12,7 @@ use super::{
     Api,
     answer::Answered,
     dry_run::Mode,
+    request::Whole,
     wait::{Manner, manner_of},
 };
 use crate::{
@@ -69,8 +69,8 @@ impl GivenCertificate {
     }
 }
 
-pub(super) async fn put(State(api): State<Api>, uri: Uri, body: Bytes) -> Answered {
-    let body = Zeroizing::new(Vec::from(body));
+pub(super) async fn put(State(api): State<Api>, uri: Uri, body: Whole) -> Answered {
+    let body = Zeroizing::new(Vec::from(body.0));
     let answered = run_put(&api, &uri, &body).await;
     counted(&api, answered)
 }

@@ -1,6 +1,5 @@
 //! `dryRun=true`: what a change would do, and nothing of it done.
 
-use axum::http::StatusCode;
 use proxy_core::{ChangeKind, ParamWarning, Params, PlannedChange};
 use proxy_haproxy::ApplyStep;
 use serde_json::{Value, json};
@@ -8,6 +7,7 @@ use serde_json::{Value, json};
 use super::{
     Api,
     answer::{Answered, remarks, revision},
+    request::flag,
 };
 use crate::{dry_run::Tried, engine::ChangeRequest};
 
@@ -23,17 +23,9 @@ pub(super) enum Mode {
 impl Mode {
     /// Takes `dryRun` out of the parameters.
     pub(super) fn take(params: &mut Params) -> Result<Self, Answered> {
-        match params.take("dryRun").as_deref() {
-            Some("true") => Ok(Self::Tried),
-            None | Some("false") => Ok(Self::Made),
-            Some(other) => {
-                let other: String = other.chars().take(80).collect();
-                let message = format!(
-                    "dryRun={other:?}: it is neither true nor false; allowed: true or false; nothing was changed"
-                );
-                Err(Answered::refused(StatusCode::BAD_REQUEST, message).with("Stored", false))
-            }
-        }
+        let tried = flag(params, "dryRun")?;
+        params.take("dryRun");
+        Ok(if tried { Self::Tried } else { Self::Made })
     }
 }
 

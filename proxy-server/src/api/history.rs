@@ -23,8 +23,8 @@ use crate::{
 /// Commits in one answer: unless another number is given, at most, and at most with documents,
 /// which may be half a megabyte a commit.
 const USUAL: usize = 20;
-const MOST: usize = 200;
-const MOST_FULL: usize = 50;
+pub(super) const MOST: usize = 200;
+pub(super) const MOST_FULL: usize = 50;
 /// Commits that are read at a time while those of one service are looked for.
 const PAGE: usize = 64;
 /// The most services that a diff lists.

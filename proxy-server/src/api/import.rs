@@ -14,11 +14,12 @@ use super::{
     answer::Answered,
     dry_run::{Mode, tried},
     export::{EXPORT_FORMAT, Export},
+    request::Whole,
     wait::{Manner, manner_of},
 };
 use crate::engine::ChangeRequest;
 
-pub(super) async fn import(State(api): State<Api>, uri: Uri, body: Bytes) -> Answered {
+pub(super) async fn import(State(api): State<Api>, uri: Uri, Whole(body): Whole) -> Answered {
     let answered = run(&api, &uri, &body).await;
     api.metrics
         .change(answered.operation("import"), answered.outcome());

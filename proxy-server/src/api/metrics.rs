@@ -12,10 +12,10 @@ use super::{Api, answer::Answered};
 use crate::announce::INSTANCE_HEADER;
 
 /// The content type of the OpenMetrics text format, version 1.0.0.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(super) const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// What ends that format.
 const END: &str = "# EOF\n";
-const CSV: &str = "text/csv; charset=utf-8";
+pub(super) const CSV: &str = "text/csv; charset=utf-8";
 
 pub(super) async fn metrics(State(api): State<Api>) -> Response {
     api.metrics.haproxy(&api.carrier.condition());

@@ -6,7 +6,7 @@ use super::{
     Api,
     answer::Answered,
     dry_run::{Mode, tried},
-    request::{Received, params},
+    request::{Received, flag, params},
     wait::{Manner, manner_of},
 };
 use crate::engine::ChangeRequest;
@@ -21,7 +21,9 @@ pub(super) async fn reload(State(api): State<Api>, received: Received) -> Answer
 async fn run(api: &Api, (uri, headers, body): &Received) -> Result<Answered, Answered> {
     let mut params = params(uri, headers, body)?;
     let Manner { wait, mode } = manner_of(api, &mut params)?;
-    if params.get("fromListener") == Some("true") && mode == Mode::Made {
+    // Docker Flow Proxy's; every reload renders anew.
+    flag(&params, "recreate")?;
+    if flag(&params, "fromListener")? && mode == Mode::Made {
         return Ok(match api.sources.ask_listeners().await {
             Ok(count) => Answered::ok(format!(
                 "the listeners were asked; they have {count} services, and those that are right are configured"

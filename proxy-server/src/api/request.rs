@@ -2,7 +2,8 @@
 
 use axum::{
     body::Bytes,
-    http::{HeaderMap, Uri, header},
+    extract::{FromRequest, Request, rejection::BytesRejection},
+    http::{HeaderMap, StatusCode, Uri, header},
 };
 use proxy_core::{Params, ParamsError};
 
@@ -16,10 +17,50 @@ pub(super) fn asked((uri, headers, body): &Received) -> Result<(Params, Given), 
 }
 
 /// A request as it was received.
-pub(super) type Received = (Uri, HeaderMap, Bytes);
+pub(super) type Received = (Uri, HeaderMap, Whole);
+
+/// A body that arrived whole; one that did not is refused in our words.
+pub(super) struct Whole(pub(super) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Whole {
+    type Rejection = Answered;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Answered> {
+        let body = Bytes::from_request(request, state).await;
+        body.map(Self).map_err(|problem| unread(&problem))
+    }
+}
+
+fn unread(problem: &BytesRejection) -> Answered {
+    let (status, words) = match problem.status() {
+        status @ StatusCode::PAYLOAD_TOO_LARGE => (status, "it is too large".to_owned()),
+        _ => (StatusCode::BAD_REQUEST, problem.body_text()),
+    };
+    let message = format!("the body did not arrive whole: {words}; nothing was changed");
+    Answered::refused(status, message).with("Stored", false)
+}
+
+/// A yes or no of a call that changes something; no where it is absent.
+pub(super) fn flag(params: &Params, name: &str) -> Result<bool, Answered> {
+    match params.get(name) {
+        Some("true") => Ok(true),
+        None | Some("false") => Ok(false),
+        Some(other) => {
+            let other: String = other.chars().take(80).collect();
+            let message = format!(
+                "{name}={other:?}: it is neither true nor false; allowed: true or false; nothing was changed"
+            );
+            Err(Answered::refused(StatusCode::BAD_REQUEST, message).with("Stored", false))
+        }
+    }
+}
 
 /// The parameters of a request.
-pub(super) fn params(uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Result<Params, ParamsError> {
+pub(super) fn params(
+    uri: &Uri,
+    headers: &HeaderMap,
+    Whole(body): &Whole,
+) -> Result<Params, ParamsError> {
     let mut params = Params::from_query(uri.query().unwrap_or_default())?;
     let form = headers
         .get(header::CONTENT_TYPE)

@@ -27,9 +27,10 @@ mod status;
 mod wait;
 mod writes;
 
-struct Bench {
+pub(super) struct Bench {
     metrics: Arc<Metrics>,
-    app: Router,
+    pub(super) api: Api,
+    pub(super) app: Router,
     carrier: Arc<Scripted>,
     store: Arc<proxy_core::MemoryStore>,
     peers: Arc<Peers>,
@@ -41,7 +42,7 @@ struct Bench {
 }
 
 impl Bench {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         Self::with(Keys::default()).await
     }
 
@@ -102,7 +103,8 @@ impl Bench {
             superseded_file: tokio::sync::watch::channel(None).1,
         };
         Self {
-            app: router(api),
+            app: router(api.clone()),
+            api,
             metrics,
             carrier,
             store,
@@ -115,11 +117,17 @@ impl Bench {
         }
     }
 
-    async fn send(&self, request: Request<Body>) -> (u16, Value) {
+    /// Sends a call; its answer is held to the document.
+    pub(super) async fn send(&self, request: Request<Body>) -> (u16, Value) {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let response = self.app.clone().oneshot(request).await.unwrap();
         let status = response.status().as_u16();
+        let kind = response.headers().get("content-type").cloned();
+        let kind = kind.as_ref().map(|kind| kind.to_str().unwrap());
         let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
-        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+        let json = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        openapi::check::answer(method.as_str(), &path, status, kind, &json);
+        (status, json)
     }
 
     async fn get(&self, path: &str) -> (u16, Value) {
@@ -426,6 +434,29 @@ async fn a_table_goes_out_and_comes_in_whole() {
         assert_eq!(bench.send(import(bad)).await.0, 400);
     }
     assert_eq!(bench.carrier.live(), ["a", "b"]);
+}
+
+#[tokio::test]
+async fn every_reload_renders_anew_whatever_recreate_says() {
+    let bench = Bench::new().await;
+    for query in ["", "?recreate=true", "?recreate=false", "?recreate=yes"] {
+        let before = bench.carrier.reloads.load(SeqCst);
+        let (status, json) = bench.get(&format!("reload{query}")).await;
+        let expected = if query.ends_with("yes") { 400 } else { 200 };
+        assert_eq!(status, expected, "{query}: {json}");
+        let reloads = bench.carrier.reloads.load(SeqCst) - before;
+        assert_eq!(reloads, usize::from(status == 200), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused_in_our_words() {
+    let bench = Bench::new().await;
+    let uri = "/v1/docker-flow-proxy/reconfigure?serviceName=a&servicePath=/a&port=80";
+    let large = Request::post(uri).body(Body::from(vec![b'x'; MAX_BODY + 1]));
+    let (status, json) = bench.send(large.unwrap()).await;
+    assert_eq!((status, &json["Stored"]), (413, &false.into()), "{json}");
+    assert!(bench.store.view().stored.table().is_empty());
 }
 
 #[tokio::test]

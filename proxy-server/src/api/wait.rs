@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use proxy_core::{Distribute, Order, Params};
 
-use super::{Api, answer::Answered, dry_run::Mode};
+use super::{Api, answer::Answered, dry_run::Mode, request::flag};
 use crate::{
     announce::MOST_WAIT,
     engine::{Wait, WaitFor},
@@ -80,13 +80,9 @@ impl Given {
 
 /// How a call makes its change: `distribute`, `wait`, `timeout` and `dryRun`.
 pub(super) fn manner_of(api: &Api, params: &mut Params) -> Result<Manner, Answered> {
-    let distribute = match params.get("distribute") {
-        Some("true") => Distribute::Yes,
-        None | Some("false") => Distribute::No,
-        Some(other) => {
-            let problem = "it is neither true nor false";
-            return Err(refuse("distribute", other, problem, "true or false"));
-        }
+    let distribute = match flag(params, "distribute")? {
+        true => Distribute::Yes,
+        false => Distribute::No,
     };
     Given::take(params)?.read(api, distribute)
 }
