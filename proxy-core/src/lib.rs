@@ -119,7 +119,7 @@ pub use revision::{CommitId, CommitRecord, Epoch, IdError, RecordedChange, Revis
 pub use rewrite::{MAX_REWRITE_BYTES, MAX_REWRITES, PathRewrite, RewriteError};
 pub use route::{Criterion, Rank, RequestHead, Route, RouteOrder, RouteOrderError};
 pub use service::{MAX_DESTINATIONS, MAX_PATTERNS, MAX_REGEXES, MAX_ROUTES, Service, ServiceError};
-pub use source::Source;
+pub use source::{Overruled, Source};
 pub use store::{
     BoxError, CommitError, Committed, HistoryError, OfferError, Order, Outcome, RereadError,
     RouteStore, StoreCondition, StoreView, Superseded, ViewSeq,

@@ -15,7 +15,7 @@ use crate::{
     raw::RawLines,
     redirect::{DomainRedirect, ForwardedProto, HttpsRules},
     rewrite::PathRewrite,
-    source::Source,
+    source::{Overruled, Source},
     tls::TlsRules,
     transfer::{BackendTimeouts, Compression, ConnectionMode},
     upstream::UpstreamOptions,
@@ -57,6 +57,9 @@ pub struct ServiceOptions {
     /// Who keeps it as it is, where that is not an operator. It changes nothing that HAProxy does.
     #[serde(skip_serializing_if = "is_default")]
     pub source: Option<Source>,
+    /// Whose wish an operator has overruled. It changes nothing that HAProxy does.
+    #[serde(skip_serializing_if = "is_default")]
+    pub overruled: Option<Overruled>,
 }
 
 closed_set! {
@@ -137,6 +140,16 @@ impl ServiceOptions {
         ];
         let raw = raw.into_iter().filter(|(_, is_raw)| *is_raw);
         raw.map(|(name, _)| name).collect()
+    }
+
+    /// Whether another service asks for the same, whoever keeps it.
+    pub(crate) fn says_the_same_as(&self, other: &Self) -> bool {
+        let kept = |options: &Self| Self {
+            source: self.source,
+            overruled: self.overruled.clone(),
+            ..options.clone()
+        };
+        *self == kept(other)
     }
 }
 

@@ -10,7 +10,6 @@ use crate::{
     name::{AclName, Color, ServiceName},
     options::ServiceOptions,
     path::{PathKind, PathPattern},
-    source::Source,
 };
 
 /// The most destinations one service may have.
@@ -256,17 +255,22 @@ impl Service {
         &self.options
     }
 
-    /// The same service, kept by this source.
-    #[must_use]
-    pub fn with_source(mut self, source: Option<Source>) -> Self {
-        self.options.source = source;
-        self
-    }
-
-    /// Who keeps it as it is, where that is not an operator.
-    #[must_use]
-    pub fn source(&self) -> Option<Source> {
-        self.options.source
+    /// Whether another service has the same names and destinations.
+    pub(crate) fn is_same_but_for_options(&self, other: &Self) -> bool {
+        let Self {
+            name,
+            acl_name,
+            color,
+            destinations,
+            options: _,
+        } = self;
+        (name, acl_name, color, destinations)
+            == (
+                &other.name,
+                &other.acl_name,
+                &other.color,
+                &other.destinations,
+            )
     }
 
     /// Whether another version of the service is the same but for its routes: its backends are then

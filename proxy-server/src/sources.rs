@@ -2,10 +2,12 @@
 //!
 //! Whatever is read elsewhere is parsed like a call ([`Rules`]), compared with the table, and sent to the
 //! engine as changes like any other ([`Intake`]): many at once are one turn, one that is bad hurts no other,
-//! and what is there already is no change, so that several replicas may read the same. What a source keeps
-//! bears its name in the document; only that is removed when the source says so, and never because a list
-//! came back short or failed ([`follow`]).
+//! and what is there already is no change, so that several replicas may read the same. A source writes what
+//! it wants once, and again when it wants something else ([`claim`]). What it keeps bears its name in the
+//! document; only that is removed when the source says so, and never because a list came back short or failed
+//! ([`missing`]).
 
+mod claim;
 #[cfg(feature = "docker")]
 mod docker;
 mod follow;
@@ -13,11 +15,13 @@ mod given;
 mod intake;
 mod intent;
 mod listener;
+mod missing;
+mod report;
 mod rules;
 
 use std::{sync::Arc, time::Duration};
 
-use proxy_core::Source;
+use proxy_core::{RouteStore, Source};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
@@ -25,6 +29,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use intent::{Intent, Rules};
+pub(crate) use report::SourceReport;
 pub(crate) use rules::ParameterRules;
 
 use crate::{
@@ -32,8 +37,10 @@ use crate::{
     settings::{Repeat, SourceSettings},
 };
 use follow::{Follower, Pace};
-use intake::Intake;
+use given::Given;
+use intake::{Intake, Way};
 use listener::Listeners;
+use missing::Patience;
 
 /// How many may wait for the listeners to be asked.
 const MOST_ASKING: usize = 64;
@@ -46,6 +53,20 @@ const DOCKER_RETRY: Duration = Duration::from_secs(5);
 /// The pause before a list that lacks something is held to the next.
 #[cfg(feature = "docker")]
 const DOCKER_CONFIRM: Duration = Duration::from_millis(500);
+/// Docker is asked for each service that its list lacks, so there is little to doubt.
+#[cfg(feature = "docker")]
+const DOCKER_PATIENCE: Patience = Patience {
+    looks: 2,
+    least: Duration::ZERO,
+    doubted: Duration::ZERO,
+};
+
+/// How many lists of listeners in a row must lack a service: they have nothing else to say of it, and tell of
+/// a removal by themselves as well.
+const LISTENER_LOOKS: u32 = 3;
+/// How long listeners' lists must lack most of what they had: longer than it takes to notice and mend a
+/// listener that lost its sight of the swarm.
+const LISTENER_DOUBTED: Duration = Duration::from_secs(600);
 
 /// Somebody who asked for a list to be read again, and waits for how many services it had.
 type Asking = oneshot::Sender<Result<usize, String>>;
@@ -56,6 +77,7 @@ pub(crate) struct Sources {
     /// How calls are read.
     pub(crate) rules: Rules,
     listener: Option<Listener>,
+    reports: Vec<(Source, watch::Receiver<SourceReport>)>,
 }
 
 #[derive(Clone, Debug)]
@@ -72,24 +94,37 @@ struct Listener {
 pub(crate) fn start(
     settings: SourceSettings,
     parameters: ParameterRules,
-    engine: &EngineHandle,
+    (engine, store): (&EngineHandle, &Arc<dyn RouteStore>),
     stop: &CancellationToken,
 ) -> anyhow::Result<(Sources, Vec<JoinHandle<()>>)> {
     let rules = Rules {
         only_instance: settings.only_instance.map(Arc::from),
         parameters,
     };
-    let intake = |place, source| Intake::new(engine.clone(), rules.clone(), place, source);
-    let mut tasks = Vec::new();
+    let way = Way {
+        engine: engine.clone(),
+        store: Arc::clone(store),
+        rules: rules.clone(),
+    };
+    let intake = |source| Intake::new(way.clone(), source);
+    let (mut tasks, mut reports) = (Vec::new(), Vec::new());
     if !settings.given.is_empty() {
-        let bring = given::bring(settings.given, intake("environment", None), stop.clone());
-        tasks.push(tokio::spawn(bring));
+        let given = Given::new(settings.given, intake(Source::Environment));
+        reports.push((Source::Environment, given.reports()));
+        tasks.push(tokio::spawn(given.bring(stop.clone())));
     }
     let mut listener = None;
     if let Some(settings) = settings.listener {
-        // Only what is asked for again and again can vanish, so only that is marked as theirs.
-        let (source, again) = match settings.repeat {
-            Repeat::Always => (Some(Source::Listener), Some(settings.interval)),
+        // Only what is asked for again and again can vanish.
+        let (again, patience) = match settings.repeat {
+            Repeat::Always => {
+                let patience = Patience {
+                    looks: LISTENER_LOOKS,
+                    least: settings.interval.saturating_mul(LISTENER_LOOKS - 1),
+                    doubted: LISTENER_DOUBTED,
+                };
+                (Some(settings.interval), Some(patience))
+            }
             Repeat::WhenAsked => (None, None),
         };
         let (asked, asking) = mpsc::channel(MOST_ASKING);
@@ -98,13 +133,11 @@ pub(crate) fn start(
             again,
             retry: settings.interval,
             confirm: settings.interval,
+            patience,
         };
-        let follower = Follower::new(
-            Listeners::new(settings.urls)?,
-            intake("listener", source),
-            pace,
-            read,
-        );
+        let listeners = Listeners::new(settings.urls)?;
+        let follower = Follower::new(listeners, intake(Source::Listener), pace, read);
+        reports.push((Source::Listener, follower.reports()));
         tasks.push(tokio::spawn(follower.run(asking, stop.clone())));
         listener = Some(Listener { asked, read_once });
     }
@@ -114,15 +147,22 @@ pub(crate) fn start(
             again: Some(settings.interval),
             retry: DOCKER_RETRY,
             confirm: DOCKER_CONFIRM,
+            patience: Some(DOCKER_PATIENCE),
         };
         let labels = docker::Labels::new(settings.host);
-        let intake = intake("docker", Some(Source::Docker));
-        let follower = Follower::new(labels, intake, pace, watch::channel(false).0);
+        let read = watch::channel(false).0;
+        let follower = Follower::new(labels, intake(Source::Docker), pace, read);
+        reports.push((Source::Docker, follower.reports()));
         // Nobody asks for labels: Docker tells what changes.
         let nobody = mpsc::channel(1).1;
         tasks.push(tokio::spawn(follower.run(nobody, stop.clone())));
     }
-    Ok((Sources { rules, listener }, tasks))
+    let sources = Sources {
+        rules,
+        listener,
+        reports,
+    };
+    Ok((sources, tasks))
 }
 
 // === impl Sources ===
@@ -134,7 +174,14 @@ impl Sources {
         Self {
             rules: Rules::default(),
             listener: None,
+            reports: Vec::new(),
         }
+    }
+
+    /// How each place is where services come from.
+    pub(crate) fn reports(&self) -> impl Iterator<Item = (Source, SourceReport)> {
+        let reports = self.reports.iter();
+        reports.map(|(source, report)| (*source, report.borrow().clone()))
     }
 
     /// Whether the listeners were asked with success; false also where there are none.

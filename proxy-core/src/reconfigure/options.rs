@@ -57,6 +57,7 @@ pub(super) fn service_options(
         backend_extra: raw_lines(fields, "backendExtra", rules),
         // No parameter: whoever asks is the source.
         source: None,
+        overruled: None,
     }
 }
 

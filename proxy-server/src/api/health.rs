@@ -78,6 +78,14 @@ fn warnings(api: &Api) -> Vec<String> {
             n => warnings.push(format!("{n} services are {what}")),
         }
     }
+    for (source, report) in api.sources.reports() {
+        if !report.is_well() {
+            warnings.push(format!(
+                "not all services of the {source} are configured, or are known",
+                source = source.word()
+            ));
+        }
+    }
     match api.certificates.expiring(SystemTime::now()).len() {
         0 => {}
         1 => warnings.push("1 certificate ends within 14 days".to_owned()),

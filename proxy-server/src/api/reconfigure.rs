@@ -43,7 +43,10 @@ async fn run(api: &Api, received: &Received) -> Result<Answered, Answered> {
         }
     };
     let Manner { wait, mode } = manner;
-    let service = kept(api, parsed.value.service);
+    // As the engine will put it, where nobody comes between: whose it is belongs to the answer.
+    let view = api.store.view();
+    let there = view.stored.table().get(parsed.value.service.name());
+    let service = parsed.value.service.put_over(there);
     // It is no part of the service: keys are in no document.
     let certificate = given.good(api, &service, wait.who).await?;
     let change = Change::Put(Arc::clone(&service));
@@ -81,15 +84,4 @@ fn shut(api: &Api, service: &Service) -> Option<String> {
     let wants = |to: &Destination| to.options().tls.clients == ClientCertificates::Required;
     let is_shut = !api.certificates.asks_clients() && service.destinations().iter().any(wants);
     is_shut.then(|| "verifyClientSsl: this proxy has no CA_FILE and asks no client for a certificate, so all of them are answered with 403".to_owned())
-}
-
-/// A service that somebody else keeps stays theirs where the call says no other thing: a listener tells what
-/// stands in its list.
-fn kept(api: &Api, service: Arc<Service>) -> Arc<Service> {
-    let view = api.store.view();
-    let there = view.stored.table().get(service.name());
-    match there {
-        Some(there) if Service::clone(there).with_source(None) == *service => Arc::clone(there),
-        _ => service,
-    }
 }

@@ -29,6 +29,10 @@ pub(super) fn service_json(service: &Service) -> Map<String, Value> {
     options::add_to_service(&mut fields, service.options());
     let source = service.source().map(proxy_core::Source::word);
     fields.insert("Source".into(), source.into());
+    let overruled = service
+        .overruled()
+        .map(|overruled| overruled.source().word());
+    fields.insert("Overrules".into(), overruled.into());
     let upstream = &service.options().upstream;
     fields.insert("DiscoveryType".into(), upstream.discovery.word().into());
     fields.insert("SessionType".into(), upstream.session.word().into());

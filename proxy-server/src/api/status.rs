@@ -2,6 +2,7 @@
 //! `peers=true` where every other replica stands.
 
 mod peers;
+mod sources;
 
 use axum::{
     extract::State,
@@ -88,11 +89,17 @@ fn describe(api: &Api) -> Answered {
             (name.to_string(), held)
         })
         .collect();
+    let elsewhere = sources::well(api);
     let message = match (&snapshot.failure, store) {
         _ if matches!(haproxy, CarrierCondition::Down(_)) => "HAProxy is down; see Haproxy",
         (Some(_), _) => "what is stored is not live here; see Failure",
-        (None, "live") if degraded.is_empty() && quarantined.is_empty() => "all is well",
-        (None, "live") => "some services are not served as stored; see Degraded and Quarantined",
+        (None, "live") if !degraded.is_empty() || !quarantined.is_empty() => {
+            "some services are not served as stored; see Degraded and Quarantined"
+        }
+        (None, "live") if !elsewhere => {
+            "not all services from elsewhere are configured; see Sources"
+        }
+        (None, "live") => "all is well",
         (None, "starting") => "the table was not read from the store yet",
         (None, _) => "the store is not followed; the last known table is served",
     };
@@ -116,6 +123,7 @@ fn describe(api: &Api) -> Answered {
         .with("Degraded", degraded)
         .with("Quarantined", quarantined)
         .with("Superseded", superseded(api))
+        .with("Sources", sources::described(api))
         .with(
             "Certificates",
             json!({

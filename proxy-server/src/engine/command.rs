@@ -3,7 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use proxy_core::{
-    Change, CommitId, Conflict, DeadRoute, PlannedChange, Revision, ServiceName, StoreView, ViewSeq,
+    Change, CommitId, Conflict, DeadRoute, PlannedChange, Revision, RouteTable, Service,
+    ServiceName, StoreView, ViewSeq,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -18,7 +19,12 @@ pub(crate) struct ChangeRequest {
     pub wait: Wait,
     /// Whether what is not named goes.
     pub extent: Extent,
+    /// Where they are right only on top of certain services: those.
+    pub only_over: Option<Vec<Over>>,
 }
+
+/// A service as somebody saw it who wants to change it; none where there was none.
+pub(crate) type Over = (ServiceName, Option<Arc<Service>>);
 
 /// What a request is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +118,9 @@ pub(crate) enum ChangeError {
     /// Other replicas were faster again and again.
     #[error("other replicas changed the table faster than this one could, {tries} times; {}; try again", extent(*commits))]
     Contended { tries: usize, commits: usize },
+    /// Somebody else changed the service after this was decided.
+    #[error("the service was changed meanwhile; nothing was changed; look again")]
+    Overtaken,
     /// The table is not known yet.
     #[error("the table was not read from the store yet; nothing was changed; try again: {why}")]
     Starting { why: String },
@@ -164,6 +173,18 @@ impl ChangeRequest {
             changes,
             wait,
             extent: Extent::Named,
+            only_over: None,
+        }
+    }
+
+    /// One change that is made only while the service is still what it was when this was decided, and is
+    /// refused with [`ChangeError::Overtaken`] otherwise.
+    #[must_use]
+    pub(crate) fn over(change: Change, there: Option<Arc<Service>>, wait: Wait) -> Self {
+        let over = (change.service_name().clone(), there);
+        Self {
+            only_over: Some(vec![over]),
+            ..Self::new(vec![change], wait)
         }
     }
 
@@ -174,11 +195,25 @@ impl ChangeRequest {
             changes,
             wait,
             extent: Extent::Whole,
+            only_over: None,
         }
     }
 
-    /// Adds what a request for the whole table leaves out: the removals, as they are now.
-    pub(crate) fn complete(&mut self, view: &StoreView) {
+    /// Whether a service that it was decided on is another now.
+    pub(crate) fn is_overtaken(&self, table: &RouteTable) -> bool {
+        let mut over = self.only_over.iter().flatten();
+        over.any(|(name, there)| table.get(name) != there.as_ref())
+    }
+
+    /// Says what follows from the table as it would be now: whose each service is that an operator puts, and
+    /// what a request for the whole table removes.
+    pub(crate) fn complete(&mut self, view: &StoreView, table: &RouteTable) {
+        for change in &mut self.changes {
+            if let Change::Put(service) = change {
+                let there = table.get(service.name());
+                *service = Arc::clone(service).put_over(there);
+            }
+        }
         if self.extent != Extent::Whole {
             return;
         }

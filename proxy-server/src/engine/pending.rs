@@ -2,13 +2,12 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use proxy_core::{Change, Conflict, DeadRoute, PlannedChange, Revision, ServiceName, StoreView};
+use proxy_core::{
+    Change, Conflict, DeadRoute, PlannedChange, Revision, RouteTable, ServiceName, StoreView,
+};
 use tokio::sync::watch;
 
-use super::{
-    Answer, ChangeError, ChangeRequest, ReplicaRow, Told,
-    command::{Extent, Reply},
-};
+use super::{Answer, ChangeError, ChangeRequest, ReplicaRow, Told, command::Reply};
 
 /// A request on its way.
 pub(super) struct Pending {
@@ -48,12 +47,17 @@ impl Pending {
         }
     }
 
-    /// Adds what a request for the whole table leaves out.
-    pub(super) fn complete(&mut self, view: &StoreView) {
-        if self.request.extent == Extent::Whole && self.commits == 0 {
-            self.request.complete(view);
+    /// Says what follows from the table as it would be now, while nothing of it is stored.
+    pub(super) fn complete(&mut self, view: &StoreView, table: &RouteTable) {
+        if self.commits == 0 {
+            self.request.complete(view, table);
             self.rest.clone_from(&self.request.changes);
         }
+    }
+
+    /// Whether a service that it was decided on is another now.
+    pub(super) fn is_overtaken(&self, table: &RouteTable) -> bool {
+        self.commits == 0 && self.request.is_overtaken(table)
     }
 
     /// The changes that are not stored yet.

@@ -155,7 +155,11 @@ impl<C: Carrier> Engine<C> {
         let before = self.view.stored.table();
         let mut table = before.in_order(self.carrier.route_order());
         for mut pending in std::mem::take(open) {
-            pending.complete(&self.view);
+            if pending.is_overtaken(&table) {
+                pending.answer(Err(ChangeError::Overtaken));
+                continue;
+            }
+            pending.complete(&self.view, &table);
             match plan(&table, pending.rest()) {
                 Ok(plan) => {
                     if pending.commits == 0 {

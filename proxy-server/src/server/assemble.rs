@@ -190,7 +190,8 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         .with_users(users)
         .with_entry_ports(entry_ports.collect());
     let rules = ParameterRules::new(rules, &settings.certificates.secrets_path);
-    let (sources, tasks) = sources::start(settings.sources, rules, &handle, &stops.followers)?;
+    let way = (&handle, &kept.store);
+    let (sources, tasks) = sources::start(settings.sources, rules, way, &stops.followers)?;
     followers.extend(tasks);
     warn_if_open(&settings.api);
     let station = Station::new(

@@ -12,14 +12,17 @@ use bollard::{
     API_DEFAULT_VERSION, Docker,
     errors::Error,
     models::{EventMessage, Service, ServiceSpec},
-    query_parameters::{EventsOptionsBuilder, InspectServiceOptions, ListServicesOptionsBuilder},
+    query_parameters::{
+        EventsOptionsBuilder, InspectServiceOptions, ListServicesOptions,
+        ListServicesOptionsBuilder,
+    },
 };
 use futures_util::{FutureExt, Stream, StreamExt};
 use proxy_core::{Params, ServiceName};
 
 use super::{
     follow::{Extent, List, Listing},
-    intake::Wanted,
+    intake::{Unreadable, Wanted},
 };
 use crate::chain::chain;
 
@@ -44,6 +47,8 @@ pub(super) struct Labels {
     /// What the services are called in Docker, also those that a list lacks: the name in the table may be
     /// a shorter one, of which Docker knows nothing.
     called: BTreeMap<ServiceName, String>,
+    /// Every service of Docker, where one had to be looked for since the last list.
+    all: Option<Vec<Service>>,
 }
 
 // === impl Labels ===
@@ -55,6 +60,7 @@ impl Labels {
             docker: None,
             events: None,
             called: BTreeMap::new(),
+            all: None,
         }
     }
 
@@ -72,6 +78,37 @@ impl Labels {
         let docker = docker.negotiate_version().await?;
         self.docker = Some(docker.clone());
         Ok(docker)
+    }
+
+    async fn is_gone_as(&mut self, service: &ServiceName, called: &str) -> bool {
+        let Ok(docker) = self.docker().await else {
+            return false;
+        };
+        let found = docker.inspect_service(called, None::<InspectServiceOptions>);
+        match found.await {
+            Err(Error::DockerResponseServerError {
+                status_code: 404, ..
+            }) => true,
+            Err(_) => false,
+            Ok(there) => there.spec.is_some_and(|spec| !stands_for(&spec, service)),
+        }
+    }
+
+    /// Whether no service of Docker, with labels or without, stands for this one.
+    async fn is_none_of_all(&mut self, service: &ServiceName) -> bool {
+        if self.all.is_none() {
+            self.all = self.everything().await.ok();
+        }
+        let Some(all) = &self.all else {
+            return false;
+        };
+        let mut specs = all.iter().map(|service| service.spec.as_ref());
+        !specs.any(|spec| spec.is_none_or(|spec| stands_for(spec, service)))
+    }
+
+    async fn everything(&mut self) -> Result<Vec<Service>, Error> {
+        let docker = self.docker().await?;
+        docker.list_services(None::<ListServicesOptions>).await
     }
 
     async fn list(&mut self) -> Result<Vec<Service>, Error> {
@@ -100,58 +137,44 @@ impl List for Labels {
                 return Err(format!("{}: {}", self.host, chain(&error)));
             }
         };
-        let (mut services, mut extent) = (Vec::new(), Extent::Whole);
+        let mut listing = Listing {
+            services: Vec::new(),
+            unreadable: Vec::new(),
+            extent: Extent::Whole,
+        };
         for service in list {
             let Some(spec) = service.spec else {
-                extent = Extent::Part;
+                let why = "a service in Docker's list has no specification".to_owned();
+                listing.extent = Extent::Part(why);
                 continue;
             };
             match told(&spec) {
                 Some(Ok(wanted)) => {
-                    let name = wanted.params.get("serviceName").map(str::parse);
-                    if let Some(Ok(name)) = name {
-                        self.called.insert(name, wanted.called.clone());
-                    }
-                    services.push(wanted);
+                    self.called
+                        .insert(wanted.name.clone(), wanted.called.clone());
+                    listing.services.push(wanted);
                 }
-                Some(Err(why)) => {
-                    // What it would be called is not known, so it may be what the list lacks.
-                    extent = Extent::Part;
-                    tracing::error!(
-                        service = spec.name,
-                        why,
-                        "the labels of a service cannot be read; the others are not touched by it"
-                    );
+                Some(Err(mut unreadable)) => {
+                    // It may be called otherwise since it cannot be read.
+                    let known = self.called.iter();
+                    let known = known.filter(|(_, called)| **called == unreadable.called);
+                    unreadable.names.extend(known.map(|(name, _)| name.clone()));
+                    listing.unreadable.push(unreadable);
                 }
                 None => {}
             }
         }
-        Ok(Listing { services, extent })
+        self.all = None;
+        Ok(listing)
     }
 
     /// The list is of those with a label: Docker is asked for the service itself.
     async fn is_gone(&mut self, service: &ServiceName) -> bool {
-        let called = self.called.get(service).cloned();
-        let called = called.unwrap_or_else(|| service.to_string());
-        let Ok(docker) = self.docker().await else {
-            return false;
-        };
-        let gone = match docker
-            .inspect_service(&called, None::<InspectServiceOptions>)
-            .await
-        {
-            Err(Error::DockerResponseServerError {
-                status_code: 404, ..
-            }) => true,
-            Err(_) => false,
-            Ok(there) => match there.spec.as_ref().map(told) {
-                // It is there, and is called otherwise or not for the proxy any more.
-                Some(None) => true,
-                Some(Some(Ok(wanted))) => {
-                    wanted.params.get("serviceName") != Some(service.as_str())
-                }
-                _ => false,
-            },
+        let gone = match self.called.get(service).cloned() {
+            Some(called) => self.is_gone_as(service, &called).await,
+            // A list of this run never had it, so what Docker calls it is not known: the name in the table
+            // may be a shorter one.
+            None => self.is_none_of_all(service).await,
         };
         if gone {
             self.called.remove(service);
@@ -175,8 +198,19 @@ impl List for Labels {
     }
 }
 
+/// Whether a service of Docker is, or may be, the one with this name in the table.
+fn stands_for(spec: &ServiceSpec, service: &ServiceName) -> bool {
+    match told(spec) {
+        // It is there, and not for the proxy any more.
+        None => false,
+        Some(Ok(wanted)) => wanted.name == *service,
+        // A name that cannot be read may be any.
+        Some(Err(unreadable)) => unreadable.names.is_empty() || unreadable.names.contains(service),
+    }
+}
+
 /// What a service's labels want; none where they do not want anything.
-fn told(spec: &ServiceSpec) -> Option<Result<Wanted, String>> {
+pub(super) fn told(spec: &ServiceSpec) -> Option<Result<Wanted, Unreadable>> {
     let labels = spec.labels.as_ref()?;
     if labels.get(NOTIFY).map(String::as_str) != Some("true") {
         return None;
@@ -205,13 +239,18 @@ fn told(spec: &ServiceSpec) -> Option<Result<Wanted, String>> {
             said.insert(parameter.to_owned(), value.clone());
         }
     }
+    let name = said.get("serviceName").and_then(|name| name.parse().ok());
     let mut params = Params::default();
-    for (name, value) in said {
-        if let Err(problem) = params.insert(name, value) {
-            return Some(Err(problem.to_string()));
+    for (parameter, value) in said {
+        if let Err(problem) = params.insert(parameter, value) {
+            return Some(Err(Unreadable {
+                called,
+                names: name.into_iter().collect(),
+                why: problem.to_string(),
+            }));
         }
     }
-    Some(Ok(Wanted { called, params }))
+    Some(Wanted::new(called, params))
 }
 
 #[cfg(test)]

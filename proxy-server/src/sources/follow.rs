@@ -1,19 +1,22 @@
 //! Following a list of services that is kept elsewhere: what it names is brought in, what it lacks is removed,
 //! the latter only once nobody can doubt it.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use proxy_core::ServiceName;
 use tokio::{
     sync::{mpsc, watch},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Asking,
-    intake::{Intake, Wanted},
+    claim::Look,
+    intake::{Brought, Intake, Unreadable, Wanted},
+    missing::{Missing, Patience},
+    report::{Named, Reporter, SourceReport},
 };
 
 /// How long reading a list may take.
@@ -41,16 +44,20 @@ pub(super) trait List: Send + 'static {
 #[derive(Debug)]
 pub(super) struct Listing {
     pub(super) services: Vec<Wanted>,
+    /// What cannot be read of it.
+    pub(super) unreadable: Vec<Unreadable>,
     /// Whether what it lacks may be taken for gone.
     pub(super) extent: Extent,
 }
 
 /// How much of a list was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Extent {
     Whole,
-    /// Some of it is known to be missing.
-    Part,
+    /// Some of it is known to be missing, and why.
+    Part(String),
+    /// There is nothing in it, which nobody believes.
+    Empty,
 }
 
 /// How often a list is read.
@@ -60,8 +67,10 @@ pub(super) struct Pace {
     pub(super) again: Option<Duration>,
     /// After a failure.
     pub(super) retry: Duration,
-    /// After a list that lacks something: it is believed once a second one lacks it too.
+    /// After a list that lacks something.
     pub(super) confirm: Duration,
+    /// What it takes to believe one; none: nothing is ever removed.
+    pub(super) patience: Option<Patience>,
 }
 
 /// Follows one list.
@@ -71,10 +80,8 @@ pub(super) struct Follower<L> {
     pace: Pace,
     /// Told of the first list that was brought in.
     read: watch::Sender<bool>,
-    /// What the last list lacked.
-    missing: BTreeSet<ServiceName>,
-    /// Whether the last reading failed: said once, not every few seconds.
-    failed: bool,
+    reporter: Reporter,
+    missing: Missing,
 }
 
 // === impl Follower ===
@@ -86,9 +93,14 @@ impl<L: List> Follower<L> {
             intake,
             pace,
             read,
-            missing: BTreeSet::new(),
-            failed: false,
+            reporter: Reporter::default(),
+            missing: Missing::default(),
         }
+    }
+
+    /// How the list is, from now on.
+    pub(super) fn reports(&self) -> watch::Receiver<SourceReport> {
+        self.reporter.reports()
     }
 
     /// Follows the list until it is stopped.
@@ -100,8 +112,12 @@ impl<L: List> Follower<L> {
         }
         let mut who: Vec<Asking> = Vec::new();
         loop {
+            let look = match who.as_slice() {
+                [] => Look::OfItself,
+                _ => Look::Asked,
+            };
             let (next, said) = tokio::select! {
-                once = self.once() => once,
+                once = self.once(look) => once,
                 () = stop.cancelled() => return,
             };
             for asking in who.drain(..) {
@@ -121,39 +137,56 @@ impl<L: List> Follower<L> {
     }
 
     /// Reads the list once and brings it in. When to read it next, and what is said to who asked.
-    async fn once(&mut self) -> (Duration, Result<usize, String>) {
+    async fn once(&mut self, look: Look) -> (Duration, Result<usize, String>) {
         let read = timeout(LIST_DEADLINE, self.list.read()).await;
         let read =
             read.unwrap_or_else(|_| Err(format!("no answer within {} s", LIST_DEADLINE.as_secs())));
-        let listing = match read {
+        let Listing {
+            services,
+            unreadable,
+            extent,
+        } = match read {
             Ok(listing) => listing,
             Err(why) => {
-                if !std::mem::replace(&mut self.failed, true) {
-                    tracing::warn!(
-                        from = self.intake.from(),
-                        why,
-                        "services from elsewhere cannot be read; those that are known are served on, and it is tried again"
-                    );
-                }
-                // Two lists in a row, and this is none.
+                self.trouble(Some(&why));
+                // Lists in a row, and this is none.
                 self.missing.clear();
                 return (self.pace.retry, Err(why));
             }
         };
-        if std::mem::replace(&mut self.failed, false) {
-            tracing::info!(
-                from = self.intake.from(),
-                "services from elsewhere can be read again"
-            );
+        self.trouble(match &extent {
+            Extent::Part(why) => Some(why),
+            Extent::Empty if !self.intake.kept().is_empty() => Some("the list is empty"),
+            Extent::Whole | Extent::Empty => None,
+        });
+        let count = services.len();
+        let Brought {
+            mut named,
+            mut again,
+        } = self.intake.bring(services, look).await;
+        named.extend(unreadable.iter().flat_map(|it| it.names.iter().cloned()));
+        let mut doubted = Named::default();
+        match (extent, self.pace.patience) {
+            (Extent::Whole, Some(patience)) => {
+                self.intake.forget_but(&named);
+                let now = Instant::now();
+                let kept = self.intake.kept();
+                let judged = self.missing.judge(&kept, &named, patience, (look, now));
+                let much = judged.doubted.iter();
+                let much = much.map(|name| (name.to_string(), MUCH.to_owned()));
+                let mut said: Vec<(String, String)> = much.collect();
+                for name in judged.gone {
+                    match self.remove(&name).await {
+                        Removed::Gone => {}
+                        Removed::NotGone(why) => said.push((name.to_string(), why.to_owned())),
+                        Removed::Again => again = true,
+                    }
+                }
+                doubted = said.into_iter().collect();
+            }
+            _ => self.missing.clear(),
         }
-        let (count, extent) = (listing.services.len(), listing.extent);
-        let brought = self.intake.bring(listing.services).await;
-        let mut again = brought.again;
-        if extent == Extent::Whole && !brought.unnamed {
-            again |= self.remove_what_is_gone(&brought.named).await;
-        } else {
-            self.missing.clear();
-        }
+        self.report(count, &unreadable, doubted);
         if !again {
             self.read
                 .send_if_modified(|read| !std::mem::replace(read, true));
@@ -166,34 +199,78 @@ impl<L: List> Follower<L> {
         (next, Ok(count))
     }
 
-    /// Removes what this list and the one before it lack, where its place says that it is gone. Whether
-    /// something is to be tried again.
-    async fn remove_what_is_gone(&mut self, named: &BTreeSet<ServiceName>) -> bool {
-        let Some(source) = self.intake.source() else {
-            return false;
-        };
-        let table = self.intake.table();
-        let ours = table
-            .iter()
-            .filter(|service| service.source() == Some(source));
-        let missing: BTreeSet<ServiceName> = ours
-            .map(|service| service.name().clone())
-            .filter(|name| !named.contains(name))
-            .collect();
-        let before = std::mem::replace(&mut self.missing, missing);
-        let twice: Vec<_> = self.missing.intersection(&before).cloned().collect();
-        let mut again = false;
-        for name in twice {
-            if !self.list.is_gone(&name).await {
-                tracing::warn!(from = self.intake.from(), service = %name, "a list lacks a service that is not known to be gone; it is served on");
-                continue;
-            }
-            if self.intake.take_away(&name).await {
-                self.missing.remove(&name);
-            } else {
-                again = true;
-            }
+    /// Removes a service that lists lack, where its place says that it is gone.
+    async fn remove(&mut self, name: &ServiceName) -> Removed {
+        if !self.list.is_gone(name).await {
+            return Removed::NotGone("the list lacks it, and it is not known to be gone");
         }
-        again
+        if !self.intake.take_away(name).await {
+            return Removed::Again;
+        }
+        self.missing.forget(name);
+        Removed::Gone
     }
+
+    /// Says once, and not with every look, that the list cannot be read or can be read again.
+    fn trouble(&self, why: Option<&str>) {
+        let from = self.intake.from();
+        self.reporter.say(|report| {
+            match (report.trouble.is_some(), why) {
+                (false, Some(why)) => tracing::warn!(
+                    from,
+                    why,
+                    "services from elsewhere cannot be read, or not all of them; those that are known are served on, nothing is removed, and it is tried again"
+                ),
+                (true, None) => {
+                    tracing::info!(from, "services from elsewhere can be read again");
+                }
+                _ => {}
+            }
+            report.trouble = why.map(str::to_owned);
+        });
+    }
+
+    fn report(&self, listed: usize, unreadable: &[Unreadable], doubted: Named) {
+        let from = self.intake.from();
+        let unreadable = unreadable.iter();
+        let unreadable = unreadable.map(|it| (it.called.clone(), it.why.clone()));
+        let unreadable: Vec<_> = unreadable.collect();
+        self.reporter.say(|report| {
+            // What was said with the last list is not said again.
+            for (called, why) in &unreadable {
+                if report.refused.first.get(called) != Some(why) {
+                    tracing::error!(
+                        from,
+                        service = called,
+                        why,
+                        "a service from elsewhere cannot be read; the others are not touched by it"
+                    );
+                }
+            }
+            for (service, why) in &doubted.first {
+                if !report.doubted.first.contains_key(service) {
+                    tracing::warn!(
+                        from,
+                        service,
+                        why,
+                        "a list lacks a service, which is served on"
+                    );
+                }
+            }
+            report.listed = Some(listed);
+            report.refused = self.intake.refused().chain(unreadable).collect();
+            report.doubted = doubted;
+        });
+    }
+}
+
+/// Why a service is served on that a list lacks.
+const MUCH: &str = "the list suddenly lacks most of what it had: it is believed after a while, or where somebody asks for it (reload?fromListener=true)";
+
+/// What became of a service that lists lack.
+enum Removed {
+    Gone,
+    NotGone(&'static str),
+    /// The change did not get through.
+    Again,
 }

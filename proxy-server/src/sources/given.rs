@@ -2,39 +2,88 @@
 
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::intake::{Intake, Wanted};
+use super::{
+    claim::Look,
+    intake::{Intake, Wanted},
+    report::{Reporter, SourceReport},
+};
 use crate::settings::GivenService;
 
 /// The pause before what could not be brought in is tried again: no store, no HAProxy.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Brings the services of the environment in as soon as there is a table, and until each is stored or
-/// refused. Then waits to be stopped.
-pub(super) async fn bring(given: Vec<GivenService>, mut intake: Intake, stop: CancellationToken) {
-    let mut list = Vec::new();
-    for service in given {
-        let called = service.prefix;
-        match service.params {
-            Ok(params) => list.push(Wanted { called, params }),
-            Err(why) => tracing::error!(
-                service = called,
-                why,
-                "a service of the environment cannot be read; the others are not touched by it"
-            ),
+/// The services of the environment.
+pub(super) struct Given {
+    services: Vec<GivenService>,
+    intake: Intake,
+    reporter: Reporter,
+}
+
+// === impl Given ===
+
+impl Given {
+    pub(super) fn new(services: Vec<GivenService>, intake: Intake) -> Self {
+        Self {
+            services,
+            intake,
+            reporter: Reporter::default(),
         }
     }
-    let brought = async {
-        if !intake.loaded().await {
-            return;
+
+    /// How they are, from now on.
+    pub(super) fn reports(&self) -> watch::Receiver<SourceReport> {
+        self.reporter.reports()
+    }
+
+    /// Brings them in as soon as there is a table, and until each is stored or refused. Then waits to be
+    /// stopped.
+    pub(super) async fn bring(self, stop: CancellationToken) {
+        let Self {
+            services,
+            mut intake,
+            reporter,
+        } = self;
+        let (mut list, mut unreadable) = (Vec::new(), Vec::new());
+        for service in services {
+            let called = service.prefix;
+            let wanted = match service.params {
+                Ok(params) => Wanted::new(called.clone(), params).map_err(|problem| problem.why),
+                Err(why) => Err(why),
+            };
+            match wanted {
+                Ok(wanted) => list.push(wanted),
+                Err(why) => {
+                    tracing::error!(
+                        service = called,
+                        why,
+                        "a service of the environment cannot be read; the others are not touched by it"
+                    );
+                    unreadable.push((called, why));
+                }
+            }
         }
-        while intake.bring(list.clone()).await.again {
-            tokio::time::sleep(RETRY).await;
+        let brought = async {
+            if !intake.loaded().await {
+                return;
+            }
+            loop {
+                let again = intake.bring(list.clone(), Look::OfItself).await.again;
+                reporter.say(|report| {
+                    report.listed = Some(list.len());
+                    report.refused = intake.refused().chain(unreadable.clone()).collect();
+                });
+                if !again {
+                    return;
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+        };
+        tokio::select! {
+            () = brought => stop.cancelled().await,
+            () = stop.cancelled() => {}
         }
-    };
-    tokio::select! {
-        () = brought => stop.cancelled().await,
-        () = stop.cancelled() => {}
     }
 }

@@ -7,24 +7,42 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use proxy_core::{Change, Params, RouteTable, Service, ServiceName, Source};
+use proxy_core::{
+    Change, CommitError, Params, RouteStore, RouteTable, Service, ServiceName, Source,
+};
 use tokio::time::Instant;
 
-use super::{Intent, Rules};
-use crate::engine::{ChangeError, ChangeRequest, EngineHandle, Wait};
+use super::{
+    Intent, Rules,
+    claim::{Look, is_due},
+};
+use crate::engine::{Answer, ChangeError, ChangeRequest, EngineHandle, Wait};
 
 /// Changes that are sent at once. The engine takes four times as many, so that callers find room too.
 const MOST_AT_ONCE: usize = 1_000;
 /// How long what was refused is left alone while nobody changes it: HAProxy's judgement of one service may
 /// depend on the others, and costs a check each time.
 const REFUSED_FOR: Duration = Duration::from_secs(600);
+/// How often a list is held to the table again because somebody else changed a service of it meanwhile.
+const MOST_TRIES: usize = 4;
 
 /// A service as it is wanted elsewhere.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     /// What it is called there, for logs.
     pub(super) called: String,
+    pub(super) name: ServiceName,
     pub(super) params: Params,
+}
+
+/// Something elsewhere that cannot be read as a service.
+#[derive(Clone, Debug)]
+pub(super) struct Unreadable {
+    /// What it is called there, for logs.
+    pub(super) called: String,
+    /// The services that it stands for, where that is known: they are not gone.
+    pub(super) names: BTreeSet<ServiceName>,
+    pub(super) why: String,
 }
 
 /// What came of a list.
@@ -32,19 +50,26 @@ pub(super) struct Wanted {
 pub(super) struct Brought {
     /// Every service that it names, the wrong ones too.
     pub(super) named: BTreeSet<ServiceName>,
-    /// Whether one of them has no name that could be read, so that nobody knows what the list lacks.
-    pub(super) unnamed: bool,
     /// Whether something is to be tried again, which is nobody's fault.
     pub(super) again: bool,
+}
+
+/// Where the engine is, and the table that it works on.
+#[derive(Clone, Debug)]
+pub(super) struct Way {
+    pub(super) engine: EngineHandle,
+    /// It knows of a change before HAProxy serves it; the engine says so only afterwards.
+    pub(super) store: Arc<dyn RouteStore>,
+    pub(super) rules: Rules,
 }
 
 /// Brings services from one place into the engine.
 #[derive(Debug)]
 pub(super) struct Intake {
-    engine: EngineHandle,
-    rules: Rules,
-    place: &'static str,
-    source: Option<Source>,
+    way: Way,
+    source: Source,
+    /// What was wanted at the last look.
+    before: BTreeMap<ServiceName, Arc<Service>>,
     /// What was refused, so that it is said and tried once and not with every list.
     refused: BTreeMap<String, Refused>,
 }
@@ -54,159 +79,267 @@ pub(super) struct Intake {
 struct Refused {
     params: Params,
     since: Instant,
+    why: String,
+}
+
+/// What a list says of a service.
+#[derive(Debug)]
+enum Wish {
+    Put(Arc<Service>),
+    /// It has no replica, or is for another proxy.
+    Gone,
+}
+
+/// What a list says of each service.
+type Wishes = BTreeMap<ServiceName, (Wanted, Wish)>;
+
+/// How a wish ended.
+enum End {
+    /// It is so, or another's word stands.
+    Settled,
+    Refused(String),
+    /// To be tried with the next look.
+    Again,
+    /// To be decided anew at once.
+    Overtaken,
+}
+
+// === impl Wanted ===
+
+impl Wanted {
+    /// A service by its parameters, which must name it.
+    pub(super) fn new(called: String, params: Params) -> Result<Self, Unreadable> {
+        let name = params.get("serviceName").unwrap_or_default();
+        match name.parse::<ServiceName>() {
+            Ok(name) => Ok(Self {
+                called,
+                name,
+                params,
+            }),
+            Err(why) => Err(Unreadable {
+                called,
+                names: BTreeSet::new(),
+                why: format!("serviceName: {why}"),
+            }),
+        }
+    }
 }
 
 // === impl Intake ===
 
 impl Intake {
-    pub(super) fn new(
-        engine: EngineHandle,
-        rules: Rules,
-        place: &'static str,
-        source: Option<Source>,
-    ) -> Self {
+    pub(super) fn new(way: Way, source: Source) -> Self {
         Self {
-            engine,
-            rules,
-            place,
+            way,
             source,
+            before: BTreeMap::new(),
             refused: BTreeMap::new(),
         }
     }
 
-    /// What the services are marked with.
-    pub(super) fn source(&self) -> Option<Source> {
-        self.source
-    }
-
     /// The place in words, for logs.
     pub(super) fn from(&self) -> &'static str {
-        self.place
+        self.source.word()
     }
 
     /// Waits until there is a table to compare with; false where the engine ended before.
     pub(super) async fn loaded(&self) -> bool {
-        let mut snapshots = self.engine.snapshots();
+        let mut snapshots = self.way.engine.snapshots();
         snapshots.wait_for(|s| s.is_loaded()).await.is_ok()
     }
 
+    /// The services that the source keeps.
+    pub(super) fn kept(&self) -> BTreeSet<ServiceName> {
+        let table = self.table();
+        let ours = table.iter().filter(|service| self.is_ours(service));
+        ours.map(|service| service.name().clone()).collect()
+    }
+
+    /// What was refused and stands in the list still, and why.
+    pub(super) fn refused(&self) -> impl Iterator<Item = (String, String)> {
+        let refused = self.refused.iter();
+        refused.map(|(called, refused)| (called.clone(), refused.why.clone()))
+    }
+
+    /// Forgets what was wanted of services that a whole list does not name.
+    pub(super) fn forget_but(&mut self, named: &BTreeSet<ServiceName>) {
+        self.before.retain(|name, _| named.contains(name));
+    }
+
     /// The table as it is stored.
-    pub(super) fn table(&self) -> RouteTable {
-        self.engine.snapshot().view.stored.table().clone()
+    fn table(&self) -> RouteTable {
+        self.way.store.view().stored.table().clone()
+    }
+
+    /// Makes sure that the table is the store's newest, as far as the store can say so now.
+    async fn catch_up(&self) {
+        for _ in 0..MOST_TRIES {
+            match self.way.store.confirm(&self.way.store.view()).await {
+                Err(CommitError::LostRace { .. }) => {}
+                Err(error) => {
+                    let from = self.from();
+                    return tracing::debug!(from, %error, "the list is held to the table that is known here");
+                }
+                Ok(()) => return,
+            }
+        }
     }
 
     /// Makes services what the list says, all in one turn of the engine where nothing else waits. Of two
     /// entries with one name the last counts.
-    pub(super) async fn bring(&mut self, list: Vec<Wanted>) -> Brought {
-        let table = self.table();
+    pub(super) async fn bring(&mut self, list: Vec<Wanted>, look: Look) -> Brought {
+        if look == Look::Asked {
+            self.catch_up().await;
+        }
         let mut brought = Brought::default();
-        let mut changes = BTreeMap::new();
         let now = Instant::now();
         let listed: BTreeSet<_> = list.iter().map(|wanted| wanted.called.clone()).collect();
         self.refused
             .retain(|called, refused| listed.contains(called) && now < refused.since + REFUSED_FOR);
+        let mut wishes = Wishes::new();
         for wanted in list {
-            let name = wanted
-                .params
-                .get("serviceName")
-                .map(str::parse::<ServiceName>);
-            let name = name.and_then(Result::ok);
-            match &name {
-                Some(name) => drop(brought.named.insert(name.clone())),
-                None => brought.unnamed = true,
-            }
+            brought.named.insert(wanted.name.clone());
             let before = self.refused.get(&wanted.called);
             if before.is_some_and(|refused| refused.params == wanted.params) {
                 continue;
             }
-            let change = match self.rules.read(&wanted.params).await {
-                Ok(Intent::Put(parsed)) => {
-                    for warning in &parsed.warnings {
-                        tracing::debug!(from = self.from(), service = wanted.called, %warning, "a parameter of a service from elsewhere");
-                    }
-                    let service = Arc::unwrap_or_clone(parsed.value.service);
-                    self.put(&table, service.with_source(self.source))
+            match self.read(&wanted).await {
+                Ok(wish) => {
+                    wishes.insert(wanted.name.clone(), (wanted, wish));
                 }
-                Ok(Intent::Remove(parsed)) => self.remove(&table, parsed.value.service),
-                // It may have been ours until now.
-                Ok(Intent::NotOurs(_)) => name.and_then(|name| self.remove(&table, name)),
-                Err(errors) => {
-                    self.refuse(&wanted, &errors.to_string());
-                    continue;
-                }
-            };
-            if let Some(change) = change {
-                changes.insert(change.service_name().clone(), (wanted, change));
+                Err(why) => self.refuse(&wanted, why),
             }
         }
-        brought.again = self.send(changes.into_values().collect()).await;
+        for _ in 0..MOST_TRIES {
+            if wishes.is_empty() {
+                return brought;
+            }
+            brought.again |= self.hold_to_the_table(&mut wishes, look).await;
+        }
+        brought.again |= !wishes.is_empty();
         brought
     }
 
     /// Removes a service that the source does not want any more; false where it is to be tried again.
     pub(super) async fn take_away(&mut self, name: &ServiceName) -> bool {
-        let Some(change) = self.remove(&self.table(), name.clone()) else {
-            return true;
-        };
         let wanted = Wanted {
             called: name.to_string(),
+            name: name.clone(),
             params: Params::default(),
         };
-        !self.send(vec![(wanted, change)]).await
+        let mut wishes = Wishes::from([(name.clone(), (wanted, Wish::Gone))]);
+        let again = self.hold_to_the_table(&mut wishes, Look::OfItself).await;
+        !again && wishes.is_empty()
     }
 
-    /// None where it is so already.
-    fn put(&self, table: &RouteTable, service: Service) -> Option<Change> {
-        let there = table.get(service.name());
-        let is_so = there.is_some_and(|there| **there == service);
-        (!is_so).then(|| Change::Put(Arc::new(service)))
+    async fn read(&self, wanted: &Wanted) -> Result<Wish, String> {
+        match self.way.rules.read(&wanted.params).await {
+            Ok(Intent::Put(parsed)) => {
+                for warning in &parsed.warnings {
+                    tracing::debug!(from = self.from(), service = wanted.called, %warning, "a parameter of a service from elsewhere");
+                }
+                let service = Arc::unwrap_or_clone(parsed.value.service);
+                Ok(Wish::Put(Arc::new(service.with_source(Some(self.source)))))
+            }
+            // It may have been ours until now.
+            Ok(Intent::Remove(_) | Intent::NotOurs(_)) => Ok(Wish::Gone),
+            Err(errors) => Err(errors.to_string()),
+        }
     }
 
-    /// None where it is gone, or is not this source's to remove.
-    fn remove(&self, table: &RouteTable, name: ServiceName) -> Option<Change> {
-        let is_ours =
-            |there: &Arc<Service>| there.source().is_some() && there.source() == self.source;
-        table.get(&name).filter(|there| is_ours(there))?;
-        Some(Change::Remove(name))
-    }
-
-    /// Whether something is to be tried again.
-    async fn send(&mut self, changes: Vec<(Wanted, Change)>) -> bool {
-        let mut again = false;
-        for chunk in changes.chunks(MOST_AT_ONCE) {
-            let asked = chunk.iter().map(|(_, change)| {
-                let request = ChangeRequest::new(vec![change.clone()], Wait::here());
-                self.engine.change(request)
+    /// Sends what is to be changed, and leaves the wishes that somebody came before. Whether something is
+    /// to be tried with the next look.
+    async fn hold_to_the_table(&mut self, wishes: &mut Wishes, look: Look) -> bool {
+        let table = self.table();
+        let mut ends = Vec::new();
+        let mut steps = Vec::new();
+        for (name, (_, wish)) in &*wishes {
+            let there = table.get(name).cloned();
+            match self.change(name, wish, there.as_ref(), look) {
+                Some(change) => steps.push((name.clone(), change, there)),
+                None => ends.push((name.clone(), End::Settled)),
+            }
+        }
+        for chunk in steps.chunks(MOST_AT_ONCE) {
+            let asked = chunk.iter().map(|(_, change, there)| {
+                let request = ChangeRequest::over(change.clone(), there.clone(), Wait::here());
+                self.way.engine.change(request)
             });
             let answers = join_all(asked).await;
-            for ((wanted, change), answer) in chunk.iter().zip(answers) {
-                match answer {
-                    Ok(answer) => self.done(change, answer.failure.as_deref()),
-                    Err(error) if is_final(&error) => self.refuse(wanted, &error.to_string()),
-                    Err(error) => {
-                        again = true;
-                        tracing::warn!(from = self.from(), service = wanted.called, %error, "a service from elsewhere is tried again");
-                    }
+            let answers = chunk.iter().zip(answers);
+            ends.extend(
+                answers.map(|((name, change, _), answer)| (name.clone(), self.end(change, answer))),
+            );
+        }
+        let mut again = false;
+        for (name, end) in ends {
+            if matches!(end, End::Overtaken) {
+                continue;
+            }
+            match (end, wishes.remove(&name)) {
+                (End::Settled, Some((_, Wish::Put(service)))) => {
+                    self.before.insert(name, service);
                 }
+                (End::Settled, _) => drop(self.before.remove(&name)),
+                (End::Refused(why), Some((wanted, _))) => self.refuse(&wanted, why),
+                _ => again = true,
             }
         }
         again
     }
 
-    fn done(&self, change: &Change, failure: Option<&str>) {
-        let (from, service) = (self.from(), change.service_name());
-        match change {
-            Change::Remove(_) => {
-                tracing::info!(from, %service, "a service from elsewhere is removed")
+    /// What is to be done about a wish; none where nothing is.
+    fn change(
+        &self,
+        name: &ServiceName,
+        wish: &Wish,
+        there: Option<&Arc<Service>>,
+        look: Look,
+    ) -> Option<Change> {
+        match wish {
+            Wish::Put(service) => {
+                let before = self.before.get(name).map(|before| &**before);
+                let there = there.map(|there| &**there);
+                let is_due = is_due(service, before, there, look);
+                is_due.then(|| Change::Put(Arc::clone(service)))
             }
-            _ => tracing::info!(from, %service, "a service from elsewhere is configured"),
-        }
-        if let Some(why) = failure {
-            tracing::warn!(from, %service, why, "it is stored and not live here yet");
+            // What somebody else put is theirs to remove.
+            Wish::Gone => {
+                let ours = there.is_some_and(|there| self.is_ours(there));
+                ours.then(|| Change::Remove(name.clone()))
+            }
         }
     }
 
-    fn refuse(&mut self, wanted: &Wanted, why: &str) {
+    fn is_ours(&self, service: &Service) -> bool {
+        service.source() == Some(self.source)
+    }
+
+    fn end(&self, change: &Change, answer: Result<Answer, ChangeError>) -> End {
+        let (from, service) = (self.from(), change.service_name());
+        match answer {
+            Ok(answer) => {
+                match change {
+                    Change::Remove(_) => {
+                        tracing::info!(from, %service, "a service from elsewhere is removed")
+                    }
+                    _ => tracing::info!(from, %service, "a service from elsewhere is configured"),
+                }
+                if let Some(why) = answer.failure {
+                    tracing::warn!(from, %service, why = &*why, "it is stored and not live here yet");
+                }
+                End::Settled
+            }
+            Err(ChangeError::Overtaken) => End::Overtaken,
+            Err(error) if is_final(&error) => End::Refused(error.to_string()),
+            Err(error) => {
+                tracing::warn!(from, %service, %error, "a service from elsewhere is tried again");
+                End::Again
+            }
+        }
+    }
+
+    fn refuse(&mut self, wanted: &Wanted, why: String) {
         tracing::error!(
             from = self.from(),
             service = wanted.called,
@@ -216,6 +349,7 @@ impl Intake {
         let refused = Refused {
             params: wanted.params.clone(),
             since: Instant::now(),
+            why,
         };
         self.refused.insert(wanted.called.clone(), refused);
     }

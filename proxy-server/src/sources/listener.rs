@@ -1,17 +1,17 @@
 //! Swarm listeners, as docker-flow-swarm-listener speaks: `get-services` lists what it has told, as the
 //! parameters of a call each.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use anyhow::Context;
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use proxy_core::{Params, ServiceName};
+use proxy_core::{MAX_NAME_BYTES, Params, ServiceName};
 use serde_json::Value;
 
 use super::{
     follow::{Extent, List, Listing},
-    intake::Wanted,
+    intake::{Unreadable, Wanted},
 };
 use crate::chain::chain;
 
@@ -43,7 +43,7 @@ impl Listeners {
         Ok(Self { urls, http })
     }
 
-    async fn ask(&self, url: &str) -> Result<Vec<Wanted>, String> {
+    async fn ask(&self, url: &str) -> Result<Vec<Result<Wanted, Unreadable>>, String> {
         let asked = self.http.get(format!("{url}{PATH}")).send().await;
         let mut answer = asked.map_err(|error| chain(&error.without_url()))?;
         if answer.status() != reqwest::StatusCode::OK {
@@ -60,13 +60,46 @@ impl Listeners {
             }
             body.extend_from_slice(&part);
         }
-        let list: Vec<BTreeMap<String, Value>> = serde_json::from_slice(&body)
-            .map_err(|error| format!("its answer is no list of services: {error}"))?;
-        list.into_iter().map(|entry| wanted(url, entry)).collect()
+        entries(url, &body)
     }
 }
 
-fn wanted(url: &str, entry: BTreeMap<String, Value>) -> Result<Wanted, String> {
+/// The entries of a list, those that cannot be read among them.
+pub(super) fn entries(url: &str, body: &[u8]) -> Result<Vec<Result<Wanted, Unreadable>>, String> {
+    let list: Vec<Value> = serde_json::from_slice(body)
+        .map_err(|error| format!("its answer is no list of services: {error}"))?;
+    let entries = list.into_iter().enumerate();
+    Ok(entries
+        .map(|(nth, entry)| wanted(url, nth + 1, entry))
+        .collect())
+}
+
+fn wanted(url: &str, nth: usize, entry: Value) -> Result<Wanted, Unreadable> {
+    let name = entry.get("serviceName").and_then(Value::as_str);
+    let called = match name {
+        Some(name) => format!("{} of {url}", shown(name)),
+        None => format!("entry {nth} of {url}"),
+    };
+    let names = name
+        .and_then(|name| name.parse().ok())
+        .into_iter()
+        .collect();
+    let params = match params(entry) {
+        Ok(params) => params,
+        Err(why) => return Err(Unreadable { called, names, why }),
+    };
+    Wanted::new(called, params)
+}
+
+/// Names come from others, and go into logs and answers.
+fn shown(name: &str) -> String {
+    name.chars().take(MAX_NAME_BYTES).collect()
+}
+
+fn params(entry: Value) -> Result<Params, String> {
+    let Value::Object(entry) = entry else {
+        return Err("it is no object of parameters".to_owned());
+    };
     let mut params = Params::default();
     for (name, value) in entry {
         // Waiting for all replicas is for who waits.
@@ -78,19 +111,13 @@ fn wanted(url: &str, entry: BTreeMap<String, Value>) -> Result<Wanted, String> {
             Value::Number(number) => number.to_string(),
             Value::Bool(flag) => flag.to_string(),
             Value::Null => continue,
-            _ => return Err(format!("the value of {name} in its list is no text")),
+            _ => return Err(format!("the value of {} is no text", shown(&name))),
         };
         params
             .insert(name, text)
             .map_err(|problem| problem.to_string())?;
     }
-    let name = params
-        .get("serviceName")
-        .unwrap_or("a service without a name");
-    Ok(Wanted {
-        called: format!("{name} of {url}"),
-        params,
-    })
+    Ok(params)
 }
 
 #[async_trait]
@@ -98,36 +125,43 @@ impl List for Listeners {
     async fn read(&mut self) -> Result<Listing, String> {
         let asked = self.urls.iter().map(|url| self.ask(url));
         let answers = join_all(asked).await;
-        let (mut services, mut problems) = (Vec::new(), Vec::new());
+        let (mut services, mut unreadable) = (Vec::new(), Vec::new());
+        let mut problems = Vec::new();
         for (url, answer) in self.urls.iter().zip(answers) {
             match answer {
-                Ok(list) => services.extend(list),
+                Ok(list) => {
+                    for entry in list {
+                        match entry {
+                            Ok(wanted) => services.push(wanted),
+                            Err(entry) => unreadable.push(entry),
+                        }
+                    }
+                }
                 Err(why) => problems.push(format!("{url}: {why}")),
             }
         }
         if problems.len() == self.urls.len() {
             return Err(problems.join("; "));
         }
-        for why in &problems {
-            tracing::warn!(
-                why,
-                "one of the listeners did not answer; nothing is removed meanwhile"
-            );
+        // It may stand for any service that the list seems to lack.
+        if let Some(entry) = unreadable.iter().find(|entry| entry.names.is_empty()) {
+            problems.push(format!("{} has no name that can be read", entry.called));
         }
-        // One that has just started says that there is nothing before it has looked.
-        let is_whole = problems.is_empty() && !services.is_empty();
+        let extent = match problems.is_empty() {
+            // One that has just started says that there is nothing before it has looked.
+            true if services.is_empty() && unreadable.is_empty() => Extent::Empty,
+            true => Extent::Whole,
+            false => Extent::Part(problems.join("; ")),
+        };
         Ok(Listing {
             services,
-            extent: if is_whole {
-                Extent::Whole
-            } else {
-                Extent::Part
-            },
+            unreadable,
+            extent,
         })
     }
 
     async fn is_gone(&mut self, _: &ServiceName) -> bool {
-        // It has no more to say than its list, which has said so twice.
+        // It has no more to say than its lists, which have said so.
         true
     }
 

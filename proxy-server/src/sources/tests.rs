@@ -25,12 +25,28 @@ pub(super) struct Bench {
     store: Arc<MemoryStore>,
     carrier: Arc<Scripted>,
     engine: EngineHandle,
-    stop: CancellationToken,
+    pub(super) stop: CancellationToken,
 }
 
 impl Bench {
     pub(super) async fn new() -> Self {
-        let (store, carrier) = (store(), Arc::new(Scripted::default()));
+        let bench = Self::on(store());
+        bench.until(|services| services.is_empty()).await;
+        bench
+    }
+
+    /// The next run of a replica, with the same store.
+    pub(super) async fn restarted(&self) -> Self {
+        let bench = Self::on(Arc::clone(&self.store));
+        let names = self.names();
+        bench
+            .until(|services| services.keys().eq(names.iter()))
+            .await;
+        bench
+    }
+
+    fn on(store: Arc<MemoryStore>) -> Self {
+        let carrier = Arc::new(Scripted::default());
         let stop = CancellationToken::new();
         let (engine, handle) = Engine::new(Parts {
             served: proxy_core::RouteTable::new(),
@@ -41,14 +57,12 @@ impl Bench {
             stop: stop.clone(),
         });
         tokio::spawn(engine.run());
-        let bench = Self {
+        Self {
             store,
             carrier,
             engine: handle,
             stop,
-        };
-        bench.until(|services| services.is_empty()).await;
-        bench
+        }
     }
 
     pub(super) fn start(&self, settings: &[(&str, &str)]) -> Sources {
@@ -56,7 +70,10 @@ impl Bench {
         let (sources, tasks) = start(
             settings.sources,
             ParameterRules::default(),
-            &self.engine,
+            (
+                &self.engine,
+                &(Arc::clone(&self.store) as Arc<dyn RouteStore>),
+            ),
             &self.stop,
         )
         .unwrap();
@@ -82,10 +99,31 @@ impl Bench {
         self.store.view().revision
     }
 
-    pub(super) fn source(&self, name: &str) -> Option<Source> {
+    pub(super) fn stored(&self, name: &str) -> Option<Arc<Service>> {
         let view = self.store.view();
         let name: ServiceName = name.parse().unwrap();
-        view.stored.table().get(&name)?.source()
+        view.stored.table().get(&name).cloned()
+    }
+
+    pub(super) fn source(&self, name: &str) -> Option<Source> {
+        self.stored(name)?.source()
+    }
+
+    /// An operator's call, with a port of its own.
+    pub(super) async fn reconfigure(&self, name: &str, port: u16) {
+        let query = format!("serviceName={name}&servicePath=/{name}&port={port}");
+        let params = proxy_core::Params::from_query(&query).unwrap();
+        let service = proxy_core::parse_reconfigure(&params)
+            .unwrap()
+            .value
+            .service;
+        let change = request(Change::Put(service));
+        self.engine.change(change).await.unwrap();
+    }
+
+    pub(super) fn port(&self, name: &str) -> u16 {
+        let served = &self.engine.snapshot().served;
+        ports(served.iter()).get(name).copied().unwrap_or_default()
     }
 }
 
@@ -141,7 +179,7 @@ pub(super) fn list(entries: &[Value]) -> ResponseTemplate {
     ResponseTemplate::new(200).set_body_json(entries)
 }
 
-async fn listener(script: &Script) -> MockServer {
+pub(super) async fn listener(script: &Script) -> MockServer {
     let server = MockServer::start().await;
     Mock::given(method("GET"))
         .and(path("/v1/docker-flow-swarm-listener/get-services"))
@@ -174,11 +212,7 @@ async fn services_of_the_environment_are_one_reload_and_a_bad_one_hurts_no_other
     let all: BTreeMap<String, u16> = all.map(|(name, port)| (name.to_owned(), port)).into();
     bench.until(|services| *services == all).await;
     assert_eq!(bench.carrier.reloads.load(SeqCst), before + 1);
-    assert_eq!(
-        bench.source("one"),
-        None,
-        "they are as a call would make them"
-    );
+    assert_eq!(bench.source("one"), Some(Source::Environment));
 
     // Another replica, or the next start, changes nothing.
     let revision = bench.revision();
@@ -212,28 +246,32 @@ async fn what_vanished_from_the_listeners_list_is_removed_and_nothing_else_ever(
     assert_eq!(bench.source("a"), Some(Source::Listener));
     assert_eq!(bench.source("by-hand"), None);
 
-    // Short once, empty, broken, refused, without a name: nothing may go, not even for a moment.
+    // Empty, broken, refused, without a name: nothing may go, not even for a moment.
     let revision = bench.revision();
     let nameless = list(&[json!({ "servicePath": "/x" })]);
     let short = list(&[a]);
     let half = ResponseTemplate::new(200).set_body_string(r#"[{"serviceName":"a""#);
     let not_there = ResponseTemplate::new(503);
     for bad in [list(&[]), half, not_there, nameless] {
-        script.say([bad.clone(), bad.clone(), bad, both.clone()]);
-        script.asked(5).await;
+        script.say([bad.clone(), bad.clone(), bad.clone(), bad, both.clone()]);
+        script.asked(6).await;
         assert_eq!(bench.revision(), revision);
     }
-    script.say([short.clone(), both.clone(), short.clone(), both.clone()]);
-    script.asked(6).await;
+    // Nor may it with two short lists in a row.
+    let twice = [short.clone(), short.clone(), both.clone()];
+    script.say(twice.clone().into_iter().chain(twice));
+    script.asked(8).await;
     assert_eq!(bench.revision(), revision);
-    // A list that could not be read parts two short ones: they are not in a row.
+    // A list that could not be read parts those before from those after.
     script.say([
+        short.clone(),
         short.clone(),
         ResponseTemplate::new(500),
         short.clone(),
+        short.clone(),
         both.clone(),
     ]);
-    script.asked(5).await;
+    script.asked(8).await;
     assert_eq!(bench.revision(), revision);
     assert_eq!(bench.names(), ["a", "b", "by-hand"]);
 
@@ -298,8 +336,147 @@ async fn a_listener_is_asked_until_it_answers_and_then_left_alone() {
     ]);
     assert!(!sources.listener_was_read());
     bench.until(|services| services.contains_key("a")).await;
-    // Nothing is marked that nobody will look for again.
-    assert_eq!(bench.source("a"), None);
+    assert_eq!(bench.source("a"), Some(Source::Listener));
     assert_eq!(script.0.lock().unwrap().1, 3);
     assert!(Sources::none().ask_listeners().await.is_err());
+}
+
+const REPEATED: [(&str, &str); 2] = [("REPEAT_RELOAD", "true"), ("RELOAD_INTERVAL", "100")];
+
+fn repeated(uri: &str) -> [(&str, &str); 3] {
+    [("LISTENER_ADDRESS", uri), REPEATED[0], REPEATED[1]]
+}
+
+#[tokio::test]
+async fn what_was_removed_a_moment_ago_comes_back_with_one_question() {
+    let bench = Bench::new().await;
+    let script = Script::default();
+    script.say([list(&[entry("a")])]);
+    let server = listener(&script).await;
+    let sources = bench.start(&[("LISTENER_ADDRESS", &server.uri())]);
+    bench.until(|services| services.contains_key("a")).await;
+
+    // It is removed from the store, and HAProxy has not said yet that it is live.
+    let gate = bench.carrier.gate.lock().await;
+    let engine = bench.engine.clone();
+    let removal = Change::Remove("a".parse().unwrap());
+    let removed = tokio::spawn(async move { engine.change(request(removal)).await });
+    while bench.stored("a").is_some() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(bench.names(), ["a"], "the engine shows what was");
+    let asked = tokio::spawn(async move { sources.ask_listeners().await });
+    script.asked(2).await;
+    drop(gate);
+    removed.await.unwrap().unwrap();
+    assert_eq!(asked.await.unwrap(), Ok(1));
+    assert!(bench.stored("a").is_some());
+}
+
+#[tokio::test]
+async fn an_operators_word_stands_until_the_list_says_something_new() {
+    let bench = Bench::new().await;
+    let script = Script::default();
+    script.say([list(&[entry("a"), entry("b")])]);
+    let server = listener(&script).await;
+    let uri = server.uri();
+    let sources = bench.start(&repeated(&uri));
+    bench.until(|services| services.len() == 2).await;
+    bench.reconfigure("a", 81).await;
+    let revision = bench.revision();
+    script.say([list(&[entry("a"), entry("b")])]);
+    script.asked(4).await;
+    // Nor does another replica, or this one after a restart.
+    bench.start(&repeated(&uri));
+    script.asked(10).await;
+    assert_eq!((bench.port("a"), bench.revision()), (81, revision));
+    assert_eq!(bench.source("a"), None);
+    let stored = bench.stored("a").unwrap();
+    assert_eq!(stored.overruled().unwrap().source(), Source::Listener);
+
+    // The same as the list, by hand, is the listener's own call.
+    bench.reconfigure("b", 80).await;
+    assert_eq!(bench.source("b"), Some(Source::Listener));
+    assert_eq!(bench.revision(), revision);
+
+    // What is the operator's is not removed with what the list lacks.
+    script.say([list(&[entry("c")])]);
+    bench.until(|services| !services.contains_key("b")).await;
+    assert_eq!(bench.names(), ["a", "c"]);
+
+    let mut new = entry("a");
+    new["port"] = "82".into();
+    script.say([list(&[new.clone(), entry("c")])]);
+    bench.until(|services| services.get("a") == Some(&82)).await;
+    assert_eq!(bench.source("a"), Some(Source::Listener));
+
+    // Whoever asks for the list by name wants what it says.
+    bench.reconfigure("a", 83).await;
+    script.asked(2).await;
+    assert_eq!(bench.port("a"), 83);
+    sources.ask_listeners().await.unwrap();
+    assert_eq!(bench.port("a"), 82);
+}
+
+#[tokio::test]
+async fn an_entry_that_cannot_be_read_is_told_and_hurts_no_other() {
+    let bench = Bench::new().await;
+    let script = Script::default();
+    let all = ["a", "b", "c"].map(entry);
+    script.say([list(&all)]);
+    let server = listener(&script).await;
+    let sources = bench.start(&repeated(&server.uri()));
+    bench.until(|services| services.len() == 3).await;
+    let report = || sources.reports().next().unwrap().1;
+    assert!(report().is_well(), "{:?}", report());
+
+    // One that is no text, and one that is gone: the first stays, the other goes.
+    let [a, mut b, _] = all;
+    b["servicePath"] = json!({ "not": "text" });
+    script.say([list(&[a.clone(), b.clone()])]);
+    bench.until(|services| !services.contains_key("c")).await;
+    assert_eq!(bench.names(), ["a", "b"]);
+    let said = report();
+    assert_eq!((said.listed, said.refused.count), (Some(1), 1), "{said:?}");
+    let (called, why) = said.refused.first.first_key_value().unwrap();
+    assert!(called.starts_with("b of http://"), "{called}");
+    assert!(why.contains("servicePath"), "{why}");
+
+    // One without a name that can be read may be any: nothing goes while it is there.
+    let nameless = json!({ "serviceName": "no name", "port": "80" });
+    script.say([list(&[b, nameless])]);
+    script.asked(6).await;
+    assert_eq!(bench.names(), ["a", "b"]);
+    let said = report();
+    assert!(
+        said.trouble.as_ref().unwrap().contains("no name"),
+        "{said:?}"
+    );
+    script.say([list(&[a, entry("b")])]);
+    script.asked(2).await;
+    let mut well = sources.reports[0].1.clone();
+    let well = well.wait_for(SourceReport::is_well);
+    tokio::time::timeout(PATIENCE, well).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_list_that_suddenly_lacks_most_removes_nothing_until_somebody_asks() {
+    let bench = Bench::new().await;
+    let script = Script::default();
+    let all = ["a", "b", "c", "d"].map(entry);
+    script.say([list(&all)]);
+    let server = listener(&script).await;
+    let sources = bench.start(&repeated(&server.uri()));
+    bench.until(|services| services.len() == 4).await;
+    script.say([list(&all[..1])]);
+    script.asked(6).await;
+    assert_eq!(bench.names(), ["a", "b", "c", "d"]);
+    let mut doubted = sources.reports[0].1.clone();
+    let doubted = doubted.wait_for(|report| report.doubted.count == 3);
+    tokio::time::timeout(PATIENCE, doubted)
+        .await
+        .unwrap()
+        .unwrap();
+    sources.ask_listeners().await.unwrap();
+    assert_eq!(bench.names(), ["a"]);
 }

@@ -93,11 +93,14 @@ fn labels_are_the_parameters_of_a_call() {
 /// A Docker API whose lists and single services a test writes down.
 async fn engine(services: &Script, a: &Script, b: &Script) -> MockServer {
     let server = MockServer::start().await;
-    for (pattern, answer) in [
-        ("/services$", services),
-        ("/services/a$", a),
-        ("/services/shop_b$", b),
-    ] {
+    let labelled = wiremock::matchers::query_param_contains("filters", NOTIFY);
+    Mock::given(method("GET"))
+        .and(path_regex("/services$"))
+        .and(labelled)
+        .respond_with(services.clone())
+        .mount(&server)
+        .await;
+    for (pattern, answer) in [("/services/a$", a), ("/services/shop_b$", b)] {
         Mock::given(method("GET"))
             .and(path_regex(pattern))
             .respond_with(answer.clone())
@@ -174,4 +177,130 @@ async fn labels_drive_the_proxy_and_a_list_that_lies_removes_nothing() {
     services.say([list(&[])]);
     b.say([ResponseTemplate::new(200).set_body_json(service("shop_b", 1, json!({})))]);
     bench.until(|services| services.is_empty()).await;
+}
+
+fn settings(host: &str) -> [(&str, &str); 3] {
+    [
+        ("LISTEN_DOCKER", "true"),
+        ("LISTEN_DOCKER_INTERVAL", "1"),
+        ("DOCKER_HOST", host),
+    ]
+}
+
+#[tokio::test]
+async fn a_label_that_cannot_be_read_keeps_its_own_service_alone() {
+    let bench = Bench::new().await;
+    let (services, a, b) = (Script::default(), Script::default(), Script::default());
+    services.say([list(&[demo("a"), of_stack("b")])]);
+    let server = engine(&services, &a, &b).await;
+    let host = server.uri().replace("http://", "tcp://");
+    let sources = bench.start(&settings(&host));
+    bench.until(|services| services.len() == 2).await;
+
+    // One label is too long and another no name; the service without such is gone.
+    let gone = json!({ "message": "no such service" });
+    a.say([ResponseTemplate::new(404).set_body_json(&gone)]);
+    let mut long = of_stack("b");
+    long["Spec"]["Labels"]["com.df.servicePath"] = "x".repeat(1024 * 1024).into();
+    services.say([list(&[long])]);
+    bench.until(|services| !services.contains_key("a")).await;
+    assert_eq!(bench.names(), ["b"]);
+    let report = sources.reports().next().unwrap().1;
+    assert!(report.refused.first.contains_key("shop_b"), "{report:?}");
+
+    let mut unnamed = of_stack("b");
+    unnamed["Spec"]["Labels"]["com.df.serviceName"] = "no name".into();
+    services.say([list(&[unnamed.clone()])]);
+    b.say([ResponseTemplate::new(200).set_body_json(unnamed)]);
+    services.asked(4).await;
+    assert_eq!(bench.names(), ["b"]);
+}
+
+#[tokio::test]
+async fn after_a_restart_docker_is_not_asked_for_a_short_name() {
+    let bench = Bench::new().await;
+    let (services, a, b) = (Script::default(), Script::default(), Script::default());
+    services.say([list(&[demo("a"), of_stack("b")])]);
+    let server = engine(&services, &a, &b).await;
+    let host = server.uri().replace("http://", "tcp://");
+    bench.start(&settings(&host));
+    bench.until(|services| services.len() == 2).await;
+    bench.stop.cancel();
+
+    // Docker knows nothing of `b`, whose name there is `shop_b`; its list lies.
+    let bench = bench.restarted().await;
+    let gone = json!({ "message": "no such service" });
+    let unknown = ResponseTemplate::new(404).set_body_json(&gone);
+    Mock::given(method("GET"))
+        .and(path_regex("/services/b$"))
+        .respond_with(unknown)
+        .mount(&server)
+        .await;
+    let all = Script::default();
+    all.say([list(&[demo("a"), of_stack("b")])]);
+    Mock::given(method("GET"))
+        .and(path_regex("/services$"))
+        .respond_with(all.clone())
+        .mount(&server)
+        .await;
+    services.say([list(&[demo("a")])]);
+    bench.start(&settings(&host));
+    all.asked(2).await;
+    assert_eq!(bench.names(), ["a", "b"]);
+    // Neither when Docker cannot say.
+    all.say([ResponseTemplate::new(500)]);
+    all.asked(2).await;
+    assert_eq!(bench.names(), ["a", "b"]);
+    let mut unlabelled = of_stack("b");
+    unlabelled["Spec"]["Labels"] = json!({});
+    all.say([list(&[demo("a"), unlabelled])]);
+    bench.until(|services| !services.contains_key("b")).await;
+}
+
+#[tokio::test]
+async fn two_sources_of_one_service_do_not_overwrite_each_other() {
+    let bench = Bench::new().await;
+    let (services, a, b) = (Script::default(), Script::default(), Script::default());
+    services.say([list(&[demo("a")])]);
+    let server = engine(&services, &a, &b).await;
+    let host = server.uri().replace("http://", "tcp://");
+    let entry = json!({ "serviceName": "a", "servicePath": "/a", "port": "81" });
+    let told = Script::default();
+    told.say([list(std::slice::from_ref(&entry))]);
+    let listener = super::super::tests::listener(&told).await;
+    let uri = listener.uri();
+    let both: Vec<_> = settings(&host)
+        .into_iter()
+        .chain([
+            ("LISTENER_ADDRESS", uri.as_str()),
+            ("REPEAT_RELOAD", "true"),
+            ("RELOAD_INTERVAL", "200"),
+        ])
+        .collect();
+    bench.start(&both);
+    bench.until(|services| services.contains_key("a")).await;
+    services.asked(2).await;
+    told.asked(2).await;
+    let revision = bench.revision();
+    services.say([list(&[demo("a")])]);
+    services.asked(3).await;
+    // Another replica does not begin it again.
+    bench.start(&both);
+    services.asked(6).await;
+    assert_eq!(bench.revision(), revision);
+
+    // What one of them wants anew, it gets.
+    let mut anew = entry;
+    anew["port"] = "82".into();
+    told.say([list(&[anew])]);
+    bench.until(|services| services.get("a") == Some(&82)).await;
+    assert_eq!(bench.source("a"), Some(proxy_core::Source::Listener));
+    let mut anew = demo("a");
+    anew["Spec"]["Labels"]["com.df.port"] = "83".into();
+    services.say([list(&[anew])]);
+    bench.until(|services| services.get("a") == Some(&83)).await;
+    assert_eq!(bench.source("a"), Some(proxy_core::Source::Docker));
+    let revision = bench.revision();
+    services.asked(3).await;
+    assert_eq!(bench.revision(), revision);
 }
