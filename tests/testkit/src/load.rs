@@ -9,7 +9,7 @@ use std::{
 };
 
 use tokio::{
-    io::AsyncWriteExt as _,
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
     sync::watch,
     task::JoinSet,
@@ -17,6 +17,8 @@ use tokio::{
 };
 
 use crate::haproxy::{HttpAnswer, Request, header, read_answer};
+#[cfg(feature = "tls")]
+use crate::tls::TlsClient;
 
 /// A request that takes longer has failed.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
@@ -34,11 +36,25 @@ pub enum Connections {
     OneEach,
 }
 
+/// What requests are sent through.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub enum Transport {
+    /// A connection as it is.
+    #[default]
+    Plain,
+    /// TLS, for the name of the Host header.
+    #[cfg(feature = "tls")]
+    Tls(TlsClient),
+}
+
 /// What to send.
 #[derive(Debug, Clone)]
 pub struct LoadPlan {
     /// Where to.
     pub address: SocketAddr,
+    /// Through what.
+    pub transport: Transport,
     /// The Host header.
     pub host: String,
     /// The path.
@@ -153,11 +169,27 @@ impl LoadReport {
     }
 }
 
+/// A connection, through whatever it goes.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+impl LoadPlan {
+    async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        let address = self.address;
+        Ok(match &self.transport {
+            Transport::Plain => Box::new(TcpStream::connect(address).await?),
+            #[cfg(feature = "tls")]
+            Transport::Tls(client) => Box::new(client.connect(address, &self.host).await?),
+        })
+    }
+}
+
 struct Client {
     plan: LoadPlan,
     counts: Arc<Mutex<LoadReport>>,
     total: watch::Sender<u64>,
-    open: Option<TcpStream>,
+    open: Option<Box<dyn Stream>>,
     connected: Instant,
 }
 
@@ -211,7 +243,7 @@ impl Client {
             Some(stream) => stream,
             None => {
                 self.connected = Instant::now();
-                TcpStream::connect(self.plan.address).await?
+                self.plan.connect().await?
             }
         };
         let request = Request::get(self.plan.path.as_str())

@@ -13,6 +13,7 @@ use rcgen::{
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::timeout};
 use tokio_rustls::{
     TlsConnector,
+    client::TlsStream,
     rustls::{
         ClientConfig, DigitallySignedStruct, SignatureScheme,
         client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -178,11 +179,20 @@ impl TlsClient {
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    async fn exchange(&self, address: SocketAddr, name: &str, path: &str) -> io::Result<TlsAnswer> {
+    /// A connection to a server of this name, once both have shaken hands.
+    pub(crate) async fn connect(
+        &self,
+        address: SocketAddr,
+        name: &str,
+    ) -> io::Result<TlsStream<TcpStream>> {
         let connector = TlsConnector::from(Arc::new(self.config()?));
         let server = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
         let stream = TcpStream::connect(address).await?;
-        let mut stream = connector.connect(server, stream).await?;
+        connector.connect(server, stream).await
+    }
+
+    async fn exchange(&self, address: SocketAddr, name: &str, path: &str) -> io::Result<TlsAnswer> {
+        let mut stream = self.connect(address, name).await?;
         let (_, session) = stream.get_ref();
         let shown = session.peer_certificates().and_then(<[_]>::first);
         let certificate = shown.map(|shown| shown.to_vec()).unwrap_or_default();

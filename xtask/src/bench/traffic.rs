@@ -1,23 +1,29 @@
 //! Requests: what a large table costs each of them, and whether reloads lose any.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use testkit::load::{Connections, Load, LoadPlan};
+use testkit::load::{Connections, Load, LoadPlan, Transport};
+use testkit::tls::{Authority, TlsClient};
+use testkit::topology::{Replica, until};
 
 use super::Tools;
 use super::by_hand::ByHand;
 use super::figure::{Figure, Goal};
 use super::processes::{Place, cpu_below};
-use super::stage::{Stage, Store, path};
+use super::stage::{Stage, Store, failed, path};
 
 /// How long each load runs. The machine's mood changes slower than that, so neighbours compare.
 const SPAN: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 5;
 
-/// The reloads of [`reload_failures`], and the load on each kind of connection meanwhile.
+/// The reloads of [`reload_failures`], and the load on kept connections meanwhile; half as much on
+/// connections of one request, since each of those over TLS is a whole handshake.
 const RELOADS: usize = 100;
-const RATE: u32 = 500;
+const RATE: u32 = 250;
+/// Whom the requests ask for.
+const HOST: &str = "localhost";
 
 /// One load: requests a second, and requests for each second of CPU that HAProxy used, which
 /// other programs on the machine distort less.
@@ -101,26 +107,49 @@ impl Runs {
     }
 }
 
+/// Gives a replica a certificate and waits until it shows it.
+async fn speak_tls(replica: &Replica) -> Result<TlsClient> {
+    let certificate = Authority::new("bench")?.issue(&[HOST])?.bundle();
+    let folder = replica.home().join("certs");
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join("bench.pem"), certificate)?;
+    replica.call("reload").await.map_err(failed)?;
+    let client = TlsClient::default();
+    let shown = until("the port speaks TLS", async || {
+        Ok(client.get(replica.https(), HOST, &path(5)).await?)
+    });
+    shown.await.map_err(failed)?;
+    Ok(client)
+}
+
 /// Requests that fail while the configuration is reloaded again and again.
 pub(super) async fn reload_failures(tools: &Tools) -> Result<Vec<Figure>> {
     let stage = Stage::set(tools, 1, Store::Own, Place::Anywhere).await?;
     stage.fill(10).await?;
+    let replica = stage.replica();
+    let client = speak_tls(replica).await?;
+    let plain = (replica.http(), Transport::Plain, "http");
+    let tls = (replica.https(), Transport::Tls(client), "https");
     let kinds = [
-        (Connections::KeptAlive, "kept connections"),
-        (Connections::OneEach, "a connection each"),
+        (Connections::KeptAlive, "kept connections", RATE),
+        (Connections::OneEach, "a connection each", RATE / 2),
     ];
-    let mut loads = kinds.map(|(connections, what)| {
-        let load = Load::start(&LoadPlan {
-            address: stage.replica().http(),
-            host: "localhost".to_owned(),
-            path: path(5),
-            expect: "hello".to_owned(),
-            rate: RATE,
-            clients: 8,
-            connections,
-        });
-        (load, what)
-    });
+    let mut loads = Vec::new();
+    for (address, transport, scheme) in [plain, tls] {
+        for (connections, what, rate) in kinds {
+            let load = Load::start(&LoadPlan {
+                address,
+                transport: transport.clone(),
+                host: HOST.to_owned(),
+                path: path(5),
+                expect: "hello".to_owned(),
+                rate,
+                clients: 8,
+                connections,
+            });
+            loads.push((load, format!("{scheme}, {what}")));
+        }
+    }
     let before = stage.reloads().await?;
     for number in 0..RELOADS {
         for (load, _) in &mut loads {
@@ -134,13 +163,13 @@ pub(super) async fn reload_failures(tools: &Tools) -> Result<Vec<Figure>> {
     for (load, what) in loads {
         let report = load.stop().await;
         for (reason, count) in &report.failures {
-            eprintln!("xtask: {count} requests failed with {what}: {reason}");
+            eprintln!("xtask: {count} requests failed, {what}: {reason}");
         }
         #[expect(clippy::cast_precision_loss, reason = "counts of one minute")]
         let (failed, all) = (report.failed() as f64, report.answered as f64);
         figures.push(
             Figure::new(
-                format!("requests that failed of {all}, http, {what}"),
+                format!("requests that failed of {all}, {what}"),
                 "",
                 vec![failed],
             )

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use testkit::haproxy::get;
-use testkit::load::{Connections, Load, LoadPlan};
+use testkit::load::{Connections, Load, LoadPlan, Transport};
 use testkit::topology::Replica;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -86,6 +86,7 @@ impl Traffic {
             ] {
                 let load = Load::start(&LoadPlan {
                     address: running.http(),
+                    transport: Transport::Plain,
                     host: "localhost".to_owned(),
                     path: path.to_owned(),
                     expect: HELLO.to_owned(),

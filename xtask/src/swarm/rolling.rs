@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use testkit::load::{Connections, Load, LoadPlan};
+use testkit::load::{Connections, Load, LoadPlan, Transport};
 use tokio::time::sleep;
 
 use super::held;
@@ -77,6 +77,7 @@ impl Traffic {
             for connections in [Connections::OneEach, Connections::KeptAlive] {
                 let load = Load::start(&LoadPlan {
                     address: replica.http()?,
+                    transport: Transport::Plain,
                     host: "localhost".to_owned(),
                     path: "/demo/hello".to_owned(),
                     expect: GREETING.to_owned(),

@@ -4,7 +4,7 @@
 use testkit::{
     consul::{ClusterOptions, ConsulCluster, Registration},
     haproxy::DemoBackend,
-    load::{Connections, Load, LoadPlan},
+    load::{Connections, Load, LoadPlan, Transport},
     topology::{Failure, Plan, Replica, Topology, until},
 };
 
@@ -76,6 +76,7 @@ async fn configured(replica: &Replica, more: &str) -> Result<(), Failure> {
 fn load(replica: &Replica) -> Load {
     Load::start(&LoadPlan {
         address: replica.http(),
+        transport: Transport::Plain,
         host: "localhost".to_owned(),
         path: "/web".to_owned(),
         expect: "web".to_owned(),

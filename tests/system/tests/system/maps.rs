@@ -2,7 +2,7 @@
 
 use testkit::{
     haproxy::DemoBackend,
-    load::{Connections, Load, LoadPlan},
+    load::{Connections, Load, LoadPlan, Transport},
     topology::{Failure, Plan, Replica},
 };
 
@@ -33,6 +33,7 @@ async fn a_path_that_a_known_service_gains_or_loses_needs_no_reload() -> Result<
     let replica = topology.replica(1);
     let mut load = Load::start(&LoadPlan {
         address: replica.http(),
+        transport: Transport::Plain,
         host: "localhost".to_owned(),
         path: "/steady".to_owned(),
         expect: "steady".to_owned(),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use testkit::{
     dns::Fault,
     haproxy::DemoBackend,
-    load::{Connections, Load, LoadPlan},
+    load::{Connections, Load, LoadPlan, Transport},
     topology::{Failure, Plan, until},
 };
 
@@ -42,6 +42,7 @@ async fn a_silent_or_denying_name_server_takes_no_healthy_service_down() -> Resu
     replica.until_status("/steady", 200).await?;
     let mut load = Load::start(&LoadPlan {
         address: replica.http(),
+        transport: Transport::Plain,
         host: "localhost".to_owned(),
         path: "/steady".to_owned(),
         expect: "steady".to_owned(),

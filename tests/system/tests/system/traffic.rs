@@ -2,7 +2,7 @@
 
 use testkit::{
     haproxy::DemoBackend,
-    load::{Connections, Load, LoadPlan},
+    load::{Connections, Load, LoadPlan, Transport},
     topology::{Failure, Plan, Replica, until},
 };
 
@@ -14,6 +14,7 @@ const RATE: u32 = 500;
 fn load(replica: &Replica, connections: Connections) -> Load {
     Load::start(&LoadPlan {
         address: replica.http(),
+        transport: Transport::Plain,
         host: "localhost".to_owned(),
         path: "/steady".to_owned(),
         expect: "steady".to_owned(),
