@@ -46,6 +46,8 @@ pub(super) struct Backend {
 pub(super) struct Server {
     /// Its name.
     server: String,
+    /// What stands before a number where it is several servers.
+    numbered: String,
     /// Where it is; of a service whose servers come from a catalog, nowhere.
     address: String,
     /// The servers of a service whose servers come from a catalog; otherwise there are none.
@@ -150,6 +152,7 @@ impl Server {
         });
         Self {
             server: service.name().to_string(),
+            numbered: format!("{}-", service.name()),
             address,
             slots: Vec::new(),
             check_slots: false,
@@ -170,6 +173,7 @@ impl Server {
         let slots = slots.get(key).unwrap_or(&none).as_slice().iter();
         Self {
             server: service.name().to_string(),
+            numbered: format!("{}-", service.name()),
             address: String::new(),
             slots: slots
                 .enumerate()
@@ -184,9 +188,20 @@ impl Server {
         }
     }
 
-    /// The same, called otherwise.
-    pub(super) fn called(self, server: String) -> Self {
-        Self { server, ..self }
+    /// The same among servers of other services, where its own has come before so often: called so that
+    /// none of the several that it may be is called as another. No service's name begins with a dot.
+    pub(super) fn among_others(self, server: String, before: usize) -> Self {
+        let numbered = format!(".{}{}", ".".repeat(before), self.numbered);
+        let slots = self.slots.into_iter().zip(1..).map(|(slot, nth)| Slot {
+            server: format!("{numbered}{nth}"),
+            ..slot
+        });
+        Self {
+            slots: slots.collect(),
+            server,
+            numbered,
+            ..self
+        }
     }
 }
 

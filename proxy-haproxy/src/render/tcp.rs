@@ -149,10 +149,18 @@ impl TcpBackend {
                 .map(|(_, destination)| &destination.options().tcp)
         };
         let mut names = Names::default();
-        let servers = members.iter().map(|(service, destination)| TcpServer {
-            at: Server::new(service, destination, addresses)
-                .called(names.take(service.name().to_string())),
-            check: destination.options().tcp.check,
+        let mut seen: BTreeMap<_, usize> = BTreeMap::new();
+        let servers = members.iter().map(|(service, destination)| {
+            let at = Server::new(service, destination, addresses);
+            let before = seen.entry(service.name()).or_default();
+            *before += 1;
+            TcpServer {
+                at: match members.len() {
+                    1 => at,
+                    _ => at.among_others(names.take(service.name().to_string()), *before - 1),
+                },
+                check: destination.options().tcp.check,
+            }
         });
         let extra: BTreeMap<_, _> = members
             .iter()

@@ -177,3 +177,20 @@ async fn haproxy_takes_every_parameter_without_a_warning() {
         .unwrap();
     assert!(warnings.is_empty(), "{warnings:?}\n{}", config.main_text());
 }
+
+/// Servers whose names would meet: several of `db`, and the one of `db-1`.
+#[tokio::test]
+async fn servers_of_a_group_never_have_one_name() {
+    let bench = Bench::new();
+    let entry = ReservedPort::new().unwrap();
+    let greeter = Greeter::start("one").await.unwrap();
+    let (group, port) = ("&serviceGroup=g", entry.get());
+    let many = format!(
+        "serviceName=db&discoveryType=DNS&outboundHostname=nowhere.invalid&reqMode=tcp&srcPort={port}&port=1{group}"
+    );
+    let one = connections("db-1", "tcp", &entry, greeter.address(), group);
+    let queries = [many, one];
+    let (haproxy, _applier) = bench.serve(&queries).await;
+    assert_eq!(who(&entry, b"").await.as_deref(), Some("one"));
+    haproxy.shutdown(Duration::from_secs(5)).await;
+}

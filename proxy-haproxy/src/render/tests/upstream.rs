@@ -106,3 +106,50 @@ fn other_instances_are_rendered_after_others_too() {
     assert_eq!(again, render(&table, &settings, &both).unwrap());
     assert!(!again.main_text().contains("10.0.0.1:81"));
 }
+
+/// `redis` with several servers beside `redis-1`, which is one, and a second destination of `redis`.
+const GROUP: [&str; 4] = [
+    "serviceName=redis&discoveryType=catalog&reqMode=tcp&srcPort.1=6379&port.1=1&srcPort.2=6379&port.2=2&serviceGroup=g",
+    "serviceName=redis-1&reqMode=tcp&srcPort=6379&port=1&serviceGroup=g&outboundHostname=127.0.0.1",
+    "serviceName=dns&discoveryType=DNS&reqMode=tcp&srcPort=6379&port=1&serviceGroup=g",
+    "serviceName=dns-2&reqMode=tcp&srcPort.1=6379&port.1=1&srcPort.2=6379&port.2=2&serviceGroup=g&outboundHostname=127.0.0.1",
+];
+
+#[test]
+fn servers_of_one_group_have_names_of_their_own() {
+    let table: RouteTable = GROUP.into_iter().map(of_catalog).collect();
+    let rendered = text(&table, &AddressBook::new());
+    let group = rendered
+        .split_once("\nbackend tcpListen_g_6379\n")
+        .unwrap()
+        .1;
+    let mut names: Vec<String> = Vec::new();
+    let own = |line: &&str| line.is_empty() || line.starts_with(' ');
+    for line in group.lines().take_while(own).map(str::trim) {
+        if let Some(rest) = line.strip_prefix("server-template ") {
+            let mut words = rest.split(' ');
+            let (prefix, range) = (words.next().unwrap(), words.next().unwrap());
+            let (from, to) = range.split_once('-').unwrap();
+            let numbers = from.parse::<u32>().unwrap()..=to.parse().unwrap();
+            names.extend(numbers.map(|nth| format!("{prefix}{nth}")));
+        } else if let Some(rest) = line.strip_prefix("server ") {
+            names.push(rest.split(' ').next().unwrap().to_owned());
+        }
+    }
+    let count = names.len();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), count, "{group}");
+    for name in [
+        ".redis-1",
+        ".redis-4",
+        "..redis-4",
+        "redis-1",
+        ".dns-1",
+        ".dns-2",
+        "dns-2",
+        "dns-2:2",
+    ] {
+        assert!(names.iter().any(|known| known == name), "{name}: {names:?}");
+    }
+}
