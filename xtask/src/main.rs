@@ -10,6 +10,7 @@ use crate::suite::Extent;
 use crate::up::{Shape, Stay};
 use crate::workspace::Workspace;
 
+mod api;
 mod bench;
 mod chaos;
 mod deb;
@@ -59,6 +60,8 @@ enum Task {
     Chaos(chaos::Options),
     /// Measure how far one Consul and one announcement reach.
     Scale(scale::Options),
+    /// Call everything that the API's document has, with what it allows and what it does not.
+    Api,
     /// Feed bytes at random to whatever reads something from outside.
     Fuzz(fuzz::Options),
     /// Stand in for HAProxy in `scale`.
@@ -120,6 +123,7 @@ async fn run(task: Task) -> Result<ExitCode> {
             let extent = if quick { Extent::Quick } else { Extent::Full };
             return suite::test(&workspace, extent).await;
         }
+        Task::Api => return api::api(&workspace).await.map(swarm::Outcome::report),
         Task::Bench(options) => bench::bench(&workspace, &options).await?,
         Task::Chaos(options) => return chaos::chaos(&workspace, &options).await,
         Task::Scale(options) => scale::scale(&workspace, &options).await?,

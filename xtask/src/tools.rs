@@ -12,9 +12,11 @@ use crate::workspace::Workspace;
 
 mod apt;
 mod docker;
+mod python;
 
 pub(crate) use self::apt::is_root;
 pub(crate) use self::docker::{bootstrap, docker_clients, engine};
+pub(crate) use self::python::schemathesis;
 
 /// Where package managers put HAProxy although it is not on every `PATH`.
 const SBIN: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];

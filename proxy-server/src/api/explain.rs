@@ -54,6 +54,10 @@ impl Asked {
         for header in headers {
             let text = header.trim_start_matches("header=").replace('+', " ");
             let text = percent_decode_str(&text).decode_utf8_lossy().into_owned();
+            // As everywhere, an empty value is none.
+            if text.is_empty() {
+                continue;
+            }
             let (name, value) = text
                 .split_once(':')
                 .ok_or_else(|| format!("header: {text:?} is not written Name:value"))?;

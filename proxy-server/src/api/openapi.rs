@@ -15,6 +15,7 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
+use serde_json::Value;
 use utoipa::openapi::{
     Components, ComponentsBuilder, InfoBuilder, License, OpenApi, OpenApiBuilder, PathsBuilder,
     security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
@@ -54,7 +55,24 @@ pub(super) async fn document(State(api): State<Api>) -> Response {
 /// The document as JSON.
 fn text(get_writes: GetWrites) -> String {
     // It holds nothing that JSON could not.
-    described(get_writes).to_pretty_json().unwrap_or_default()
+    let mut document = serde_json::to_value(described(get_writes)).unwrap_or_default();
+    allow_empty(&mut document);
+    serde_json::to_string_pretty(&document).unwrap_or_default()
+}
+
+/// An empty value counts as none, which only a parameter that is required refuses. The types of the document have no
+/// word for that.
+fn allow_empty(document: &mut Value) {
+    let paths = document.get_mut("paths").and_then(Value::as_object_mut);
+    for item in paths.into_iter().flat_map(|paths| paths.values_mut()) {
+        let parameters = item.get_mut("parameters").and_then(Value::as_array_mut);
+        for parameter in parameters.into_iter().flatten() {
+            let is_required = parameter.get("required") == Some(&Value::Bool(true));
+            if let Some(fields) = parameter.as_object_mut() {
+                fields.insert("allowEmptyValue".to_owned(), (!is_required).into());
+            }
+        }
+    }
 }
 
 fn described(get_writes: GetWrites) -> OpenApi {

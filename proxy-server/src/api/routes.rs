@@ -3,8 +3,9 @@
 use axum::{
     Router,
     extract::DefaultBodyLimit,
+    handler::Handler,
     middleware,
-    routing::{MethodFilter, MethodRouter, any, get, post, put},
+    routing::{MethodFilter, MethodRouter, get, on, post, put},
 };
 use tower::limit::GlobalConcurrencyLimitLayer;
 
@@ -93,6 +94,27 @@ fn proxy(writes: &Writes, import: MethodRouter<Api>) -> Vec<(&'static str, Metho
         ("ping", any(ping::ping)),
         ("successfulinitreload", any(ping::listener_was_read)),
     ]
+}
+
+/// What Docker Flow Proxy answers whatever the method: health checks use many. Those that have no name here are 405.
+fn any<H, T>(handler: H) -> MethodRouter<Api>
+where
+    H: Handler<T, Api>,
+    T: 'static,
+{
+    let more = [
+        MethodFilter::PUT,
+        MethodFilter::POST,
+        MethodFilter::DELETE,
+        MethodFilter::OPTIONS,
+        MethodFilter::PATCH,
+        MethodFilter::TRACE,
+    ];
+    // GET answers HEAD too.
+    on(
+        more.into_iter().fold(MethodFilter::GET, MethodFilter::or),
+        handler,
+    )
 }
 
 /// A route whose answers hold the figures of every replica, few at once.

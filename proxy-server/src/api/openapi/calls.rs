@@ -86,12 +86,12 @@ fn reload(methods: &[HttpMethod]) -> Endpoint {
 }
 
 fn certificate() -> Endpoint {
-    let about = "Gives a certificate with its chain and its key, or takes it away.";
+    let about = "Gives a certificate with its chain and its key, as PEM of whatever media type, or takes it away.";
     let certificate = "What it is called: letters, digits, '.', '_' and '-'.";
     Endpoint::below("cert", about, &[Put, Delete])
         .takes([needed("certName", certificate, of(Type::String).into())])
         .takes(manner())
-        .body("application/x-pem-file", text(), Required::True, &[Put])
+        .body("text/plain", text(), Required::True, &[Put])
         .changes("CertificateKept")
 }
 
