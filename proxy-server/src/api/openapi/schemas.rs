@@ -219,6 +219,7 @@ fn service() -> Described {
         ("AclName", text()),
         ("ServiceColor", or_null(Type::String)),
         ("Source", or_null(Type::String)),
+        ("Overrules", or_null(Type::String)),
         ("DiscoveryType", text()),
         ("SessionType", text()),
         ("CheckResolvers", yes_or_no()),
@@ -365,6 +366,14 @@ fn status() -> Described {
         ("ExpireSoon", map(text())),
         ("Refused", map(text())),
     ]);
+    let source = open(vec![
+        ("Services", or_null(Type::Integer)),
+        ("Trouble", or_null(Type::String)),
+        ("RefusedCount", integer()),
+        ("Refused", map(text())),
+        ("DoubtedCount", integer()),
+        ("Doubted", map(text())),
+    ]);
     let fields = vec![
         ("Instance", text()),
         ("Version", text()),
@@ -379,6 +388,7 @@ fn status() -> Described {
         ("Degraded", map(text())),
         ("Quarantined", map(held)),
         ("Superseded", schema_or_null(superseded)),
+        ("Sources", map(source)),
         ("Certificates", shown),
         ("Outcome", schema_or_null(outcome)),
         ("Peers", list(open(standing()))),
