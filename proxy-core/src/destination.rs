@@ -101,7 +101,8 @@ impl Destination {
         self.spec.options.req_mode
     }
 
-    /// The paths it is for; empty only where its connections carry no requests.
+    /// The paths it is for; empty only where its connections carry no requests, or its routes come
+    /// from a template.
     #[must_use]
     pub fn paths(&self) -> &[PathPattern] {
         &self.spec.paths

@@ -63,6 +63,7 @@ mod store;
 mod stored;
 mod table;
 mod tcp;
+mod template;
 mod tls;
 mod transfer;
 mod upstream;
@@ -93,7 +94,7 @@ pub use mode::{
     TcpOptions,
 };
 pub use name::{AclName, Color, InstanceId, MAX_NAME_BYTES, NameError, ServiceName};
-pub use options::{Authorization, DefaultBackend, DestinationOptions, ServiceOptions};
+pub use options::{Authorization, DefaultBackend, DestinationOptions, RoutesFrom, ServiceOptions};
 pub use params::{MAX_PARAM_NAME_BYTES, MAX_PARAMS, MAX_VALUE_BYTES, Params, ParamsError};
 pub use path::{MAX_PATH_BYTES, PathError, PathKind, PathKindError, PathPattern};
 pub use plan::{
@@ -101,7 +102,7 @@ pub use plan::{
     PlannedChange, plan,
 };
 pub use quoting::{QuotingError, unquote};
-pub use raw::{MAX_RAW_BYTES, MAX_RAW_LINES, RawConfig, RawError, RawLines};
+pub use raw::{MAX_RAW_BYTES, MAX_RAW_LINES, RawConfig, RawError, RawLimits, RawLines};
 pub use reconfigure::{
     Distribute, PARAMETERS, Parameter, ParameterKind, ParameterLevel, ParameterStanding,
     Reconfigure, ReconfigureRules, Remove, Separator, is_secret_name, parse_reconfigure,
@@ -127,6 +128,10 @@ pub use store::{
 pub use stored::{Degradation, StoredTable};
 pub use table::{Change, Claim, RouteMatch, RouteTable};
 pub use tcp::TcpRoute;
+pub use template::{
+    MAX_TEMPLATE_BYTES, MAX_TEMPLATE_PATH_BYTES, ServiceTemplate, ServiceTemplateError,
+    TemplateSource, TemplateSources, Templates,
+};
 pub use tls::{ClientCertificates, ServiceTls, TlsRules};
 pub use transfer::{
     BackendTimeouts, Compression, CompressionAlgo, ConnectionMode, MAX_MEDIA_TYPE_BYTES,

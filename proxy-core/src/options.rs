@@ -16,6 +16,7 @@ use crate::{
     redirect::{DomainRedirect, ForwardedProto, HttpsRules},
     rewrite::PathRewrite,
     source::{Overruled, Source},
+    template::Templates,
     tls::TlsRules,
     transfer::{BackendTimeouts, Compression, ConnectionMode},
     upstream::UpstreamOptions,
@@ -54,6 +55,9 @@ pub struct ServiceOptions {
     /// Lines for HAProxy itself, at the end of each of its backends.
     #[serde(skip_serializing_if = "is_default")]
     pub backend_extra: RawLines,
+    /// Templates of its own for parts of the configuration.
+    #[serde(skip_serializing_if = "is_default")]
+    pub templates: Templates,
     /// Who keeps it as it is, where that is not an operator. It changes nothing that HAProxy does.
     #[serde(skip_serializing_if = "is_default")]
     pub source: Option<Source>,
@@ -109,6 +113,21 @@ pub struct DestinationOptions {
     /// How long it waits.
     #[serde(skip_serializing_if = "is_default")]
     pub timeouts: BackendTimeouts,
+    /// Where its routes come from.
+    #[serde(skip_serializing_if = "is_default")]
+    pub routes_from: RoutesFrom,
+}
+
+closed_set! {
+    /// Where the routes of a destination come from.
+    #[derive(Default)]
+    RoutesFrom {
+        /// From its domains and paths; without a path it is for every path.
+        #[default]
+        Parameters = "parameters",
+        /// From a template alone, which the table knows nothing of: without a path it has no route.
+        Template = "template",
+    }
 }
 
 /// Whether users must say who they are, where there are users.
@@ -137,6 +156,8 @@ impl ServiceOptions {
             ("addResHeader", formats(&headers.add_response)),
             ("setResHeader", formats(&headers.set_response)),
             ("backendExtra", !self.backend_extra.is_empty()),
+            ("templateFePath", self.templates.frontend.is_some()),
+            ("templateBePath", self.templates.backend.is_some()),
         ];
         let raw = raw.into_iter().filter(|(_, is_raw)| *is_raw);
         raw.map(|(name, _)| name).collect()

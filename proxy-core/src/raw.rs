@@ -52,6 +52,13 @@ const SECTIONS: [&str; 21] = [
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RawLines(Vec<Arc<str>>);
 
+/// How much raw text there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawLimits {
+    bytes: usize,
+    lines: usize,
+}
+
 /// Whether operators may write raw HAProxy text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -67,12 +74,12 @@ pub enum RawConfig {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RawError {
-    /// It is longer than [`MAX_RAW_BYTES`].
-    #[error("it is {0} bytes long; at most {MAX_RAW_BYTES} are allowed")]
-    TooLong(usize),
-    /// It has more lines than [`MAX_RAW_LINES`].
-    #[error("it has {0} lines; at most {MAX_RAW_LINES} are allowed")]
-    TooManyLines(usize),
+    /// It is longer than is allowed.
+    #[error("it is {0} bytes long; at most {1} are allowed")]
+    TooLong(usize, usize),
+    /// It has more lines than are allowed.
+    #[error("it has {0} lines; at most {1} are allowed")]
+    TooManyLines(usize, usize),
     /// A character that has no place in a configuration.
     #[error("line {line} holds the control character {character:?}")]
     Control {
@@ -101,6 +108,23 @@ pub enum RawError {
     },
 }
 
+// === impl RawLimits ===
+
+impl RawLimits {
+    /// So many bytes and lines at most.
+    #[must_use]
+    pub const fn new(bytes: usize, lines: usize) -> Self {
+        Self { bytes, lines }
+    }
+}
+
+impl Default for RawLimits {
+    /// [`MAX_RAW_BYTES`] and [`MAX_RAW_LINES`].
+    fn default() -> Self {
+        Self::new(MAX_RAW_BYTES, MAX_RAW_LINES)
+    }
+}
+
 // === impl RawLines ===
 
 impl RawLines {
@@ -115,8 +139,20 @@ impl RawLines {
         self.0.is_empty()
     }
 
+    /// The lines of a text as they stand there, with limits of its own: that of a template once it is
+    /// rendered.
+    ///
+    /// # Errors
+    /// When a line leaves its section or holds a control character, or there is too much.
+    pub fn of_text(text: &str, limits: RawLimits) -> Result<Self, RawError> {
+        Self::from_lines(text.split('\n'), limits)
+    }
+
     /// Lines that were parted already, each checked.
-    fn from_lines<'a>(lines: impl Iterator<Item = &'a str>) -> Result<Self, RawError> {
+    fn from_lines<'a>(
+        lines: impl Iterator<Item = &'a str>,
+        limits: RawLimits,
+    ) -> Result<Self, RawError> {
         let (mut kept, mut bytes) = (Vec::new(), 0);
         for (number, line) in (1..).zip(lines) {
             let line = line.trim_matches([' ', '\t']);
@@ -127,11 +163,11 @@ impl RawLines {
                 kept.push(line.replace('\t', " ").into());
             }
         }
-        if bytes > MAX_RAW_BYTES {
-            return Err(RawError::TooLong(bytes));
+        if bytes > limits.bytes {
+            return Err(RawError::TooLong(bytes, limits.bytes));
         }
-        if kept.len() > MAX_RAW_LINES {
-            return Err(RawError::TooManyLines(kept.len()));
+        if kept.len() > limits.lines {
+            return Err(RawError::TooManyLines(kept.len(), limits.lines));
         }
         Ok(Self(kept))
     }
@@ -143,10 +179,10 @@ impl FromStr for RawLines {
     /// Lines are parted by line breaks, or by `\n` in two characters, as Docker's labels carry them.
     fn from_str(text: &str) -> Result<Self, RawError> {
         if text.len() > MAX_RAW_BYTES {
-            return Err(RawError::TooLong(text.len()));
+            return Err(RawError::TooLong(text.len(), MAX_RAW_BYTES));
         }
         let text = text.replace("\r\n", "\n").replace("\\n", "\n");
-        Self::from_lines(text.split('\n'))
+        Self::from_lines(text.split('\n'), RawLimits::default())
     }
 }
 
@@ -165,7 +201,8 @@ impl Serialize for RawLines {
 impl<'de> Deserialize<'de> for RawLines {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let lines = Vec::<String>::deserialize(from)?;
-        Self::from_lines(lines.iter().map(String::as_str)).map_err(D::Error::custom)
+        let lines = lines.iter().map(String::as_str);
+        Self::from_lines(lines, RawLimits::default()).map_err(D::Error::custom)
     }
 }
 
@@ -261,11 +298,11 @@ mod tests {
         }
         assert!(matches!(
             lines(&"x".repeat(MAX_RAW_BYTES + 1)),
-            Err(RawError::TooLong(_))
+            Err(RawError::TooLong(..))
         ));
         assert!(matches!(
             lines(&"x\n".repeat(MAX_RAW_LINES + 1)),
-            Err(RawError::TooManyLines(_))
+            Err(RawError::TooManyLines(..))
         ));
     }
 

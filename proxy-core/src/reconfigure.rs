@@ -13,6 +13,7 @@ use crate::{
     field::{FieldErrors, Fields, ParamWarning, Parsed, RefusalKind},
     mode::ReqMode,
     name::{AclName, Color, NAME_GRAMMAR, ServiceName},
+    options::RoutesFrom,
     params::Params,
     service::{MAX_DESTINATIONS, Service},
 };
@@ -22,6 +23,7 @@ mod destination;
 mod options;
 pub(crate) mod parameters;
 mod rules;
+mod templates;
 mod upstream;
 mod users;
 
@@ -104,7 +106,11 @@ pub fn parse_reconfigure_with(
         });
     let distribute = distribute(&mut fields);
     let options = service_options(&mut fields, rules, name.as_ref());
-    let ports = port_rule(&options.upstream, rules);
+    let routes = match options.templates.frontend {
+        Some(_) => RoutesFrom::Template,
+        None => RoutesFrom::Parameters,
+    };
+    let ports = port_rule(&options, rules);
 
     // The unsuffixed values are the defaults of the indexed ones; alone they are the destination.
     let indices: Vec<u16> = (1..=MAX_DESTINATIONS as u16)
@@ -124,8 +130,11 @@ pub fn parse_reconfigure_with(
         if mode != ReqMode::Http && !options.users.is_empty() {
             users::refuse_connections(&mut fields, index);
         }
+        if mode != ReqMode::Http {
+            templates::refuse_connections(&mut fields);
+        }
         let read = match mode {
-            ReqMode::Http => destination(&mut fields, index, comparison, ports, rules),
+            ReqMode::Http => destination(&mut fields, index, comparison, ports, routes, rules),
             mode => connections::destination(&mut fields, index, mode, comparison),
         };
         match read {
@@ -141,7 +150,7 @@ pub fn parse_reconfigure_with(
     if !routed && !fields.has_errors() {
         fields.missing(
             "servicePath",
-            "neither servicePath nor serviceDomain is given",
+            "neither servicePath nor serviceDomain is given, nor a templateFePath",
             PATH_GRAMMAR,
         );
         return Err(fields.into_errors(RefusalKind::NoRoute));

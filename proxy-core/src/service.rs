@@ -8,7 +8,7 @@ use crate::{
     https_port::{Leg, OtherRequests},
     mode::ReqMode,
     name::{AclName, Color, ServiceName},
-    options::ServiceOptions,
+    options::{RoutesFrom, ServiceOptions},
     path::{PathKind, PathPattern},
 };
 
@@ -93,7 +93,7 @@ pub enum ServiceError {
 
 impl Service {
     /// A service with its destinations in order of their indices. A destination without paths gets
-    /// the path `/`; domains and paths that are given twice count once.
+    /// the path `/`, unless its routes come from a template; domains and paths that are given twice count once.
     ///
     /// # Errors
     /// When there is no destination, an index occurs twice, a limit is passed, or the name of the
@@ -140,7 +140,7 @@ impl Service {
                     });
                 }
                 spec.keep_connections_alone();
-            } else if spec.paths.is_empty() {
+            } else if spec.paths.is_empty() && spec.options.routes_from == RoutesFrom::Parameters {
                 spec.paths.push(PathPattern::root());
             }
             for (what, count) in [

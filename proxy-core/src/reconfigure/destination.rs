@@ -8,6 +8,7 @@ use crate::{
     field::Fields,
     host::{Host, Port},
     https_port::{DEFAULT_HTTP_ENTRY_PORT, DEFAULT_HTTPS_ENTRY_PORT, HttpsPort, OtherRequests},
+    options::RoutesFrom,
     path::{PathKind, PathPattern},
 };
 
@@ -33,7 +34,7 @@ pub(super) enum Read {
 #[derive(Clone, Copy)]
 pub(super) enum PortRule {
     Required,
-    /// Its servers come from the catalog, each with its own.
+    /// Its servers come from the catalog, each with its own, or from a template.
     Optional,
 }
 
@@ -42,6 +43,7 @@ pub(super) fn destination(
     index: u16,
     comparison: DomainComparison,
     ports: PortRule,
+    routes: RoutesFrom,
     rules: &ReconfigureRules,
 ) -> Read {
     let mut name = |of: &str| fields.suffixed(of, index);
@@ -77,7 +79,9 @@ pub(super) fn destination(
     if let Some(redirect) = &options.domain_redirect {
         domains.extend(redirect.from().iter().cloned());
     }
-    if paths.is_empty() && domains.is_empty() {
+    if paths.is_empty() && domains.is_empty() && routes == RoutesFrom::Template {
+        options.routes_from = routes;
+    } else if paths.is_empty() && domains.is_empty() {
         // Asked so that it counts as known; without a route it is not missed.
         fields.optional::<Port>(&port, PORT_GRAMMAR);
         return Read::NoRoute;

@@ -1,7 +1,8 @@
 //! The parameters that are options: what a service and its destinations ask for beside their routes.
 
 use super::{
-    destination::DOMAIN_GRAMMAR, rules::ReconfigureRules, upstream::upstream, users::users,
+    destination::DOMAIN_GRAMMAR, rules::ReconfigureRules, templates::templates, upstream::upstream,
+    users::users,
 };
 use crate::{
     domain::DomainPattern,
@@ -34,7 +35,7 @@ pub(super) const METHOD_GRAMMAR: &str =
     "at most 40 methods joined by commas, in capitals, as GET,POST";
 pub(super) const RAW_GRAMMAR: &str = "lines of HAProxy's language parted by line breaks or \\n, none of which opens a section; at most 500 lines and 16 KiB";
 /// Why raw text is refused, in words.
-const NO_RAW: &str = "raw HAProxy text is switched off here (ALLOW_RAW_CONFIG=false)";
+pub(super) const NO_RAW: &str = "raw HAProxy text is switched off here (ALLOW_RAW_CONFIG=false)";
 
 pub(super) fn service_options(
     fields: &mut Fields<'_>,
@@ -55,6 +56,7 @@ pub(super) fn service_options(
         compression: compression(fields),
         default_backend,
         backend_extra: raw_lines(fields, "backendExtra", rules),
+        templates: templates(fields, rules),
         // No parameter: whoever asks is the source.
         source: None,
         overruled: None,

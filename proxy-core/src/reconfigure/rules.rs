@@ -10,6 +10,7 @@ use crate::{
     raw::RawConfig,
     redirect::PlainHttp,
     service::Service,
+    template::TemplateSources,
     upstream::{CatalogUse, HostChecks},
     users::UserRules,
 };
@@ -37,6 +38,8 @@ pub struct ReconfigureRules {
     pub entry_ports: Vec<Port>,
     /// What becomes of requests without TLS where no parameter says it.
     pub plain_http: PlainHttp,
+    /// The files of the templates that the parameters name.
+    pub templates: TemplateSources,
 }
 
 /// What parts the items of lists: a comma unless somebody says otherwise.
@@ -130,6 +133,12 @@ impl ReconfigureRules {
             host_checks,
             ..self
         }
+    }
+
+    /// The files of the templates that the parameters name.
+    #[must_use]
+    pub fn with_templates(self, templates: TemplateSources) -> Self {
+        Self { templates, ..self }
     }
 
     /// What becomes of requests without TLS where no parameter says it.

@@ -382,19 +382,6 @@ fn servers_are_found_by_the_addresses_of_a_name() {
 }
 
 #[test]
-fn files_of_consul_template_are_refused() {
-    for name in ["consulTemplateFePath", "consulTemplateBePath"] {
-        let query = format!("serviceName=web&servicePath=/&port=80&{name}=/templates/web.tmpl");
-        let refused = read_with(&query, CatalogUse::WithoutPort).unwrap_err();
-        assert_eq!(refused.errors[0].parameter, name);
-        assert!(
-            refused.to_string().contains("discoveryType=catalog"),
-            "{refused}"
-        );
-    }
-}
-
-#[test]
 fn what_docker_flow_proxy_calls_otherwise_is_understood_or_warned_of() {
     let read = |more: &str| {
         let query = format!("serviceName=a&serviceDomain=acme&port=80&{more}");

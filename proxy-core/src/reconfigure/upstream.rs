@@ -3,12 +3,12 @@
 use super::{destination::PortRule, rules::ReconfigureRules};
 use crate::{
     field::{Fields, ParamWarning},
+    options::ServiceOptions,
     service::Service,
     upstream::{CatalogUse, Checks, Discovery, DiscoveryError, HostChecks, UpstreamOptions},
 };
 
 pub(super) const DISCOVERY_GRAMMAR: &str = "host, DNS, or catalog where Consul keeps the table; absent: host, or the catalog without a port where MODE=default";
-pub(super) const CONSUL_TEMPLATE_GRAMMAR: &str = "nothing: servers come from Consul's catalog with discoveryType=catalog, or with MODE=default and without a port";
 pub(super) const SESSION_GRAMMAR: &str = "sticky-server";
 pub(super) const REPLICAS_GRAMMAR: &str = "a whole number from 0 to 1000";
 const NO_CATALOG: &str = "there is no catalog: this proxy has no Consul (CONSUL_ADDRESS)";
@@ -24,12 +24,6 @@ pub(super) fn upstream(fields: &mut Fields<'_>, rules: &ReconfigureRules) -> Ups
         };
         let parsed = fields.parse("discoveryType", text, DISCOVERY_GRAMMAR, parse);
         discovery = parsed.unwrap_or_default();
-    }
-    for name in ["consulTemplateFePath", "consulTemplateBePath"] {
-        if let Some(text) = fields.text(name) {
-            let problem = "the language of consul-template is not read here".to_owned();
-            fields.refuse(name, Some(text), problem, CONSUL_TEMPLATE_GRAMMAR);
-        }
     }
     let skipped = fields.flag("skipCheck");
     let host_checks = match fields.text("checkResolvers") {
@@ -52,8 +46,10 @@ pub(super) fn upstream(fields: &mut Fields<'_>, rules: &ReconfigureRules) -> Ups
 }
 
 /// Whether destinations must have a port.
-pub(super) fn port_rule(upstream: &UpstreamOptions, rules: &ReconfigureRules) -> PortRule {
-    match (upstream.discovery, rules.catalog) {
+pub(super) fn port_rule(options: &ServiceOptions, rules: &ReconfigureRules) -> PortRule {
+    match (options.upstream.discovery, rules.catalog) {
+        // The template says where the servers are.
+        _ if options.templates.backend.is_some() => PortRule::Optional,
         (Discovery::Catalog, _) | (_, CatalogUse::WithoutPort) => PortRule::Optional,
         _ => PortRule::Required,
     }
