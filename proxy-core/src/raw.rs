@@ -148,6 +148,13 @@ impl RawLines {
         Self::from_lines(text.split('\n'), limits)
     }
 
+    /// Those that are so, and those that are not.
+    #[must_use]
+    pub fn partition(self, is_so: impl Fn(&str) -> bool) -> (Self, Self) {
+        let (so, not_so) = self.0.into_iter().partition(|line| is_so(line));
+        (Self(so), Self(not_so))
+    }
+
     /// Lines that were parted already, each checked.
     fn from_lines<'a>(
         lines: impl Iterator<Item = &'a str>,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use proxy_core::Host;
 use serde::{Deserialize, Serialize};
 
-use crate::slots::SlotBook;
+use crate::{instances::InstanceBook, slots::SlotBook};
 
 /// How one name becomes an address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +40,9 @@ pub struct AddressBook {
     /// Of services whose servers come from a catalog. Whoever follows the catalog keeps them.
     #[serde(skip)]
     slots: SlotBook,
+    /// What templates see of them.
+    #[serde(skip)]
+    instances: InstanceBook,
 }
 
 // === impl Resolution ===
@@ -103,6 +106,18 @@ impl AddressBook {
         &self.slots
     }
 
+    /// The same with the instances that templates see.
+    #[must_use]
+    pub fn with_instances(self, instances: InstanceBook) -> Self {
+        Self { instances, ..self }
+    }
+
+    /// The instances that templates see.
+    #[must_use]
+    pub fn instances(&self) -> &InstanceBook {
+        &self.instances
+    }
+
     /// How many hosts the book knows of.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -121,6 +136,7 @@ impl FromIterator<(Host, Resolution)> for AddressBook {
         Self {
             entries: Arc::new(entries.into_iter().collect()),
             slots: SlotBook::default(),
+            instances: InstanceBook::default(),
         }
     }
 }

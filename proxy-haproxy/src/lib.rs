@@ -68,6 +68,7 @@ mod extras;
 mod file;
 #[cfg(all(feature = "run", any(test, fuzzing)))]
 pub mod fuzzing;
+mod instances;
 #[cfg(feature = "run")]
 mod lock;
 #[cfg(feature = "run")]
@@ -108,6 +109,7 @@ pub use extras::{
 };
 #[cfg(feature = "run")]
 pub use file::{Active, ConfigDir, ConfigDirError, DEFAULT_KEPT_GENERATIONS, Staged};
+pub use instances::{CatalogInstance, InstanceBook};
 #[cfg(feature = "run")]
 pub use lock::LockError;
 #[cfg(feature = "names")]
@@ -124,7 +126,7 @@ pub use process::{
 pub use redact::redacted;
 #[cfg(feature = "run")]
 pub use reload::{Reload, ReloadError, Reloaded, Serving};
-pub use render::{RenderError, render};
+pub use render::{RenderError, ServiceTemplateProblem, render};
 pub use rendered::{Digest, FileName, FileNameError, MAIN_FILE, MAP_FILE, RenderedConfig};
 pub use renderer::Renderer;
 pub use routing::form::{MAX_ACL_RULES, MIN_MAP_RULES, Routing, RoutingError, RoutingForm};

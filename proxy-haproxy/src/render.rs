@@ -5,6 +5,7 @@ mod backend;
 mod compression;
 mod extras;
 mod options;
+mod own;
 mod tcp;
 mod users;
 
@@ -17,7 +18,11 @@ use std::{
 use proxy_core::{ForwardedProto, Leg, RouteOrder, RouteTable, ServiceName};
 use serde::Serialize;
 
-use self::{backend::Backend, compression::CompressionLines, extras::ExtraLines, tcp::Tcp};
+pub use self::own::ServiceTemplateProblem;
+use self::{
+    backend::Backend, compression::CompressionLines, extras::ExtraLines, own::FrontendLines,
+    tcp::Tcp,
+};
 use crate::{
     address_book::AddressBook,
     rendered::RenderedConfig,
@@ -77,6 +82,26 @@ pub enum RenderError {
         "the template does not write the options of backends (it never reads `backend.options`), and would serve what they deny; extend the template"
     )]
     TemplateWithoutOptions,
+    /// A service has a template of its own, and the template of the configuration would leave out what it
+    /// says.
+    #[error(
+        "the template does not write what templates of services say (it never reads `own_lines` or `backend.own_lines`), and a service has templateFePath or templateBePath; extend the template"
+    )]
+    TemplateWithoutOwnLines,
+    /// The template of a service gives no lines that can be taken.
+    #[error(
+        "the template {path} of the service {service} ({parameter}) cannot be used: {problem}; correct the file and configure the service again"
+    )]
+    ServiceTemplate {
+        /// The service.
+        service: ServiceName,
+        /// The parameter that names the template.
+        parameter: &'static str,
+        /// The file that it was read from.
+        path: String,
+        /// What is wrong with it.
+        problem: Box<ServiceTemplateProblem>,
+    },
     /// The map form is asked for in an order that it cannot hold.
     #[error(
         "the map form cannot hold the order of routes by ACL name; set the routing to auto or acl, or the order to specific"
@@ -113,6 +138,8 @@ struct Model {
     tcp: Tcp,
     userlists: Vec<users::Section>,
     extras: ExtraLines,
+    /// What templates of services give for the frontend.
+    own_lines: FrontendLines,
     /// The backend of the requests that no route takes.
     default_backend: String,
     /// Some backend asks for what `X-Forwarded-Proto` said when the request came.
@@ -179,10 +206,13 @@ pub(crate) fn whole(
     let mut backends = Vec::new();
     let (mut with_domains, mut by_forwarded_proto) = (0, false);
     let mut lists = users::Lists::new(&settings.users, &mut names);
+    let mut own_lines = FrontendLines::default();
     for service in table.iter() {
         by_forwarded_proto |= service.options().forwarded_proto != ForwardedProto::Ignored;
         let destinations = service.destinations().iter();
-        for destination in destinations.filter(|destination| !destination.mode().is_tcp()) {
+        let destinations = destinations.filter(|destination| !destination.mode().is_tcp());
+        let first = backends.len();
+        for destination in destinations.clone() {
             let wanted = service.backend_name(destination);
             let name = names.take(wanted.clone());
             if name != wanted {
@@ -194,6 +224,15 @@ pub(crate) fn whole(
             backends.push(backend.with_auth(auth));
             with_domains += usize::from(!destination.domains().is_empty());
         }
+        if !service.options().templates.is_empty() {
+            let named: Vec<String> = backends.iter().skip(first).map(Backend::name).collect();
+            let named: Vec<_> = destinations.zip(named.iter().map(String::as_str)).collect();
+            own_lines.add(service, &named, addresses)?;
+            for (backend, own) in backends.iter_mut().skip(first).zip(&named) {
+                let lines = own::backend_lines(service, &named, own, addresses)?;
+                backend.give_lines(lines, service, own.0);
+            }
+        }
     }
     let extra_lines = ExtraLines::new(settings, &mut lists, &mut names);
     let userlists = lists.into_sections();
@@ -203,6 +242,11 @@ pub(crate) fn whole(
     }
     if backends.iter().any(Backend::has_options) && !settings.template.mentions(".options") {
         return Err(RenderError::TemplateWithoutOptions);
+    }
+    let loses_frontend = !own_lines.is_empty() && !settings.template.reads("own_lines");
+    let has_own = backends.iter().any(Backend::has_own_lines);
+    if loses_frontend || has_own && !settings.template.mentions(".own_lines") {
+        return Err(RenderError::TemplateWithoutOwnLines);
     }
     let backend_count = backends.len();
     let mut tcp = Tcp::new(table, settings, addresses, &mut names)?;
@@ -256,6 +300,7 @@ pub(crate) fn whole(
         tcp,
         userlists,
         extras: extra_lines,
+        own_lines,
         default_backend: default.unwrap_or_else(|| NO_ROUTE.to_owned()),
         by_forwarded_proto,
         compression: CompressionLines::new(&settings.compression),

@@ -141,6 +141,11 @@ impl Last {
             };
             let old = self.table.get(new.name())?;
             // Where connections go stands in HAProxy's own text.
+            let by_itself = |service: &Service| service.options().templates.is_empty();
+            if !by_itself(old) || !by_itself(new) {
+                // Its templates see its routes.
+                return None;
+            }
             if old.has_tcp() || new.has_tcp() || !old.differs_in_routes_alone(new) {
                 return None;
             }

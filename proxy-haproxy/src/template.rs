@@ -13,6 +13,10 @@ use crate::{raw::RawLine, word};
 
 const NAME: &str = "haproxy.cfg";
 
+/// What a template of a service may take: one for each step, and for each 64 bytes that it makes. 1,000
+/// instances with ten values each take a fifth of it.
+const FUEL: u64 = 200_000;
+
 /// The text that a configuration is rendered from.
 ///
 /// The language is Jinja's. Every `{{ value }}` becomes one HAProxy word, or part of one, whatever
@@ -53,12 +57,22 @@ impl Template {
     /// # Errors
     /// When the text is no template; says the line.
     pub fn new(text: impl Into<String>) -> Result<Self, TemplateError> {
+        Self::read(Environment::new(), text.into())
+    }
+
+    /// Reads a template that anybody may have written: what it does when it is rendered is bounded.
+    pub(crate) fn bounded(text: &str) -> Result<Self, TemplateError> {
         let mut environment = Environment::new();
+        environment.set_fuel(Some(FUEL));
+        Self::read(environment, text.to_owned())
+    }
+
+    fn read(mut environment: Environment<'static>, text: String) -> Result<Self, TemplateError> {
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_formatter(format_word);
         environment.set_syntax(syntax().map_err(|error| TemplateError::new(error, false))?);
         environment
-            .add_template_owned(NAME, text.into())
+            .add_template_owned(NAME, text)
             .map_err(|error| TemplateError::new(error, false))?;
         Ok(Self {
             environment: Arc::new(environment),

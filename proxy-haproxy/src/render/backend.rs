@@ -6,12 +6,15 @@ use std::{
     time::Duration,
 };
 
-use proxy_core::{CatalogKey, Checks, Destination, Host, HostChecks, Port, Service, Session};
+use proxy_core::{
+    CatalogKey, Checks, Destination, Host, HostChecks, Port, RawLines, Service, Session,
+};
 use serde::Serialize;
 
-use super::{options::BackendOptions, users::Auth};
+use super::{options::BackendOptions, own, users::Auth};
 use crate::{
     address_book::{AddressBook, Resolution},
+    raw::RawText,
     slots::{MIN_SLOTS, SlotBook, Slots},
 };
 
@@ -39,6 +42,8 @@ pub(super) struct Backend {
     cookie: Option<String>,
     /// None where requests and responses are passed on as they are.
     options: Option<BackendOptions>,
+    /// What the service's own template gives in place of servers; none without one.
+    own_lines: Option<RawText>,
 }
 
 /// One `server` line, as templates see it.
@@ -99,7 +104,35 @@ impl Backend {
             at: Server::new(service, destination, addresses),
             auth: None,
             options: BackendOptions::new(service, destination),
+            own_lines: None,
         }
+    }
+
+    /// Its name.
+    pub(super) fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    /// Takes what the service's own template gives in place of servers.
+    pub(super) fn give_lines(
+        &mut self,
+        lines: Option<RawLines>,
+        service: &Service,
+        to: &Destination,
+    ) {
+        let Some(lines) = lines else { return };
+        // A name that is not the destination's is nobody's address, and HAProxy asks DNS for it as soon as
+        // it can: it must not wait for the system's answer before it starts.
+        let is_known = own::are_at(&lines, &dns_name(service.host_of(to)));
+        if self.at.init_addr.is_none() || !is_known {
+            self.at.init_addr = Some("last,none".to_owned());
+        }
+        self.own_lines = Some(RawText::from(&lines));
+    }
+
+    /// Whether the service's own template says what its servers are.
+    pub(super) fn has_own_lines(&self) -> bool {
+        self.own_lines.is_some()
     }
 
     /// Whether a template must do more for it than pass requests on.
@@ -263,6 +296,6 @@ pub(super) fn resolve_interval(names: usize) -> Duration {
 }
 
 /// HAProxy's resolvers ask for the name as it is, and a dot at its end is an empty label to them.
-fn dns_name(host: &Host) -> String {
+pub(super) fn dns_name(host: &Host) -> String {
     host.to_string().trim_end_matches('.').to_owned()
 }

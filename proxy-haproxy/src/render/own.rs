@@ -1,0 +1,263 @@
+//! The lines that a service's own templates give: what they see, and what becomes of what they say.
+
+use std::collections::BTreeSet;
+
+use proxy_core::{
+    Destination, PathPattern, Port, RawError, RawLimits, RawLines, Service, ServiceTemplate,
+};
+use serde::Serialize;
+
+use super::{RenderError, backend::dns_name};
+use crate::{
+    address_book::AddressBook,
+    instances::CatalogInstance,
+    raw::RawText,
+    template::{Template, TemplateError},
+};
+
+/// The most that one template may give: a line for each of 1,000 instances, and room to spare.
+const LIMITS: RawLimits = RawLimits::new(256 * 1024, 5_000);
+
+/// Why the template of a service gives no lines.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServiceTemplateProblem {
+    /// It is no template, or something that it asks for is not there.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// What it gives is not confined to its section, or too much.
+    #[error("in what it gives, {0}")]
+    Lines(#[from] RawError),
+}
+
+/// What a template sees. Names with a capital are Docker Flow Proxy's.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Model<'a> {
+    service_name: &'a str,
+    acl_name: &'a str,
+    service_color: Option<&'a str>,
+    /// Every destination that takes requests.
+    service_dest: Vec<DestinationModel<'a>>,
+    /// The destination that it is rendered for; for the frontend the first.
+    #[serde(flatten)]
+    own: Option<DestinationModel<'a>>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct DestinationModel<'a> {
+    index: u16,
+    port: Option<u16>,
+    service_path: Vec<&'a str>,
+    service_path_exclude: Vec<&'a str>,
+    service_domain: Vec<String>,
+    path_type: Option<&'static str>,
+    outbound_hostname: Option<String>,
+    src_port: Option<u16>,
+    req_mode: &'static str,
+    /// The name of its backend.
+    #[serde(rename = "backend")]
+    backend: &'a str,
+    /// Where it is, where that is a host.
+    #[serde(rename = "host")]
+    host: String,
+    /// Those of the catalog, whatever their health.
+    #[serde(rename = "instances")]
+    instances: Vec<InstanceModel<'a>>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct InstanceModel<'a> {
+    /// A name for its server, unique among them.
+    name: String,
+    #[serde(flatten)]
+    instance: &'a CatalogInstance,
+}
+
+/// A destination that takes requests, and the name of its backend.
+pub(super) type Named<'a> = (&'a Destination, &'a str);
+
+/// The lines of one frontend that services share.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct FrontendLines {
+    /// Definitions and rules.
+    rules: Vec<RawText>,
+    /// What picks a backend: it stands behind all rules, since HAProxy warns where rules stand behind it.
+    switches: Vec<RawText>,
+}
+
+// === impl FrontendLines ===
+
+impl FrontendLines {
+    /// Adds what a service's template gives, where it has one.
+    pub(super) fn add(
+        &mut self,
+        service: &Service,
+        destinations: &[Named<'_>],
+        addresses: &AddressBook,
+    ) -> Result<(), RenderError> {
+        let Some(template) = &service.options().templates.frontend else {
+            return Ok(());
+        };
+        let model = Model::new(service, destinations, destinations.first(), addresses);
+        let lines = lines(template, &model, "frontend services")
+            .map_err(|problem| refusal(service, "templateFePath", template, problem))?;
+        let (switches, rules) = lines.partition(|line| line.starts_with("use_backend "));
+        self.rules.push(RawText::from(&rules));
+        self.switches.push(RawText::from(&switches));
+        Ok(())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+}
+
+/// The lines of a backend, where the service has a template for them.
+pub(super) fn backend_lines(
+    service: &Service,
+    destinations: &[Named<'_>],
+    own: &Named<'_>,
+    addresses: &AddressBook,
+) -> Result<Option<RawLines>, RenderError> {
+    let Some(template) = &service.options().templates.backend else {
+        return Ok(None);
+    };
+    let model = Model::new(service, destinations, Some(own), addresses);
+    let heading = format!("backend {}", own.1);
+    let lines = lines(template, &model, &heading);
+    lines
+        .map(Some)
+        .map_err(|problem| refusal(service, "templateBePath", template, problem))
+}
+
+/// Whether every server of some lines is at an address, or at this host.
+pub(super) fn are_at(lines: &RawLines, host: &str) -> bool {
+    lines.iter().all(|line| {
+        let mut words = line.split_whitespace();
+        let place = match words.next() {
+            Some("server") => words.nth(1),
+            Some("server-template") => words.nth(2),
+            _ => return true,
+        };
+        let at = place.map(|place| place.rsplit_once(':').map_or(place, |(at, _)| at));
+        let at = at.unwrap_or_default().trim_matches(['[', ']']);
+        at == host || at.parse::<std::net::IpAddr>().is_ok()
+    })
+}
+
+/// What a template gives, as lines that stay in their section. The line that opens that very section may
+/// stand above them, as in Docker Flow Proxy's templates.
+fn lines(
+    template: &ServiceTemplate,
+    model: &Model<'_>,
+    heading: &str,
+) -> Result<RawLines, ServiceTemplateProblem> {
+    let text = Template::bounded(template.text())?.render(model)?;
+    let begins = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+    let is_heading = |line: &str| line.split_whitespace().eq(heading.split(' '));
+    let first = text.lines().position(|line| begins(&line));
+    let kept: Vec<&str> = text
+        .lines()
+        .enumerate()
+        .map(
+            |(number, line)| match is_heading(line) && Some(number) == first {
+                true => "",
+                false => line,
+            },
+        )
+        .collect();
+    Ok(RawLines::of_text(&kept.join("\n"), LIMITS)?)
+}
+
+fn refusal(
+    service: &Service,
+    parameter: &'static str,
+    template: &ServiceTemplate,
+    problem: ServiceTemplateProblem,
+) -> RenderError {
+    RenderError::ServiceTemplate {
+        service: service.name().clone(),
+        parameter,
+        path: template.path().to_owned(),
+        problem: Box::new(problem),
+    }
+}
+
+// === impl Model ===
+
+impl<'a> Model<'a> {
+    fn new(
+        service: &'a Service,
+        destinations: &[Named<'a>],
+        own: Option<&Named<'a>>,
+        addresses: &'a AddressBook,
+    ) -> Self {
+        let destination = |named: &Named<'a>| DestinationModel::new(service, *named, addresses);
+        Self {
+            service_name: service.name().as_str(),
+            acl_name: service.acl_name().as_str(),
+            service_color: service.color().map(|color| color.as_str()),
+            service_dest: destinations.iter().map(destination).collect(),
+            own: own.map(destination),
+        }
+    }
+}
+
+// === impl DestinationModel ===
+
+impl<'a> DestinationModel<'a> {
+    fn new(
+        service: &'a Service,
+        (destination, backend): Named<'a>,
+        addresses: &'a AddressBook,
+    ) -> Self {
+        let texts = |paths: &'a [PathPattern]| paths.iter().map(PathPattern::text).collect();
+        let instances = service
+            .catalog_key(destination)
+            .and_then(|key| addresses.instances().get(&key));
+        Self {
+            index: destination.index(),
+            port: destination.port().map(Port::get),
+            service_path: texts(destination.paths()),
+            service_path_exclude: texts(destination.excluded_paths()),
+            service_domain: destination
+                .domains()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            path_type: destination.paths().first().map(|path| path.kind().fetch()),
+            outbound_hostname: destination.outbound_hostname().map(ToString::to_string),
+            src_port: destination.entry_port().map(Port::get),
+            req_mode: destination.mode().as_str(),
+            backend,
+            host: dns_name(service.host_of(destination)),
+            instances: named(instances.map(|known| &**known).unwrap_or_default()),
+        }
+    }
+}
+
+/// A name for each: its id where it can be the name of a server, with a number where another has it.
+fn named(instances: &[CatalogInstance]) -> Vec<InstanceModel<'_>> {
+    let mut taken = BTreeSet::new();
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
+    let plain = |id: &str| -> String {
+        let id = id.chars().map(|c| if fits(c) { c } else { '_' });
+        id.collect()
+    };
+    instances
+        .iter()
+        .map(|instance| {
+            let plain = plain(&instance.id);
+            let more = (2..).map(|number| format!("{plain}-{number}"));
+            let mut names = std::iter::once(plain.clone()).chain(more);
+            let name = names.find(|name| !taken.contains(name)).unwrap_or_default();
+            taken.insert(name.clone());
+            InstanceModel { name, instance }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+use std::sync::Arc;
+
+use proxy_core::{
+    Params, ReconfigureRules, RouteTable, TemplateSource, TemplateSources, parse_reconfigure_with,
+};
+
+use super::*;
+use crate::{
+    Bind, BindAddress, InstanceBook, RenderSettings, Renderer, Resolution, Routing, RoutingForm,
+    RunPath, render,
+};
+
+const FRONTEND: &str = "
+# As Docker Flow Proxy's, with another language.
+acl own_{{ AclName }} path_beg {{ ServiceDest[0].ServicePath[0] }}/own
+use_backend {{ backend }} if own_{{ AclName }}
+http-request set-header X-Own {{ ServiceName }}
+";
+const BACKEND: &str = "backend {{ backend }}
+    balance leastconn
+{% for instance in instances if instance.healthy %}
+    server {{ instance.name }} {{ instance.host }}:{{ instance.port }} weight {{ instance.meta.weight }}{% if 'https' in instance.tags %} ssl verify none{% endif %}
+
+{% else %}
+    server {{ ServiceName }} {{ host }}:{{ Port or 80 }}
+{% endfor %}
+";
+
+fn service(more: &str, frontend: &str, backend: &str) -> Arc<Service> {
+    let text = |text: &str| TemplateSource::Text(text.to_owned());
+    let sources = TemplateSources::new(text(frontend), text(backend));
+    let rules = ReconfigureRules::default().with_templates(sources);
+    let params = Params::from_query(format!("serviceName=web&{more}")).unwrap();
+    let parsed = parse_reconfigure_with(&params, &rules);
+    parsed.unwrap().value.service
+}
+
+fn instance(node: &str, id: &str, weight: &str, healthy: bool) -> CatalogInstance {
+    CatalogInstance {
+        node: node.to_owned(),
+        id: id.to_owned(),
+        host: "10.0.0.1".to_owned(),
+        port: 8080,
+        tags: vec!["https".to_owned()],
+        meta: [("weight".to_owned(), weight.to_owned())].into(),
+        healthy,
+    }
+}
+
+fn book(service: &Service, instances: &[CatalogInstance]) -> AddressBook {
+    let key = service.catalog_key(&service.destinations()[0]).unwrap();
+    let entries: InstanceBook = [(key, instances.to_vec().into())].into_iter().collect();
+    AddressBook::new().with_instances(entries)
+}
+
+fn settings() -> RenderSettings {
+    let binds = vec![Bind::plain(BindAddress::Any, "80".parse().unwrap())];
+    RenderSettings::new(RunPath::new("/r").unwrap())
+        .with_binds(binds)
+        .with_nameservers(vec!["127.0.0.11:53".parse().unwrap()])
+}
+
+fn rendered(service: &Arc<Service>, addresses: &AddressBook) -> Result<String, RenderError> {
+    let table: RouteTable = [Arc::clone(service)].into_iter().collect();
+    let config = render(&table, &settings().with_routing(Routing::Acl), addresses)?;
+    Ok(config.main_text().to_owned())
+}
+
+fn section<'a>(text: &'a str, heading: &str) -> Vec<&'a str> {
+    let lines = text.lines().skip_while(|line| *line != heading).skip(1);
+    lines
+        .take_while(|line| line.starts_with("    "))
+        .map(str::trim)
+        .collect()
+}
+
+#[test]
+fn templates_see_the_service_and_the_catalogs_instances() {
+    let query = "servicePath=/a,/b&discoveryType=catalog&templateFePath=fe&templateBePath=be\
+                 &addReqHeader=X-A%20a&backendExtra=retries%209";
+    let params = Params::from_query(format!("serviceName=web&{query}")).unwrap();
+    let text = |text: &str| TemplateSource::Text(text.to_owned());
+    let rules = ReconfigureRules::default()
+        .with_catalog(proxy_core::CatalogUse::WhenAsked)
+        .with_templates(TemplateSources::new(text(FRONTEND), text(BACKEND)));
+    let service = parse_reconfigure_with(&params, &rules)
+        .unwrap()
+        .value
+        .service;
+    let instances = [
+        instance("n1", "web 1", "1", true),
+        instance("n2", "web 1", "it's \"2\"", true),
+        instance("n3", "ill", "3", false),
+    ];
+    let text = rendered(&service, &book(&service, &instances)).unwrap();
+    assert_eq!(
+        section(&text, "backend web-be"),
+        [
+            "mode http",
+            "http-request add-header X-A a",
+            "default-server init-addr last,none resolvers dns resolve-prefer ipv4",
+            "balance leastconn",
+            "server web_1 10.0.0.1:8080 weight 1 ssl verify none",
+            r#"server web_1-2 10.0.0.1:8080 weight 'it'\''s "2"' ssl verify none"#,
+            "retries 9",
+        ]
+    );
+    let frontend = section(&text, "frontend services");
+    let own = frontend
+        .iter()
+        .skip_while(|line| !line.starts_with("acl own_"));
+    // What switches stands behind all rules, and before what the table gives.
+    assert_eq!(
+        own.copied().collect::<Vec<_>>(),
+        [
+            "acl own_web path_beg /a/own",
+            "http-request set-header X-Own web",
+            "use_backend web-be if own_web",
+            "acl url_web path_beg /a /b",
+            "use_backend web-be if url_web",
+            "default_backend no-route",
+        ]
+    );
+    // With nobody the template says what is then.
+    let text = rendered(&service, &AddressBook::new()).unwrap();
+    assert!(text.contains("    server web web:80\n"), "{text}");
+}
+
+#[test]
+fn a_known_address_is_for_the_destinations_own_name_alone() {
+    let known = |host: &str| (host.parse().unwrap(), "10.0.0.9".parse().unwrap());
+    let book: AddressBook = [known("web")]
+        .map(|(host, ip)| (host, Resolution::Dns { last: Some(ip) }))
+        .into_iter()
+        .collect();
+    for (line, begins_with) in [
+        ("server a {{ host }}:{{ Port }}", "last,10.0.0.9,none"),
+        (
+            "server a [::1]:80\nserver b 10.0.0.1:80",
+            "last,10.0.0.9,none",
+        ),
+        ("server a {{ host }}:80\nserver b other:80", "last,none"),
+        ("server-template a 1-3 other:80", "last,none"),
+        ("http-request return status 200", "last,10.0.0.9,none"),
+    ] {
+        let service = service("servicePath=/a&port=80&templateBePath=be", "", line);
+        let text = rendered(&service, &book).unwrap();
+        let line_of_all = format!("default-server init-addr {begins_with} resolvers dns");
+        let lines = section(&text, "backend web-be80").join("\n");
+        assert!(lines.contains(&line_of_all), "{line}: {lines}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_template_names_service_file_and_line() {
+    let query = "servicePath=/a&port=80&templateFePath=/t/fe&templateBePath=/t/be";
+    for (backend, words) in [
+        ("server a {{ host }}\n{% if %}", "line 2"),
+        ("server a b\n\nserver {{ nothing }}", "line 3"),
+        ("server {{ instances[0].name }}", "undefined"),
+        ("retries 2\nbackend evil", "opens a section (backend)"),
+        (
+            "backend web-be80\nretries 2\nbackend web-be80",
+            "line 3 opens a section",
+        ),
+        ("frontend services", "opens a section (frontend)"),
+        ("'backend' x", "begins with"),
+        (
+            "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}",
+            "fuel",
+        ),
+        ("{{ 'x' * 90000000 }}", "fuel"),
+        ("{% for a in range(5001) %}a\n{% endfor %}", "5001 lines"),
+        ("{% include '/etc/passwd' %}", "line 1"),
+        ("{{ ServiceDest }}", "one HAProxy word"),
+    ] {
+        let service = service(query, "acl a path /a", backend);
+        let refused = rendered(&service, &AddressBook::new()).unwrap_err();
+        let told = refused.to_string();
+        let begin = "the template /t/be of the service web (templateBePath) cannot be used: ";
+        assert!(told.starts_with(begin), "{told}");
+        assert!(told.contains(words), "{backend:?}: {told}");
+        assert!(
+            told.ends_with("correct the file and configure the service again"),
+            "{told}"
+        );
+    }
+    let service = service(query, "frontend services\nbackend x", "");
+    let told = rendered(&service, &AddressBook::new())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        told.contains("(templateFePath) cannot be used: in what it gives, line 2"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_template_of_the_whole_must_write_what_templates_of_services_say() {
+    let text = crate::Template::DEFAULT_TEXT;
+    let table = |query: &str| -> RouteTable {
+        let service = service(query, "acl a path /a", "retries 2");
+        [service].into_iter().collect()
+    };
+    let query = "servicePath=/a&port=80";
+    for (query, lost) in [
+        (format!("{query}&templateFePath=/t/fe"), "own_lines.rules"),
+        (format!("{query}&templateBePath=/t/be"), "backend.own_lines"),
+    ] {
+        let old: String = text
+            .replace("own_lines.rules", "rules")
+            .replace("own_lines.switches", "rules");
+        let old = match lost {
+            "own_lines.rules" => old,
+            _ => text.replace(".own_lines", ".cookie"),
+        };
+        let settings = settings().with_template(crate::Template::new(old).unwrap());
+        let refused = render(&table(&query), &settings, &AddressBook::new());
+        assert!(
+            matches!(refused, Err(RenderError::TemplateWithoutOwnLines)),
+            "{query}: {refused:?}"
+        );
+    }
+}
+
+#[test]
+fn a_template_that_sees_routes_is_rendered_again_with_them() {
+    let with = |paths: &str| -> RouteTable {
+        let query = format!("servicePath={paths}&port=80&templateFePath=fe&templateBePath=be");
+        [service(&query, FRONTEND, "retries 3")]
+            .into_iter()
+            .collect()
+    };
+    let settings = settings().with_routing(Routing::Map);
+    let mut renderer = Renderer::new(settings.clone());
+    for paths in ["/a", "/b", "/b,/c"] {
+        let form = Some(RoutingForm::Map);
+        let followed = renderer.render(&with(paths), form, &AddressBook::new());
+        let whole = render(
+            &with(paths),
+            &settings.clone().with_form_in_use(form),
+            &AddressBook::new(),
+        );
+        assert_eq!(followed.unwrap(), whole.unwrap(), "{paths}");
+    }
+}
