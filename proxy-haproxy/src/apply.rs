@@ -305,6 +305,12 @@ impl<R: Reload> Applier<R> {
         }
     }
 
+    /// Takes nothing for granted of what runs and of what is on disk: the next configuration is written
+    /// and loaded whole, be it the one that runs.
+    pub fn forget_running(&mut self) {
+        self.running = None;
+    }
+
     /// The text of the current `haproxy.cfg`.
     ///
     /// # Errors

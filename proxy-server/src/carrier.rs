@@ -106,8 +106,10 @@ pub(crate) struct DryRun {
 pub(crate) enum Reload {
     /// Only one that differs from what is live.
     IfDifferent,
-    /// Always.
+    /// Always, as it stands on disk where it is the one that is live.
     Always,
+    /// Always, and written anew, whatever stands on disk.
+    Anew,
 }
 
 /// Why a configuration is made live: the label of a metric.

@@ -197,15 +197,16 @@ impl<C: Carrier> Engine<C> {
     /// Takes a command and all that wait behind it.
     async fn take(&mut self, first: Command) {
         let mut changes = Vec::new();
-        let (mut reloads, mut refreshes) = (Vec::new(), Vec::new());
+        let (mut reloads, mut recreations, mut refreshes) = (Vec::new(), Vec::new(), Vec::new());
         let mut next = Some(first);
         while let Some(command) = next {
             match command {
                 Command::Change(request, reply) => changes.push(Pending::new(request, reply)),
                 Command::Reload(reply) => reloads.push(reply),
+                Command::Recreate(reply) => recreations.push(reply),
                 Command::Refresh(reply) => refreshes.push(reply),
             }
-            next = match changes.len() + reloads.len() + refreshes.len() {
+            next = match changes.len() + reloads.len() + recreations.len() + refreshes.len() {
                 n if n < MAX_BATCH => self.commands.try_recv().ok(),
                 _ => None,
             };
@@ -215,6 +216,7 @@ impl<C: Carrier> Engine<C> {
         }
         for (replies, reason, force) in [
             (reloads, Reason::Asked, Reload::Always),
+            (recreations, Reason::Asked, Reload::Anew),
             (refreshes, Reason::Certificates, Reload::IfDifferent),
         ] {
             if replies.is_empty() {

@@ -50,6 +50,8 @@ pub struct Settings {
     pub idle: Vec<(&'static str, &'static str)>,
     /// Where state that outlives the process is kept.
     pub state_path: PathBuf,
+    /// The folder of the templates that services name.
+    pub templates_path: PathBuf,
     /// Where services come from beside the API and the store.
     pub sources: SourceSettings,
     /// How to end.

@@ -18,6 +18,7 @@ mod listener;
 mod missing;
 mod report;
 mod rules;
+mod templates;
 
 use std::{sync::Arc, time::Duration};
 

@@ -9,10 +9,10 @@ use crate::{
 
 pub(super) const FRONTEND: &str = "templateFePath";
 pub(super) const BACKEND: &str = "templateBePath";
-const GRAMMAR: &str =
+pub(super) const GRAMMAR: &str =
     "a file below TEMPLATES_PATH: a template in Jinja's language, of at most 16 KiB";
 /// What each parameter of another language is told.
-const INSTEAD: &str = "templateFePath or templateBePath with a file below TEMPLATES_PATH, a template in Jinja's language that sees the catalog's instances; for servers alone discoveryType=catalog, or MODE=default and no port, is enough";
+pub(super) const INSTEAD: &str = "templateFePath or templateBePath with a file below TEMPLATES_PATH, a template in Jinja's language that sees the catalog's instances; for servers alone discoveryType=catalog, or MODE=default and no port, is enough";
 
 /// The templates of a service; none where none are asked for.
 pub(super) fn templates(fields: &mut Fields<'_>, rules: &ReconfigureRules) -> Templates {

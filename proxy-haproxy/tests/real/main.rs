@@ -14,6 +14,7 @@ mod differential;
 mod extras;
 mod hostile;
 mod names;
+mod own;
 mod parameters;
 mod ports;
 mod runtime;

@@ -1,6 +1,6 @@
 //! Which parameter HAProxy means, where its words tell.
 
-use proxy_core::{HeaderLine, PathRewrite, Service};
+use proxy_core::{HeaderLine, PathRewrite, Service, ServiceTemplate};
 
 /// A value shorter than this occurs in words by chance.
 const LEAST_TELLING: usize = 3;
@@ -15,8 +15,17 @@ pub(super) fn parameter(service: &Service, words: &str) -> Option<String> {
         let mut texts = rewrites.iter().flat_map(|r| [r.search(), r.replace()]);
         texts.any(tells)
     };
+    // What a template gives is known only once it is rendered; HAProxy names the words that it does not
+    // know.
+    let said_by = |template: &Option<ServiceTemplate>| {
+        let lines = template.iter().flat_map(|template| template.text().lines());
+        let mut first = lines.filter_map(|line| line.split_whitespace().next());
+        first.any(|word| word.len() >= LEAST_TELLING && words.contains(&format!("'{word}'")))
+    };
     let values = [
         ("backendExtra", options.backend_extra.iter().any(tells)),
+        ("templateFePath", said_by(&options.templates.frontend)),
+        ("templateBePath", said_by(&options.templates.backend)),
         ("addReqHeader", in_headers(&headers.add_request)),
         ("setReqHeader", in_headers(&headers.set_request)),
         ("addResHeader", in_headers(&headers.add_response)),

@@ -8,6 +8,7 @@ use proxy_core::{Change, ClientCertificates, Destination, Distribute, Service};
 use super::{
     Api,
     answer::Answered,
+    blame,
     cert::{self, GivenCertificate},
     dry_run::{Mode, tried},
     remove::removed,
@@ -16,7 +17,7 @@ use super::{
     wait::Manner,
 };
 use crate::{
-    engine::{ChangeRequest, WaitFor},
+    engine::{ChangeError, ChangeRequest, WaitFor},
     sources::Intent,
 };
 
@@ -63,7 +64,16 @@ async fn run(api: &Api, received: &Received) -> Result<Answered, Answered> {
         _ => None,
     };
     let done = format!("the service {} is configured", service.name());
-    Ok(Answered::change(answer, &done, &parsed.warnings)
+    let blamed = match &answer {
+        Err(ChangeError::Rejected { words, .. }) => blame::parameter(&service, words),
+        _ => None,
+    };
+    let answered = Answered::change(answer, &done, &parsed.warnings);
+    let answered = match blamed {
+        Some(parameter) => answered.with("Parameter", parameter),
+        None => answered,
+    };
+    Ok(answered
         .warn(shut)
         .and(certificate, "Certificate")
         .with_all(named)

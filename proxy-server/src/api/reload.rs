@@ -1,6 +1,7 @@
 //! `reload`: HAProxy loads its configuration again, rendered anew.
 
 use axum::{extract::State, http::StatusCode};
+use proxy_core::Params;
 
 use super::{
     Api,
@@ -9,7 +10,16 @@ use super::{
     request::{Received, flag, params},
     wait::{Manner, manner_of},
 };
-use crate::engine::ChangeRequest;
+use crate::{chain::chain, engine::ChangeRequest};
+
+/// What is loaded again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum From {
+    /// What is live, as it stands on disk.
+    Live,
+    /// What is stored: read, rendered and written anew (`recreate=true`).
+    Stored,
+}
 
 pub(super) async fn reload(State(api): State<Api>, received: Received) -> Answered {
     let answered = run(&api, &received).await.unwrap_or_else(|refused| refused);
@@ -20,9 +30,11 @@ pub(super) async fn reload(State(api): State<Api>, received: Received) -> Answer
 
 async fn run(api: &Api, (uri, headers, body): &Received) -> Result<Answered, Answered> {
     let mut params = params(uri, headers, body)?;
+    let from = match flag(&params, "recreate")? {
+        true => From::Stored,
+        false => From::Live,
+    };
     let Manner { wait, mode } = manner_of(api, &mut params)?;
-    // Docker Flow Proxy's; every reload renders anew.
-    flag(&params, "recreate")?;
     if flag(&params, "fromListener")? && mode == Mode::Made {
         return Ok(match api.sources.ask_listeners().await {
             Ok(count) => Answered::ok(format!(
@@ -46,7 +58,21 @@ async fn run(api: &Api, (uri, headers, body): &Received) -> Result<Answered, Ans
         });
     }
     api.certificates.scan().await;
-    Ok(match api.engine.reload().await {
+    let reloaded = match from {
+        From::Live => api.engine.reload().await,
+        From::Stored => {
+            // What was read of it before counts as little as what stands on disk.
+            if let Err(why) = api.store.reread().await {
+                let message = format!(
+                    "the store could not be read anew: {}; nothing was changed",
+                    chain(&why)
+                );
+                return Err(Answered::refused(StatusCode::SERVICE_UNAVAILABLE, message));
+            }
+            api.engine.recreate().await
+        }
+    };
+    Ok(match reloaded {
         Ok(()) => Answered::ok("HAProxy runs the configuration, rendered anew"),
         Err(why) => Answered::refused(
             StatusCode::INTERNAL_SERVER_ERROR,

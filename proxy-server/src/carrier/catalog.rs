@@ -2,7 +2,8 @@
 //!
 //! What is known survives restarts, so that a start without Consul serves what was served before. When the
 //! slots of a service that is live change, the engine is told to render again; HAProxy is then told what
-//! its servers are, and reloaded only where there are too few slots.
+//! its servers are, and reloaded only where there are too few slots. Services with templates see their
+//! instances whole, and any change of these is rendered again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,11 +15,12 @@ use std::{
 
 use proxy_consul::{Catalog, CatalogView, Client, Health, Instance};
 use proxy_core::{CatalogKey, Checks};
-use proxy_haproxy::{SlotBook, Slots};
+use proxy_haproxy::{AddressBook, CatalogInstance, InstanceBook, SlotBook, Slots};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+use super::places::Places;
 use crate::{chain::chain, store::replace_file};
 
 /// The least time between two writes of what is known: instances may come and go all the time.
@@ -28,9 +30,17 @@ const SAVE_AFTER: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct CatalogFollower {
     catalog: Catalog,
-    slots: Mutex<SlotBook>,
+    known: Mutex<Known>,
     moved: Notify,
     file: PathBuf,
+}
+
+/// What services have in the catalog.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Known {
+    slots: SlotBook,
+    /// Of those that have templates.
+    instances: InstanceBook,
 }
 
 /// What the file holds.
@@ -52,38 +62,33 @@ impl CatalogFollower {
         let saved = saved.unwrap_or_default();
         Self {
             catalog: Catalog::start(client, saved.instances.into_iter().collect()),
-            slots: Mutex::new(saved.slots.into_iter().collect()),
+            known: Mutex::new(Known {
+                slots: saved.slots.into_iter().collect(),
+                instances: InstanceBook::default(),
+            }),
             moved: Notify::new(),
             file,
         }
     }
 
-    /// The slots of these services, after those that are new were read. They are not followed yet: the
+    /// What these services have, after those that are new were read. They are not followed yet: the
     /// table may be refused.
-    pub(crate) async fn look_up(
-        &self,
-        keys: &BTreeSet<CatalogKey>,
-        deadline: Duration,
-    ) -> SlotBook {
-        if keys.is_empty() {
-            return SlotBook::default();
+    pub(super) async fn look_up(&self, places: &Places, deadline: Duration) -> Known {
+        if places.keys.is_empty() {
+            return Known::default();
         }
-        let view = self.read(keys, deadline).await;
-        let mut slots = self.slots();
-        fill(&mut slots, keys, &view);
-        slots.clone()
+        let view = self.read(&places.keys, deadline).await;
+        let mut known = self.known();
+        known.fill(&places.keys, &places.templated, &view);
+        known.clone()
     }
 
     /// The same, and forgets it.
-    pub(crate) async fn look_up_once(
-        &self,
-        keys: &BTreeSet<CatalogKey>,
-        deadline: Duration,
-    ) -> SlotBook {
-        let view = self.read(keys, deadline).await;
-        let mut slots = self.slots().clone();
-        fill(&mut slots, keys, &view);
-        slots
+    pub(super) async fn look_up_once(&self, places: &Places, deadline: Duration) -> Known {
+        let view = self.read(&places.keys, deadline).await;
+        let mut known = self.known().clone();
+        known.fill(&places.keys, &places.templated, &view);
+        known
     }
 
     async fn read(&self, keys: &BTreeSet<CatalogKey>, deadline: Duration) -> CatalogView {
@@ -92,12 +97,16 @@ impl CatalogFollower {
     }
 
     /// Follows these services from now on and forgets all others: the table with them is live.
-    pub(crate) fn want(&self, keys: &BTreeSet<CatalogKey>) {
-        self.slots().retain(keys);
-        self.catalog.follow(names(keys));
+    pub(super) fn want(&self, places: &Places) {
+        let mut known = self.known();
+        known.slots.retain(&places.keys);
+        known.instances.retain(&places.templated);
+        drop(known);
+        self.catalog.follow(names(&places.keys));
     }
 
-    /// Waits until the slots of a service that is followed have changed. Cancel safe.
+    /// Waits until the slots of a service that is followed have changed, or what its templates see.
+    /// Cancel safe.
     pub(crate) async fn moved(&self) {
         self.moved.notified().await;
     }
@@ -131,11 +140,13 @@ impl CatalogFollower {
                 );
             }
             let changed = {
-                let mut slots = self.slots();
-                let keys = slots.iter().map(|(key, _)| key.clone()).collect();
-                let before = slots.clone();
-                fill(&mut slots, &keys, &view);
-                *slots != before
+                let mut known = self.known();
+                let keys = known.slots.iter().map(|(key, _)| key.clone()).collect();
+                let templated = known.instances.iter().map(|(key, _)| key.clone());
+                let templated = templated.collect();
+                let before = known.clone();
+                known.fill(&keys, &templated, &view);
+                *known != before
             };
             if changed {
                 self.moved.notify_one();
@@ -148,7 +159,7 @@ impl CatalogFollower {
     async fn save(&self) {
         let view = self.catalog.view();
         let instances = view.iter();
-        let slots = self.slots().clone();
+        let slots = self.known().slots.clone();
         let saved = Saved {
             instances: instances.map(|(n, i)| (n.to_owned(), i.to_vec())).collect(),
             slots: slots.iter().map(|(k, s)| (k.clone(), s.clone())).collect(),
@@ -164,8 +175,8 @@ impl CatalogFollower {
         }
     }
 
-    fn slots(&self) -> MutexGuard<'_, SlotBook> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -173,19 +184,54 @@ fn names(keys: &BTreeSet<CatalogKey>) -> BTreeSet<Arc<str>> {
     keys.iter().map(|key| Arc::from(&*key.service)).collect()
 }
 
-/// Puts the instances that a view shows into their slots. A service of which it shows nothing keeps what
-/// it has.
-fn fill(slots: &mut SlotBook, keys: &BTreeSet<CatalogKey>, view: &CatalogView) {
-    for key in keys {
-        let known = slots.get(key);
-        let addresses = match (view.instances(&key.service), known) {
-            (Some(instances), _) => addresses(key, instances),
-            (None, Some(_)) => continue,
-            (None, None) => BTreeSet::new(),
-        };
-        let filled = known.cloned().unwrap_or_default().filled_with(&addresses);
-        slots.insert(key.clone(), filled);
+// === impl Known ===
+
+impl Known {
+    /// Adds it to what is known of names.
+    pub(super) fn beside(self, names: AddressBook) -> AddressBook {
+        names.with_slots(self.slots).with_instances(self.instances)
     }
+
+    /// Puts the instances that a view shows into their slots. A service of which it shows nothing keeps
+    /// what it has.
+    fn fill(
+        &mut self,
+        keys: &BTreeSet<CatalogKey>,
+        templated: &BTreeSet<CatalogKey>,
+        view: &CatalogView,
+    ) {
+        for key in keys {
+            let known = self.slots.get(key);
+            let addresses = match (view.instances(&key.service), known) {
+                (Some(instances), _) => addresses(key, instances),
+                (None, Some(_)) => continue,
+                (None, None) => BTreeSet::new(),
+            };
+            let filled = known.cloned().unwrap_or_default().filled_with(&addresses);
+            self.slots.insert(key.clone(), filled);
+        }
+        for key in templated {
+            let shown = view.instances(&key.service);
+            if shown.is_some() || self.instances.get(key).is_none() {
+                let shown = shown.map(|shown| &**shown).unwrap_or_default();
+                let seen = shown.iter().map(|instance| seen(key, instance));
+                self.instances.insert(key.clone(), seen.collect());
+            }
+        }
+    }
+}
+
+/// What a template sees of an instance.
+fn seen(key: &CatalogKey, instance: &Instance) -> CatalogInstance {
+    let mut seen = CatalogInstance::default();
+    seen.node.clone_from(&instance.node);
+    seen.id.clone_from(&instance.id);
+    seen.host.clone_from(&instance.address);
+    seen.port = key.port.map_or(instance.port, |port| port.get());
+    seen.tags.clone_from(&instance.tags);
+    seen.meta.clone_from(&instance.meta);
+    seen.healthy = instance.health == Health::Passing;
+    seen
 }
 
 /// Where requests may go. Where no instance passes its checks, all that are not in maintenance are taken

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod dry_run;
+mod held;
 mod ports;
 mod start;
 mod written;
@@ -18,8 +19,8 @@ use std::{
 use async_trait::async_trait;
 use proxy_core::{Port, RouteOrder, RouteTable};
 use proxy_haproxy::{
-    AddressBook, Applier, ConfigDir, Haproxy, HaproxyState, OldWorkers, RenderSettings,
-    RenderedConfig, Renderer, RoutingForm, Staged, Validator,
+    AddressBook, Applier, ConfigDir, Haproxy, HaproxyState, InstanceBook, OldWorkers,
+    RenderSettings, RenderedConfig, Renderer, RoutingForm, Staged, Validator,
 };
 use tokio::{sync::Mutex, time::Instant};
 
@@ -77,6 +78,8 @@ enum Stage {
 struct Shown {
     /// The configuration. Its form is what the next one keeps at the border.
     config: Option<RenderedConfig>,
+    /// What the templates of its services saw.
+    instances: InstanceBook,
     /// The ports that connections come in on.
     ports: BTreeSet<Port>,
     haproxy: Option<Arc<Haproxy>>,
@@ -89,6 +92,8 @@ pub(crate) struct Candidate {
     config: RenderedConfig,
     /// What is followed once it is live.
     places: Places,
+    /// What the templates of its services saw.
+    instances: InstanceBook,
     /// The ports that connections come in on.
     ports: BTreeSet<Port>,
     /// None where it is live already, byte for byte.
@@ -164,9 +169,9 @@ impl HaproxyCarrier {
         let Some(catalog) = &self.catalog else {
             return names.await;
         };
-        let slots = catalog.look_up(&places.keys, NAMES_DEADLINE);
-        let (book, slots) = tokio::join!(names, slots);
-        book.with_slots(slots)
+        let known = catalog.look_up(places, NAMES_DEADLINE);
+        let (book, known) = tokio::join!(names, known);
+        known.beside(book)
     }
 }
 
@@ -179,16 +184,19 @@ impl Carrier for HaproxyCarrier {
         self.check_entry(table).await?;
         let places = Places::of(table);
         let book = self.look_up(&places).await;
-        let config = self.render(table, &book)?;
-        let written = self.stage(&config).await?;
-        for warning in self.judge(&written).await? {
-            tracing::debug!(%warning, "HAProxy warns of the configuration");
-        }
+        let good = match self.check_with(table, &book).await {
+            Err(CheckError::Rejected { words }) => {
+                let held = self.check_with_held_instances(table, book).await?;
+                held.ok_or(CheckError::Rejected { words })?
+            }
+            good => good?,
+        };
         Ok(Candidate {
-            config,
+            config: good.config,
             places,
+            instances: good.instances,
             ports: table.tcp_ports().collect(),
-            staged: written.into_staged(),
+            staged: good.written.into_staged(),
             started: false,
         })
     }
@@ -216,6 +224,7 @@ impl Carrier for HaproxyCarrier {
         }
         let config = candidate.config.clone();
         let (places, ports) = (candidate.places.clone(), candidate.ports.clone());
+        let instances = candidate.instances.clone();
         let applied = match (&mut *stage, force) {
             (Stage::Before(_), _) => {
                 self.shown().starting = None;
@@ -230,6 +239,11 @@ impl Carrier for HaproxyCarrier {
             {
                 let again = applier.reload_again().await;
                 again.map(|_| Applied::Reloaded).map_err(ApplyError::from)
+            }
+            (Stage::Running(applier), Reload::Anew) => {
+                applier.forget_running();
+                let applied = applier.apply(&candidate.config).await;
+                applied.map(|_| Applied::Reloaded).map_err(ApplyError::from)
             }
             (Stage::Running(applier), _) => match candidate.staged {
                 None if candidate.started => Ok(Applied::Started),
@@ -250,9 +264,10 @@ impl Carrier for HaproxyCarrier {
         {
             let mut shown = self.shown();
             (shown.config, shown.ports) = (Some(config), ports);
+            shown.instances = instances;
         }
         if let Some(catalog) = &self.catalog {
-            catalog.want(&places.keys);
+            catalog.want(&places);
         }
         self.names.want(places.hosts);
         Ok(applied)

@@ -11,6 +11,8 @@ pub(super) struct Places {
     pub(super) hosts: BTreeSet<Host>,
     /// What is looked up in the catalog.
     pub(super) keys: BTreeSet<CatalogKey>,
+    /// Those of them whose services have templates, which see more of instances than addresses.
+    pub(super) templated: BTreeSet<CatalogKey>,
 }
 
 // === impl Places ===
@@ -22,6 +24,9 @@ impl Places {
             for destination in service.destinations() {
                 let host = service.host_of(destination);
                 if let Some(key) = service.catalog_key(destination) {
+                    if !service.options().templates.is_empty() {
+                        places.templated.insert(key.clone());
+                    }
                     places.keys.insert(key);
                 } else if host.ip().is_none() {
                     places.hosts.insert(host.clone());

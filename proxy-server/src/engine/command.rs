@@ -149,6 +149,7 @@ fn extent(commits: usize) -> String {
 pub(super) enum Command {
     Change(ChangeRequest, Reply),
     Reload(oneshot::Sender<Result<(), String>>),
+    Recreate(oneshot::Sender<Result<(), String>>),
     Refresh(oneshot::Sender<Result<(), String>>),
 }
 
@@ -256,7 +257,9 @@ impl Command {
         // A caller that hung up needs no answer.
         match self {
             Self::Change(_, reply) => drop(reply.send(Err(why.clone()))),
-            Self::Reload(reply) | Self::Refresh(reply) => drop(reply.send(Err(why.to_string()))),
+            Self::Reload(reply) | Self::Recreate(reply) | Self::Refresh(reply) => {
+                drop(reply.send(Err(why.to_string())));
+            }
         }
     }
 }
@@ -293,6 +296,14 @@ impl EngineHandle {
     /// Why it is not live.
     pub(crate) async fn reload(&self) -> Result<(), String> {
         self.ask(Command::Reload).await
+    }
+
+    /// Renders the configuration, writes it whole and loads it, whatever is live and stands on disk.
+    ///
+    /// # Errors
+    /// Why it is not live.
+    pub(crate) async fn recreate(&self) -> Result<(), String> {
+        self.ask(Command::Recreate).await
     }
 
     /// Renders again because something outside the table changed, and makes live what came of it.

@@ -313,6 +313,11 @@ pub const DEFINITIONS: &[Definition] = &[
         "a template of the whole configuration, instead of the built-in one",
     ),
     plain(
+        "TEMPLATES_PATH",
+        "/cfg/tmpl",
+        "the folder of the templates that services name (`templateFePath`, `templateBePath`)",
+    ),
+    plain(
         "RUN_PATH",
         "/var/run/proxy",
         "the folder of sockets; at most 80 bytes, since socket paths are short",

@@ -58,6 +58,7 @@ impl Reader<'_> {
             (None, _) => CatalogUse::Never,
         };
         let state_path = self.path("STATE_PATH");
+        let templates_path = self.path("TEMPLATES_PATH");
         let sources = self.sources(&store.instance_name);
         let end = self.end();
         let format = self.parse("LOG_FORMAT", |text| match text {
@@ -74,6 +75,7 @@ impl Reader<'_> {
             rules: rules?.with_catalog(catalog),
             idle: idle(self.source),
             state_path,
+            templates_path,
             sources: sources?,
             end: end?,
             log: LogSettings {

@@ -2,7 +2,9 @@
 
 use std::{io::Read as _, path::Path, sync::Arc};
 
-use proxy_core::{Params, ReconfigureRules, SecretUsers, is_secret_name};
+use proxy_core::{Params, ReconfigureRules, SecretUsers, TemplateSources, is_secret_name};
+
+use super::templates;
 
 /// The longest secret file of users in bytes: more than [`proxy_core::MAX_USERS`] users have.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
@@ -12,21 +14,32 @@ const MAX_SECRET_BYTES: u64 = 64 * 1024;
 pub(crate) struct ParameterRules {
     rules: Arc<ReconfigureRules>,
     secrets: Arc<Path>,
+    templates: Arc<Path>,
 }
 
 // === impl ParameterRules ===
 
 impl ParameterRules {
-    /// These rules, with the users that secret files of this folder hold.
-    pub(crate) fn new(rules: ReconfigureRules, secrets: &Path) -> Self {
+    /// These rules, with the users that secret files of one folder hold, and the templates of another.
+    pub(crate) fn new(rules: ReconfigureRules, secrets: &Path, templates: &Path) -> Self {
         Self {
             rules: Arc::new(rules),
             secrets: secrets.into(),
+            templates: templates.into(),
         }
     }
 
-    /// The rules for a call: with the secret file that it names, which is read anew each time.
+    /// The rules for a call: with the files that it names, which are read anew each time.
     pub(crate) async fn for_call(&self, params: &Params) -> Arc<ReconfigureRules> {
+        let rules = self.with_secret(params).await;
+        let templates = templates::read(&self.templates, params).await;
+        match templates == TemplateSources::default() {
+            true => rules,
+            false => Arc::new(Arc::unwrap_or_clone(rules).with_templates(templates)),
+        }
+    }
+
+    async fn with_secret(&self, params: &Params) -> Arc<ReconfigureRules> {
         let Some(name) = params
             .get("usersSecret")
             .filter(|name| is_secret_name(name))
@@ -61,6 +74,10 @@ fn read(path: &Path) -> SecretUsers {
 #[cfg(test)]
 impl Default for ParameterRules {
     fn default() -> Self {
-        Self::new(ReconfigureRules::default(), Path::new(""))
+        Self::new(
+            ReconfigureRules::default(),
+            Path::new(""),
+            Path::new("/nowhere"),
+        )
     }
 }

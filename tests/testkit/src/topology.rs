@@ -139,6 +139,7 @@ impl Plan {
                 ("CONFIGS_PATH", home.join("cfg").display().to_string()),
                 ("RUN_PATH", home.join("run").display().to_string()),
                 ("STATE_PATH", home.join("state").display().to_string()),
+                ("TEMPLATES_PATH", home.join("tmpl").display().to_string()),
                 ("CERTS_PATH", home.join("certs").display().to_string()),
                 ("SECRETS_PATH", home.join("secrets").display().to_string()),
                 ("DNS_SERVER", dns.address().to_string()),

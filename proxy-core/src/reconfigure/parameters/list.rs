@@ -10,7 +10,8 @@ use crate::{
     mode::MAX_SECONDS,
     name::NAME_GRAMMAR,
     reconfigure::{
-        ALGO_GRAMMAR as DOMAIN_ALGO_GRAMMAR, connections, destination, options, upstream, users,
+        ALGO_GRAMMAR as DOMAIN_ALGO_GRAMMAR, connections, destination, options, templates,
+        upstream, users,
     },
     upstream::MAX_REPLICAS,
     users::USERS_GRAMMAR,
@@ -222,6 +223,18 @@ pub const PARAMETERS: &[Parameter] = &[
         "lines of HAProxy's language at the end of the service's backends",
     ),
     of_service(
+        "templateFePath",
+        Text,
+        templates::GRAMMAR,
+        "a template of lines for the frontend that takes requests; paths may then be absent",
+    ),
+    of_service(
+        "templateBePath",
+        Text,
+        templates::GRAMMAR,
+        "a template of lines for the service's backends in place of servers; port may then be absent",
+    ),
+    of_service(
         "users",
         Secret,
         USERS_GRAMMAR,
@@ -262,14 +275,14 @@ pub const PARAMETERS: &[Parameter] = &[
     of_service(
         "consulTemplateFePath",
         Text,
-        upstream::CONSUL_TEMPLATE_GRAMMAR,
+        templates::INSTEAD,
         "a file of consul-template",
     )
     .standing(ParameterStanding::Refused),
     of_service(
         "consulTemplateBePath",
         Text,
-        upstream::CONSUL_TEMPLATE_GRAMMAR,
+        templates::INSTEAD,
         "a file of consul-template",
     )
     .standing(ParameterStanding::Refused),

@@ -71,10 +71,10 @@ fn remove(methods: &[HttpMethod]) -> Endpoint {
 
 fn reload(methods: &[HttpMethod]) -> Endpoint {
     let listeners = "Asks the listeners for their services instead.";
-    let recreate = "Every reload renders the configuration anew; this changes nothing.";
+    let recreate = "Reads the store whole, renders everything and writes it anew, whatever stands in the files.";
     Endpoint::below(
         "reload",
-        "Renders and loads the configuration again.",
+        "Has HAProxy load the configuration again.",
         methods,
     )
     .takes([

@@ -3,7 +3,7 @@
 
 use proxy_core::{
     DefaultBackend, DestinationOptions, ForwardedProto, PathRewrite, PlainHttp, Seconds,
-    ServiceOptions,
+    ServiceOptions, ServiceTemplate,
 };
 use serde_json::{Map, Value, json};
 
@@ -21,6 +21,8 @@ pub(super) fn add_to_service(fields: &mut Map<String, Value>, options: &ServiceO
             "SetResHeader": list(&headers.set_response),
             "DelResHeader": list(&headers.delete_response),
             "BackendExtra": extra.join("\n"),
+            "TemplateFePath": path(&options.templates.frontend),
+            "TemplateBePath": path(&options.templates.backend),
             "CompressionAlgo": words(&options.compression.algos),
             "CompressionType": words(&options.compression.types),
             "ConnectionMode": options.connection_mode.map(|mode| mode.as_str()).unwrap_or_default(),
@@ -67,6 +69,13 @@ fn add(fields: &mut Map<String, Value>, more: Value) {
 
 fn list<T: ToString>(items: &[T]) -> Option<Vec<String>> {
     (!items.is_empty()).then(|| items.iter().map(ToString::to_string).collect())
+}
+
+fn path(template: &Option<ServiceTemplate>) -> &str {
+    template
+        .as_ref()
+        .map(ServiceTemplate::path)
+        .unwrap_or_default()
 }
 
 fn words<T: ToString>(items: &[T]) -> String {

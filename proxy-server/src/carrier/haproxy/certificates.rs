@@ -108,8 +108,8 @@ impl HaproxyCarrier {
         let book = names.await;
         match &self.catalog {
             Some(catalog) => {
-                let slots = catalog.look_up_once(&places.keys, NAMES_DEADLINE).await;
-                book.with_slots(slots)
+                let known = catalog.look_up_once(&places, NAMES_DEADLINE).await;
+                known.beside(book)
             }
             None => book,
         }
@@ -120,10 +120,12 @@ impl HaproxyCarrier {
 
 impl<'a> Beside<'a> {
     async fn of(carrier: &'a HaproxyCarrier, table: &'a RouteTable) -> Self {
+        let book = carrier.look_up_once(table).await;
         Self {
             carrier,
             table,
-            book: carrier.look_up_once(table).await,
+            // What the catalog shows now may be to blame, and is no certificate's fault.
+            book: carrier.holding_back(&book).unwrap_or(book),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! it or waited for.
 
 use proxy_core::RouteTable;
-use proxy_haproxy::{ApplyStep, RenderedConfig};
+use proxy_haproxy::{AddressBook, ApplyStep, RenderedConfig};
 
 use super::{HaproxyCarrier, written::Written};
 use crate::{
@@ -17,8 +17,18 @@ impl HaproxyCarrier {
     pub(super) async fn try_out(&self, table: &RouteTable) -> Result<DryRun, CheckError> {
         self.check_entry(table).await?;
         let book = self.look_up_once(table).await;
+        match self.try_with(table, &book).await {
+            Err(CheckError::Rejected { words }) => match self.holding_back(&book) {
+                Some(held) => self.try_with(table, &held).await,
+                None => Err(CheckError::Rejected { words }),
+            },
+            tried => tried,
+        }
+    }
+
+    async fn try_with(&self, table: &RouteTable, book: &AddressBook) -> Result<DryRun, CheckError> {
         let showing = self.certificates.showing();
-        let (config, written) = self.write_beside(table, &book, &showing).await?;
+        let (config, written) = self.write_beside(table, book, &showing).await?;
         let warnings = self.judge(&written).await?;
         let step = match written {
             Written::Live => ApplyStep::None,

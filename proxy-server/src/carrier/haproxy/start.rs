@@ -41,6 +41,7 @@ impl HaproxyCarrier {
         let candidate = |staged, started| Candidate {
             config: config.clone(),
             places: places.clone(),
+            instances: book.instances().clone(),
             ports: table.tcp_ports().collect(),
             staged,
             started,

@@ -23,5 +23,6 @@ mod settings;
 mod signed;
 mod spread;
 mod story;
+mod templates;
 mod traffic;
 mod users;

@@ -333,3 +333,56 @@ async fn a_replica_without_a_store_is_ready_and_one_without_a_table_is_not() -> 
     })
     .await
 }
+
+/// Docker Flow Proxy's `reload?recreate=true`: what stands in the files does not count.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_somebody_edited_is_recreated() -> Result<(), Failure> {
+    let plan = Plan::replicas(1).consul(ClusterOptions::servers(1));
+    let topology = plan.start().await?;
+    let replica = topology.replica(1);
+    let demo = DemoBackend::start("hello").await?;
+    topology.dns.set("go-demo", [demo.address().ip()]);
+    let call = reconfigure("go-demo", "/demo", &demo);
+    assert_eq!(replica.call(&call).await?.status, 200);
+    replica.until_status("/demo", 200).await?;
+    let file = replica.home().join("cfg/current/haproxy.cfg");
+    let rendered = std::fs::read_to_string(&file)?;
+
+    // Somebody edits the file by hand. A reload without more reads it as it stands.
+    std::fs::write(
+        &file,
+        rendered.replace("path_beg /demo", "path_beg /edited"),
+    )?;
+    assert_eq!(replica.call("reload").await?.status, 200);
+    replica.until_status("/edited", 200).await?;
+    replica.until_status("/demo", 404).await?;
+    // Twice, since the second one finds what is live as it should be.
+    for _ in 0..2 {
+        let before = reloads(replica).await?;
+        let answer = replica.call("reload?recreate=true").await?;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        assert_eq!(answer.json.get("Warnings"), None, "{}", answer.text);
+        assert_eq!(std::fs::read_to_string(&file)?, rendered);
+        replica.until_status("/demo", 200).await?;
+        assert_eq!(replica.request("/edited").await?.status, 404);
+        assert_eq!(reloads(replica).await?, before + 1);
+    }
+
+    // Edited and not loaded, it is written anew as well.
+    std::fs::write(&file, "this is no configuration\n")?;
+    let answer = replica.call("reload?recreate=true").await?;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!(std::fs::read_to_string(&file)?, rendered);
+    let answer = replica.call("reload?recreate=perhaps").await?;
+    assert_eq!(answer.status, 400, "{}", answer.text);
+    Ok(())
+}
+
+/// How often HAProxy was reloaded because somebody asked for it.
+async fn reloads(replica: &Replica) -> Result<u64, Failure> {
+    let metrics = replica.metrics().await?;
+    let mut lines = metrics.lines();
+    let name = "proxy_applies_total{outcome=\"reloaded\",reason=\"asked\"} ";
+    let count = lines.find_map(|line| line.strip_prefix(name));
+    Ok(count.map_or(Ok(0), str::parse)?)
+}

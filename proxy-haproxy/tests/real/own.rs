@@ -1,0 +1,143 @@
+//! What templates of services do to requests, and what only they can show: a server with a limit.
+
+use std::{net::SocketAddr, time::Duration};
+
+use proxy_core::{
+    Params, ReconfigureRules, RouteTable, TemplateSource, TemplateSources, parse_reconfigure_with,
+};
+use proxy_haproxy::{AccessLog, AddressBook, Extras, Timeouts, render};
+use testkit::haproxy::{DemoBackend, Request, request};
+use tokio::{net::UdpSocket, time::timeout};
+
+use crate::bench::{Bench, at, silent};
+
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// A service with a template for its backends.
+fn with_backend(query: &str, text: &str) -> RouteTable {
+    let text = TemplateSource::Text(text.to_owned());
+    let sources = TemplateSources::new(TemplateSource::NotRead, text);
+    let rules = ReconfigureRules::default().with_templates(sources);
+    let params = Params::from_query(format!("{query}&templateBePath=be")).unwrap();
+    let parsed = parse_reconfigure_with(&params, &rules).unwrap();
+    [parsed.value.service].into_iter().collect()
+}
+
+#[tokio::test]
+async fn a_template_takes_the_place_of_servers_and_of_nothing_else() {
+    let bench = Bench::new();
+    let [own, elsewhere] = ["own", "elsewhere"].map(DemoBackend::start);
+    let (own, elsewhere) = (own.await.unwrap(), elsewhere.await.unwrap());
+    let query = at("web", "/web", own.address());
+    let query = format!(
+        "{query}&users=ann:geheim&deniedMethods=PUT&delReqHeader=X-Gone&addResHeader=X-Back%20back"
+    );
+    let template = format!(
+        "backend {{{{ backend }}}}\nbalance uri\nserver a {}\nhttp-request return status 418 if {{ path /web/tea }}\n",
+        elsewhere.address()
+    );
+    let (haproxy, mut applier) = bench.serve::<&str>(&[]).await;
+    let table = with_backend(&query, &template);
+    let config = render(&table, &bench.render_settings(), &AddressBook::new()).unwrap();
+    applier.apply(&config).await.unwrap();
+
+    let ask = async |asked: Request, user: bool| {
+        let asked = asked
+            .with_header("Host", "acme.com")
+            .with_header("X-Gone", "x");
+        let asked = match user {
+            // ann:geheim
+            true => asked.with_header("Authorization", "Basic YW5uOmdlaGVpbQ=="),
+            false => asked,
+        };
+        request(bench.address(), &asked).await.unwrap()
+    };
+    assert_eq!(ask(Request::get("/web"), false).await.status, 401);
+    assert_eq!(ask(Request::get("/web/tea"), false).await.status, 401);
+    assert_eq!(ask(Request::get("/web/tea"), true).await.status, 418);
+    let put = Request::get("/web").with_method("PUT");
+    assert_eq!(ask(put, true).await.status, 403);
+    let answer = ask(Request::get("/web"), true).await;
+    assert_eq!((answer.status, &*answer.body), (200, "elsewhere"));
+    assert!(
+        answer.head.to_ascii_lowercase().contains("x-back: back"),
+        "{}",
+        answer.head
+    );
+    let head = elsewhere.last_head().to_ascii_lowercase();
+    assert!(
+        !head.contains("x-gone") && !head.contains("authorization"),
+        "{head}"
+    );
+    assert_eq!(own.requests(), 0);
+    haproxy.shutdown(Duration::from_secs(5)).await;
+}
+
+/// The lines that HAProxy logs.
+async fn until_logged(log: &UdpSocket, words: &str) -> String {
+    let mut seen = String::new();
+    let mut line = vec![0; 4096];
+    while let Ok(Ok(read)) = timeout(DEADLINE, log.recv(&mut line)).await {
+        let line = String::from_utf8_lossy(&line[..read]).into_owned();
+        if line.contains(words) {
+            return line;
+        }
+        seen.push_str(&line);
+    }
+    panic!("{words:?} was not logged: {seen}")
+}
+
+#[tokio::test]
+async fn a_request_waits_for_a_free_connection_no_longer_than_the_settings_say() {
+    let bench = Bench::new();
+    let silent: SocketAddr = silent().await;
+    let log = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut timeouts = Timeouts::default();
+    timeouts.queue = Duration::from_secs(1);
+    // The first request is silent for as long as the test lasts.
+    timeouts.server = Duration::from_secs(60);
+    let mut extras = Extras::default();
+    let to = log.local_addr().unwrap();
+    extras.global = format!("log {to} local0").parse().unwrap();
+    let settings = bench
+        .render_settings()
+        .with_timeouts(timeouts)
+        .with_access_log(AccessLog::Stdout)
+        .with_extras(extras);
+    let table = with_backend(
+        "serviceName=web&servicePath=/web&port=80",
+        &format!("server a {silent} maxconn 1"),
+    );
+    let config = render(&table, &settings, &AddressBook::new()).unwrap();
+    let (haproxy, mut applier) = bench.serve::<&str>(&[]).await;
+    applier.apply(&config).await.unwrap();
+
+    let ask = |path: &'static str| {
+        let asked = Request::get(path).with_header("Host", "acme.com");
+        let address = bench.address();
+        async move { request(address, &asked).await }
+    };
+    let first = tokio::spawn(ask("/web/first"));
+    crate::bench::eventually("the first request to be with the service", async || {
+        let figures = haproxy
+            .statistics()
+            .await
+            .map_err(|error| error.to_string())?;
+        let line = figures.lines().find(|line| line.starts_with("web-be80,a,"));
+        // Current sessions.
+        match line.and_then(|line| line.split(',').nth(4)) {
+            Some("1") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    let second = timeout(DEADLINE, ask("/web/second")).await;
+    let second = second.expect("the wait ends").unwrap();
+    assert_eq!(second.status, 503, "{}", second.head);
+    // The wait in the queue ran out, on the side of the service.
+    let line = until_logged(&log, "/web/second").await;
+    assert!(line.contains(" 503 ") && line.contains(" sQ-- "), "{line}");
+    assert!(!first.is_finished(), "the first one is still served");
+    first.abort();
+    haproxy.shutdown(Duration::from_secs(5)).await;
+}
