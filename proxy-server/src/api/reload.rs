@@ -1,7 +1,6 @@
 //! `reload`: HAProxy loads its configuration again, rendered anew.
 
 use axum::{extract::State, http::StatusCode};
-use proxy_core::Params;
 
 use super::{
     Api,

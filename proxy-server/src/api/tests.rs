@@ -437,7 +437,7 @@ async fn a_table_goes_out_and_comes_in_whole() {
 }
 
 #[tokio::test]
-async fn every_reload_renders_anew_whatever_recreate_says() {
+async fn a_reload_takes_recreate_and_nothing_that_is_neither_yes_nor_no() {
     let bench = Bench::new().await;
     for query in ["", "?recreate=true", "?recreate=false", "?recreate=yes"] {
         let before = bench.carrier.reloads.load(SeqCst);

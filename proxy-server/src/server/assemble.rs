@@ -189,11 +189,8 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         .rules
         .with_users(users)
         .with_entry_ports(entry_ports.collect());
-    let rules = ParameterRules::new(
-        rules,
-        &settings.certificates.secrets_path,
-        &settings.templates_path,
-    );
+    let secrets = &settings.certificates.secrets_path;
+    let rules = ParameterRules::new(rules, secrets, &settings.templates_path);
     let way = (&handle, &kept.store);
     let (sources, tasks) = sources::start(settings.sources, rules, way, &stops.followers)?;
     followers.extend(tasks);
