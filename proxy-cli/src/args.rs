@@ -341,7 +341,7 @@ mod tests {
             &["reconfigure", "a", "--service-name=a"],
             &["reconfigure", "a", "--port=0x"],
             &["reconfigure", "a", "--param=novalue"],
-            &["reconfigure", "a", "--path-type=other"],
+            &["reconfigure", "a", "--req-mode=other"],
             &["explain"],
             &["explain", "/", "--header=novalue"],
             &["explain", "/", "--header=:value"],

@@ -125,7 +125,11 @@ fn plan(global: &Global, command: &Command) -> Result<Plan> {
     };
     Ok(match command {
         Command::Reconfigure(service) => {
-            change(ask(Method::PUT, "reconfigure", &service.params()?))
+            let mut question = ask(Method::PUT, "reconfigure", &service.params()?);
+            if let Some(form) = service.form()? {
+                question.body = Some(("application/x-www-form-urlencoded", form.into_bytes()));
+            }
+            change(question)
         }
         Command::Remove(remove) => {
             let mut params = vec![pair("serviceName", &remove.service_name)];
@@ -303,7 +307,7 @@ fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
 }
 
-fn read_file(file: &Path) -> Result<Vec<u8>> {
+pub(crate) fn read_file(file: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut reader: Box<dyn Read> = if file == Path::new("-") {
         Box::new(io::stdin())

@@ -102,6 +102,50 @@ async fn reconfigure_sends_every_parameter_and_shows_every_replica() {
 }
 
 #[tokio::test]
+async fn passwords_and_keys_are_in_no_url_and_not_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let [users, pem] = ["users", "a.pem"].map(|name| folder.path().join(name));
+    std::fs::write(&users, "ann:geheim\nbob:auch geheim\n").unwrap();
+    std::fs::write(&pem, "-----BEGIN X-----\ngeheim+/=\n").unwrap();
+    let [users, pem] = [("users-file", users), ("service-cert", pem)]
+        .map(|(flag, file)| format!("--{flag}={}", file.display()));
+    for (flags, form) in [
+        (
+            &[users.as_str(), &pem][..],
+            "serviceCert=-----BEGIN+X-----%0Ageheim%2B%2F%3D%0A&users=ann%3Ageheim%0Abob%3Aauch+geheim",
+        ),
+        (&["--users=ann:geheim"][..], "users=ann%3Ageheim"),
+    ] {
+        let server = answering(400, json!({"Status": "NOK", "Message": "no"})).await;
+        let mut arguments = vec!["reconfigure", "a", "--port=1", "--users-pass-encrypted"];
+        arguments.extend(flags);
+        let output = run(&server.uri(), &arguments).await;
+        assert_eq!(code(&output), 1, "{}", err(&output));
+        let [request] = &server.received_requests().await.unwrap()[..] else {
+            panic!()
+        };
+        assert_eq!(String::from_utf8_lossy(&request.body), form);
+        assert_eq!(
+            request.headers["content-type"],
+            "application/x-www-form-urlencoded"
+        );
+        let url = request.url.to_string();
+        assert!(
+            url.ends_with("?serviceName=a&port=1&usersPassEncrypted=true"),
+            "{url}"
+        );
+        let printed = format!("{}{}", out(&output), err(&output));
+        assert!(!printed.contains("geheim"), "{printed}");
+    }
+    let missing = run(
+        "http://127.0.0.1:1",
+        &["reconfigure", "a", "--users-file=/no/such"],
+    )
+    .await;
+    assert_eq!(code(&missing), 2, "{}", err(&missing));
+}
+
+#[tokio::test]
 async fn remove_is_a_delete() {
     let server = MockServer::start().await;
     Mock::given(method("DELETE"))

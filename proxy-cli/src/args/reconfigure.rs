@@ -1,13 +1,21 @@
 //! The parameters of a service, as flags and by the names that the API knows.
 
-use clap::{ArgAction, Args, ValueEnum};
+use std::path::PathBuf;
 
-use self::options::Options;
+use anyhow::Result;
+use clap::{ArgAction, Args};
+use secrecy::ExposeSecret;
+
+use self::flags::{Given, Secret};
 use super::Waiting;
+use crate::run::read_file;
 
-mod options;
+mod flags;
 
-/// The parameters of a service. What is not a flag here goes through `--param`.
+/// Whose value may also come from a file.
+const USERS: &str = "users";
+
+/// The parameters of a service. Those of one of several destinations (`port.1`) go through `--param`.
 #[derive(Debug, Args)]
 pub(crate) struct Reconfigure {
     /// The service's name, and its host where --outbound-hostname names no other.
@@ -23,44 +31,17 @@ pub(crate) struct Reconfigure {
     )]
     pub(crate) service_name: Option<String>,
 
-    /// Paths that lead to the service; repeat or part by commas.
-    #[arg(long = "service-path", alias = "servicePath", value_name = "PATH")]
-    pub(crate) service_path: Vec<String>,
-
-    /// The service's port.
-    #[arg(long, value_name = "PORT")]
-    pub(crate) port: Option<u16>,
-
-    /// Domains that lead to the service, as `acme.com` or `*.acme.com`; repeat or part by commas.
-    #[arg(
-        long = "service-domain",
-        alias = "serviceDomain",
-        value_name = "DOMAIN"
-    )]
-    pub(crate) service_domain: Vec<String>,
-
-    /// How paths are compared.
-    #[arg(long = "path-type", alias = "pathType", value_enum)]
-    pub(crate) path_type: Option<PathType>,
-
-    /// The name of its ACL, which orders it among equals.
-    #[arg(long = "acl-name", alias = "aclName", value_name = "NAME")]
-    pub(crate) acl_name: Option<String>,
-
-    /// Its colour in a blue-green deployment.
-    #[arg(long = "service-color", alias = "serviceColor", value_name = "COLOR")]
-    pub(crate) service_color: Option<String>,
-
-    /// The host to send requests to, where it is not the service's name.
-    #[arg(
-        long = "outbound-hostname",
-        alias = "outboundHostname",
-        value_name = "HOST"
-    )]
-    pub(crate) outbound_hostname: Option<String>,
-
     #[command(flatten)]
-    pub(crate) options: Options,
+    given: Given,
+
+    /// The same as --users, one a line, from a file that others cannot read; `-` is standard input.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "users",
+        help_heading = "Who may come in"
+    )]
+    users_file: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) wait: Waiting,
@@ -70,80 +51,52 @@ pub(crate) struct Reconfigure {
     pub(crate) params: Vec<(String, String)>,
 }
 
-/// How a path is compared, by the names that HAProxy and the API use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum PathType {
-    /// The whole path.
-    #[value(name = "path")]
-    Exact,
-    /// Its beginning (the default).
-    #[value(name = "path_beg")]
-    Prefix,
-    /// Its end.
-    #[value(name = "path_end")]
-    Suffix,
-    /// Any part of it.
-    #[value(name = "path_sub")]
-    Substring,
-    /// A whole part between slashes.
-    #[value(name = "path_dir")]
-    Dir,
-    /// A regular expression.
-    #[value(name = "path_reg")]
-    Regex,
-}
-
-impl PathType {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Exact => "path",
-            Self::Prefix => "path_beg",
-            Self::Suffix => "path_end",
-            Self::Substring => "path_sub",
-            Self::Dir => "path_dir",
-            Self::Regex => "path_reg",
-        }
-    }
-}
-
 /// A parameter that is given twice: by its flag and by `--param`, or twice by `--param`.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the parameter {0} is given twice")]
 pub(crate) struct GivenTwice(String);
 
 impl Reconfigure {
-    /// The parameters by the names that the API knows, in a fixed order.
+    /// The parameters by the names that the API knows, in a fixed order, without those that are secret.
     pub(crate) fn params(&self) -> Result<Vec<(String, String)>, GivenTwice> {
-        let list = |values: &[String]| (!values.is_empty()).then(|| values.join(","));
-        let typed = [
-            (
-                "serviceName",
-                self.service.clone().or_else(|| self.service_name.clone()),
-            ),
-            ("servicePath", list(&self.service_path)),
-            ("port", self.port.map(|port| port.to_string())),
-            ("serviceDomain", list(&self.service_domain)),
-            (
-                "pathType",
-                self.path_type.map(|kind| kind.as_str().to_owned()),
-            ),
-            ("aclName", self.acl_name.clone()),
-            ("serviceColor", self.service_color.clone()),
-            ("outboundHostname", self.outbound_hostname.clone()),
-        ];
-        let mut params: Vec<(String, String)> = typed
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-            .collect();
-        params.extend(self.options.params());
+        let name = self.service.as_ref().or(self.service_name.as_ref());
+        let name = name.map(|name| ("serviceName".to_owned(), name.clone()));
+        let given = self.given.params.iter();
+        let given = given.map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let mut params: Vec<_> = name.into_iter().chain(given).collect();
         params.extend(self.wait.params());
+        let secret = |name: &str| {
+            let mut secrets = self.given.secrets.iter();
+            secrets.any(|(known, _)| *known == name) || (name == USERS && self.users_file.is_some())
+        };
         for (name, value) in &self.params {
-            if params.iter().any(|(known, _)| known == name) {
+            if params.iter().any(|(known, _)| known == name) || secret(name) {
                 return Err(GivenTwice(name.clone()));
             }
             params.push((name.clone(), value.clone()));
         }
         Ok(params)
+    }
+
+    /// The parameters that are secret, as a form; none where none is given.
+    pub(crate) fn form(&self) -> Result<Option<String>> {
+        let mut form = reqwest::Url::parse("form:///")?;
+        let read = |file: &PathBuf| -> Result<String> {
+            String::from_utf8(read_file(file)?)
+                .map_err(|_| anyhow::anyhow!("{} is no text", file.display()))
+        };
+        for (name, secret) in &self.given.secrets {
+            let value = match secret {
+                Secret::Text(text) => text.expose_secret().to_owned(),
+                Secret::File(file) => read(file)?,
+            };
+            form.query_pairs_mut().append_pair(name, &value);
+        }
+        if let Some(file) = &self.users_file {
+            form.query_pairs_mut()
+                .append_pair(USERS, read(file)?.trim());
+        }
+        Ok(form.query().map(str::to_owned))
     }
 }
 
@@ -192,7 +145,9 @@ mod tests {
             "--backend-extra=option x",
             "--wait=quorum",
             "--wait-timeout=30",
-            "--param=reqMode=http",
+            "--check-resolvers=false",
+            "--req-mode=tcp",
+            "--param=port.1=81",
             "--param=x=a=b",
         ])
         .unwrap();
@@ -211,12 +166,14 @@ mod tests {
                 "aclName=first",
                 "serviceColor=blue",
                 "outboundHostname=10.0.0.1",
+                "checkResolvers=false",
                 "addReqHeader=X-A a,X-B b",
                 "httpsOnly=true",
                 "backendExtra=retries 2\noption x",
+                "reqMode=tcp",
                 "wait=quorum",
                 "timeout=30",
-                "reqMode=http",
+                "port.1=81",
                 "x=a=b",
             ]
         );
@@ -237,5 +194,7 @@ mod tests {
         let twice = reconfigure(&["a", "--port=1", "--param=port=2"]).unwrap_err();
         assert_eq!(twice.to_string(), "the parameter port is given twice");
         assert!(reconfigure(&["a", "--param=x=1", "--param=x=1"]).is_err());
+        assert!(reconfigure(&["a", "--users=b:c", "--param=users=d:e"]).is_err());
+        assert!(reconfigure(&["a", "--users-file=b", "--param=users=d:e"]).is_err());
     }
 }
