@@ -373,6 +373,20 @@ pub(super) const FLAGS: &[Flag] = &[
         "A line of HAProxy's language at the end of the backends; repeatable.",
     ),
     flag(
+        "Requests and responses",
+        "templateFePath",
+        Kind::Text,
+        "FILE",
+        "A template of lines for the frontend: a file in the proxy's TEMPLATES_PATH.",
+    ),
+    flag(
+        "Requests and responses",
+        "templateBePath",
+        Kind::Text,
+        "FILE",
+        "A template of lines for the backends, in place of servers: a file in the proxy's TEMPLATES_PATH.",
+    ),
+    flag(
         "Connections",
         "reqMode",
         Kind::Words(&["http", "tcp", "sni"]),
