@@ -26,6 +26,7 @@ mod remove;
 mod request;
 mod rollback;
 mod routes;
+mod service_cert;
 mod service_json;
 mod standing;
 mod status;
@@ -58,6 +59,7 @@ use crate::{
     standing::{Station, Survey},
     statistics::Statistics,
     store::ReplicatedStore,
+    works::Works,
 };
 
 pub(crate) use export::Export;
@@ -97,6 +99,8 @@ pub(crate) struct Api {
     /// Where services come from beside calls, and how all of them are read.
     pub(crate) sources: Sources,
     pub(crate) exchange: Arc<CertificateExchange>,
+    /// Owns what goes on where a caller hangs up.
+    pub(crate) works: Works,
     /// The file that holds a table which gave way to the store's, if there is one.
     pub(crate) superseded_file: tokio::sync::watch::Receiver<Option<String>>,
 }

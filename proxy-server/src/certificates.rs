@@ -10,6 +10,7 @@ mod choice;
 mod exchange;
 mod folder;
 mod follow;
+mod heard;
 mod kept;
 
 use std::{
@@ -24,18 +25,22 @@ use proxy_haproxy::{
     Certificate, CertificateFile, CertificateName, CertificateProbe, CertificateSet,
     ClientAuthorities, Glob,
 };
-use tokio::sync::watch;
+use tokio::{
+    sync::{Semaphore, watch},
+    time::timeout,
+};
 
 use crate::{carrier::CheckError, chain::chain, metrics::Metrics};
 use choice::{Choice, with_before};
 use folder::{Found, Scanned};
+use heard::Refusals;
 use kept::Kept;
 
 pub(crate) use authorities::read_authorities;
 pub(crate) use choice::{Showing, Step};
 pub(crate) use exchange::{CERTIFICATES_PATH, CertificateExchange, Telling};
 pub(crate) use follow::follow;
-pub(crate) use kept::{Entry, KeepError};
+pub(crate) use kept::{Entry, KeepError, Lane};
 
 /// The most certificates of a replica. Each is a label of a metric, and read at every start.
 pub(crate) const MAX_CERTIFICATES: usize = 1_000;
@@ -44,8 +49,14 @@ pub(crate) const MAX_CERTIFICATES: usize = 1_000;
 /// month before the end.
 pub(crate) const EXPIRES_SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
-/// Checks of single certificates at once, where they do not pass together.
+/// Checks of certificates at once: each writes keys to disk and takes a core.
 const PROBES_AT_ONCE: usize = 4;
+
+/// How long a check may wait for others. Those take milliseconds, or hang and are ended.
+const PROBE_WAIT: Duration = Duration::from_secs(30);
+
+/// Names are written beside each other in so many lanes.
+const LANES: usize = 64;
 
 /// What a replica needs to know of its certificates.
 #[derive(Debug)]
@@ -72,7 +83,12 @@ pub(crate) struct Certificates {
     /// What was read of the folders; held while they are read again.
     scanned: tokio::sync::Mutex<Scanned>,
     /// Held while something is written.
-    writes: tokio::sync::Mutex<()>,
+    writes: Arc<tokio::sync::Mutex<()>>,
+    /// Each held while a call is about a name of its own.
+    lanes: [Arc<tokio::sync::Mutex<()>>; LANES],
+    /// Checks of certificates that run or write what they check.
+    probes: Semaphore,
+    refusals: Refusals,
     /// Counts the sets.
     version: watch::Sender<u64>,
 }
@@ -137,7 +153,10 @@ impl Certificates {
             metrics,
             held: Mutex::default(),
             scanned: tokio::sync::Mutex::default(),
-            writes: tokio::sync::Mutex::default(),
+            writes: Arc::default(),
+            lanes: std::array::from_fn(|_| Arc::default()),
+            probes: Semaphore::new(PROBES_AT_ONCE),
+            refusals: Refusals::default(),
             version: watch::Sender::new(0),
         }
     }
@@ -219,15 +238,21 @@ impl Certificates {
     /// Whether HAProxy would show each of these.
     async fn judge(&self, files: Vec<CertificateFile>) -> Vec<Result<(), JudgeError>> {
         let count = files.len();
-        if self.probe.probe(files.clone()).await.is_ok() {
+        if self.probe(files.clone()).await.is_ok() {
             return vec![Ok(()); count];
         }
-        let alone = stream::iter(files).map(|file| self.judge_one(file));
+        let alone = stream::iter(files).map(|file| self.probe(vec![file]));
         alone.buffered(PROBES_AT_ONCE).collect().await
     }
 
-    async fn judge_one(&self, file: CertificateFile) -> Result<(), JudgeError> {
-        let probed = self.probe.probe(vec![file]).await;
+    /// Whether HAProxy would show all of these together.
+    async fn probe(&self, files: Vec<CertificateFile>) -> Result<(), JudgeError> {
+        let place = timeout(PROBE_WAIT, self.probes.acquire()).await;
+        let Ok(Ok(_place)) = place else {
+            let why = "too many other certificates are checked; try again";
+            return Err(JudgeError::Unable(why.to_owned()));
+        };
+        let probed = self.probe.probe(files).await;
         probed.map_err(|error| match error.is_refusal() {
             true => JudgeError::Refused(chain(&error)),
             false => JudgeError::Unable(chain(&error)),

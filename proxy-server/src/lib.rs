@@ -35,6 +35,7 @@ mod store;
 pub mod systemd;
 #[cfg(test)]
 mod testing;
+mod works;
 
 pub use server::{Health, Server};
 pub use settings::{

@@ -17,7 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 pub use health::Health;
 
-use crate::{carrier::HaproxyCarrier, engine::EngineHandle, settings::Settings, standing::Station};
+use crate::{
+    carrier::HaproxyCarrier, engine::EngineHandle, settings::Settings, standing::Station,
+    works::Works,
+};
 
 /// A replica that runs.
 #[derive(Debug)]
@@ -30,6 +33,7 @@ pub struct Server {
     peers: Option<Arc<Peers>>,
     stops: Stops,
     api: JoinHandle<std::io::Result<()>>,
+    works: Works,
     engine: JoinHandle<()>,
     followers: Vec<JoinHandle<()>>,
 }
@@ -102,6 +106,7 @@ impl Server {
             carrier,
             stops,
             api,
+            works,
             engine,
             followers,
             ..
@@ -113,6 +118,7 @@ impl Server {
             // The engine answers what it has; then the calls that waited for it end.
             let _ = engine.await;
             let _ = api.await;
+            works.end().await;
         };
         let calls = tokio::time::timeout(deadline, quiet);
         let (calls, ()) = tokio::join!(calls, carrier.shutdown(deadline));

@@ -4,8 +4,8 @@ use axum::{
     extract::State,
     http::{StatusCode, Uri},
 };
-use proxy_core::{Params, Service};
-use proxy_haproxy::{Certificate, CertificateName};
+use proxy_core::Params;
+use proxy_haproxy::{Certificate, CertificateError, CertificateName, MAX_BUNDLE_BYTES};
 use secrecy::zeroize::Zeroizing;
 
 use super::{
@@ -16,68 +16,59 @@ use super::{
     wait::{Manner, manner_of},
 };
 use crate::{
-    certificates::{JudgeError, KeepError, Shown, Source, Step, Telling},
+    certificates::{JudgeError, KeepError, Lane, Shown, Source, Step, Telling},
     chain::chain,
     engine::{Wait, WaitFor},
+    works::{WorkError, Works},
 };
 
-/// A certificate that may be kept.
+/// A certificate that may be kept, as long as nobody else writes its name.
 pub(super) struct Good {
+    lane: Lane,
     name: CertificateName,
     certificate: Certificate,
 }
 
-/// The certificate that came with a service (`serviceCert`), where one did.
-#[derive(Default)]
-pub(super) struct GivenCertificate(Option<Zeroizing<String>>);
-
-// === impl GivenCertificate ===
-
-impl GivenCertificate {
-    /// Takes it out of the parameters, which are read without it.
-    pub(super) fn take(params: &mut Params) -> Self {
-        let text = params.take("serviceCert").filter(|text| !text.is_empty());
-        // In a URL the line ends of a PEM text are written as two characters.
-        Self(text.map(|text| Zeroizing::new(text.replace("\\n", "\n"))))
-    }
-
-    /// It is kept under the first domain of the service, else under the service's name.
-    pub(super) async fn good(
-        self,
-        api: &Api,
-        service: &Service,
-        who: WaitFor,
-    ) -> Result<Option<Good>, Answered> {
-        let Some(text) = self.0 else {
-            return Ok(None);
-        };
-        let mut domains = service.destinations().iter().flat_map(|to| to.domains());
-        let name = match domains.next() {
-            Some(domain) => domain.to_string(),
-            None => service.name().to_string(),
-        };
-        let plain = |c: char| match c.is_ascii_alphanumeric() || "._-".contains(c) {
-            true => c,
-            false => '_',
-        };
-        let name: String = name.chars().map(plain).take(100).collect();
-        let name = name.parse::<CertificateName>().map_err(|error| {
-            let message = format!("serviceCert: {name:?}: {error}; nothing was changed");
-            Answered::refused(StatusCode::BAD_REQUEST, message).with("Stored", false)
-        })?;
-        good(api, name, &text, who).await.map(Some)
-    }
+/// What the call did besides, before the certificate is kept.
+pub(super) enum After {
+    Nothing,
+    /// A service was stored, of which these are the words.
+    Service(String),
 }
 
 pub(super) async fn put(State(api): State<Api>, uri: Uri, body: Whole) -> Answered {
-    let body = Zeroizing::new(Vec::from(body.0));
-    let answered = run_put(&api, &uri, &body).await;
-    counted(&api, answered)
+    let Whole(body) = body;
+    if body.len() > MAX_BUNDLE_BYTES {
+        let error = CertificateError::TooLarge { bytes: body.len() };
+        let message = format!("the certificate is not taken: {error}; nothing was changed");
+        let refused = Answered::refused(StatusCode::BAD_REQUEST, message).with("Stored", false);
+        return counted(&api, Err(refused));
+    }
+    let works = api.works.clone();
+    let work = async move {
+        let body = Zeroizing::new(Vec::from(body));
+        counted(&api, run_put(&api, &uri, &body).await)
+    };
+    owned(&works, work).await
 }
 
 pub(super) async fn delete(State(api): State<Api>, uri: Uri) -> Answered {
-    let answered = run_delete(&api, &uri).await;
-    counted(&api, answered)
+    let works = api.works.clone();
+    let work = async move { counted(&api, run_delete(&api, &uri).await) };
+    owned(&works, work).await
+}
+
+/// Does what a caller that hangs up must not stop half-way.
+pub(super) async fn owned(
+    works: &Works,
+    work: impl Future<Output = Answered> + Send + 'static,
+) -> Answered {
+    let status = |error| match error {
+        WorkError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        WorkError::Broken => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    let done = works.run(work).await;
+    done.unwrap_or_else(|error| Answered::refused(status(error), error.to_string()))
 }
 
 fn counted(api: &Api, answered: Result<Answered, Answered>) -> Answered {
@@ -90,8 +81,11 @@ fn counted(api: &Api, answered: Result<Answered, Answered>) -> Answered {
 async fn run_put(api: &Api, uri: &Uri, body: &[u8]) -> Result<Answered, Answered> {
     let (name, Manner { wait, mode }) = read(api, uri)?;
     let text = std::str::from_utf8(body);
-    let text = text.map_err(|_| refused(&name, "it is no text; a certificate is given as PEM"))?;
-    let good = good(api, name, text, wait.who).await?;
+    let bad = |why: &str| refused(StatusCode::BAD_REQUEST, &name, why);
+    let text = text.map_err(|_| bad("it is no text; a certificate is given as PEM"))?;
+    let certificate = Certificate::parse(text).map_err(|error| bad(&chain(&error)))?;
+    let lane = lane(api, &name).await?;
+    let good = good(api, lane, name, certificate, wait.who).await?;
     if mode == Mode::Tried {
         let message = format!(
             "dry run: the certificate {} would be shown for {}; nothing was changed",
@@ -101,12 +95,17 @@ async fn run_put(api: &Api, uri: &Uri, body: &[u8]) -> Result<Answered, Answered
         let answered = Answered::ok(message).with("Stored", false);
         return Ok(answered.with("DryRun", true));
     }
-    Ok(keep(api, good, wait).await)
+    Ok(keep(api, good, wait, After::Nothing).await)
 }
 
 async fn run_delete(api: &Api, uri: &Uri) -> Result<Answered, Answered> {
     let (name, Manner { wait, mode }) = read(api, uri)?;
     may_tell(api, wait.who)?;
+    let lane = lane(api, &name).await?;
+    if !api.certificates.was_given(&name) {
+        // Another replica may have been given it just now.
+        api.exchange.compare().await;
+    }
     let was_there = api.certificates.is_kept(&name);
     let shown = api.certificates.shown();
     if !was_there && let Some(file) = shown.iter().find(|shown| shown.name == name) {
@@ -116,16 +115,21 @@ async fn run_delete(api: &Api, uri: &Uri) -> Result<Answered, Answered> {
         );
         return Err(Answered::refused(StatusCode::CONFLICT, message).with("Stored", false));
     }
+    if !api.certificates.was_given(&name) {
+        let message = format!("there is no certificate {name}; nothing was changed");
+        return Err(Answered::refused(StatusCode::NOT_FOUND, message).with("Stored", false));
+    }
     let done = match was_there {
         true => format!("the certificate {name} is removed"),
-        false => format!("there is no certificate {name} here"),
+        false => format!("the certificate {name} was removed before"),
     };
     if mode == Mode::Tried {
         let message = format!("dry run: {done}; nothing was changed");
         let answered = Answered::ok(message).with("Stored", false);
         return Ok(answered.with("DryRun", true));
     }
-    Ok(stored(api, name, None, wait, &done).await)
+    let stored = stored(api, lane, name, None, wait, &done).await;
+    Ok(stored.unwrap_or_else(|(name, error)| unkept(&name, &error)))
 }
 
 fn read(api: &Api, uri: &Uri) -> Result<(CertificateName, Manner), Answered> {
@@ -143,14 +147,20 @@ fn read(api: &Api, uri: &Uri) -> Result<(CertificateName, Manner), Answered> {
     Ok((name, manner))
 }
 
-/// Reads a certificate, and whether it could be shown, before anything is changed.
+/// Waits until no other call writes this name.
+pub(super) async fn lane(api: &Api, name: &CertificateName) -> Result<Lane, Answered> {
+    let lane = api.certificates.lane(name).await;
+    lane.map_err(|error| unkept(name, &error))
+}
+
+/// Whether a certificate could be shown, before anything is changed.
 pub(super) async fn good(
     api: &Api,
+    lane: Lane,
     name: CertificateName,
-    pem: &str,
+    certificate: Certificate,
     who: WaitFor,
 ) -> Result<Good, Answered> {
-    let certificate = Certificate::parse(pem).map_err(|error| refused(&name, &chain(&error)))?;
     may_tell(api, who)?;
     let checked = api.certificates.check(&name, &certificate).await;
     checked.map_err(|error| unkept(&name, &error))?;
@@ -162,18 +172,38 @@ pub(super) async fn good(
     let snapshot = api.engine.snapshot();
     let judged = api.carrier.would_show(&snapshot.served, step).await;
     judged.map_err(|error| unkept(&name, &JudgeError::from(error).into()))?;
-    Ok(Good { name, certificate })
+    Ok(Good {
+        lane,
+        name,
+        certificate,
+    })
 }
 
 /// Keeps a certificate and has it shown.
-pub(super) async fn keep(api: &Api, good: Good, wait: Wait) -> Answered {
-    let Good { name, certificate } = good;
+pub(super) async fn keep(api: &Api, good: Good, wait: Wait, after: After) -> Answered {
+    let Good {
+        lane,
+        name,
+        certificate,
+    } = good;
     let is_over = certificate.not_after() < std::time::SystemTime::now();
     let done = format!(
         "the certificate {name} is shown for {}",
         certificate.names().join(", ")
     );
-    let answered = stored(api, name, Some(certificate), wait, &done).await;
+    let answered = match stored(api, lane, name, Some(certificate), wait, &done).await {
+        Ok(answered) => answered,
+        Err((name, error)) => match after {
+            After::Nothing => return unkept(&name, &error),
+            After::Service(service) => {
+                let message = format!(
+                    "{service}, and its certificate {name} is not kept: {}; what was shown before still is; give it again with PUT cert",
+                    chain(&error)
+                );
+                return Answered::refused(status(&error), message).with("Stored", false);
+            }
+        },
+    };
     match is_over {
         true => answered.with("Warnings", vec!["the certificate has expired".to_owned()]),
         false => answered,
@@ -182,26 +212,29 @@ pub(super) async fn keep(api: &Api, good: Good, wait: Wait) -> Answered {
 
 async fn stored(
     api: &Api,
+    lane: Lane,
     name: CertificateName,
     certificate: Option<Certificate>,
     wait: Wait,
     done: &str,
-) -> Answered {
-    let shown = name.to_string();
+) -> Result<Answered, (CertificateName, KeepError)> {
     let kept = api
         .certificates
         .keep(name.clone(), certificate, &api.instance);
     let entry = match kept.await {
         Ok(entry) => entry,
-        Err(error) => return unkept(&name, &error),
+        Err(error) => return Err((name, error)),
     };
     let refreshed = api.engine.refresh().await;
     let failure = refreshed.err().or_else(|| api.certificates.unshown(&name));
+    // What others do with it is ordered by its stamp.
+    drop(lane);
     let rows = match wait.who {
         WaitFor::Nobody | WaitFor::Here => Vec::new(),
         _ => api.exchange.tell(entry, failure.clone(), wait.most).await,
     };
-    Answered::of_replicas(done, failure.as_deref(), &rows, wait.who).with("CertName", shown)
+    let answered = Answered::of_replicas(done, failure.as_deref(), &rows, wait.who);
+    Ok(answered.with("CertName", name.to_string()))
 }
 
 /// Whether the other replicas can be told, where they are to be.
@@ -214,24 +247,21 @@ fn may_tell(api: &Api, who: WaitFor) -> Result<(), Answered> {
     Err(Answered::refused(StatusCode::CONFLICT, message).with("Stored", false))
 }
 
-fn refused(name: &CertificateName, why: &str) -> Answered {
+pub(super) fn refused(status: StatusCode, name: &CertificateName, why: &str) -> Answered {
     let message = format!("the certificate {name} is not taken: {why}; nothing was changed");
-    Answered::refused(StatusCode::BAD_REQUEST, message).with("Stored", false)
+    Answered::refused(status, message).with("Stored", false)
 }
 
 fn unkept(name: &CertificateName, error: &KeepError) -> Answered {
-    let status = match error {
+    refused(status(error), name, &chain(error))
+}
+
+fn status(error: &KeepError) -> StatusCode {
+    match error {
         KeepError::Full => StatusCode::CONFLICT,
-        KeepError::Judged(JudgeError::Refused(_)) | KeepError::Unusable(_) => {
-            StatusCode::BAD_REQUEST
-        }
-        KeepError::Judged(JudgeError::Unable(_)) | KeepError::Disk(_) => {
+        KeepError::Judged(JudgeError::Refused(_)) => StatusCode::BAD_REQUEST,
+        KeepError::Judged(JudgeError::Unable(_)) | KeepError::Disk(_) | KeepError::Busy => {
             StatusCode::SERVICE_UNAVAILABLE
         }
-    };
-    let message = format!(
-        "the certificate {name} is not taken: {}; nothing was changed",
-        chain(error)
-    );
-    Answered::refused(status, message).with("Stored", false)
+    }
 }

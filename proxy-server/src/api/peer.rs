@@ -147,11 +147,17 @@ async fn hear(
 
 /// Replicas tell each other their certificates, sealed.
 pub(super) async fn certificates(State(api): State<Api>, body: Bytes) -> Response {
-    match api.exchange.answer(&body, &api.engine).await {
-        Ok(sealed) => named(&api, sealed),
-        Err(error) => {
+    let (exchange, engine) = (Arc::clone(&api.exchange), api.engine.clone());
+    let answer = async move { exchange.answer(&body, &engine).await };
+    match api.works.run(answer).await {
+        Ok(Ok(sealed)) => named(&api, sealed),
+        Ok(Err(error)) => {
             let answered = Answered::refused(StatusCode::CONFLICT, error.to_string());
             named(&api, answered)
+        }
+        Err(error) => {
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            named(&api, Answered::refused(status, error.to_string()))
         }
     }
 }

@@ -3,18 +3,19 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use proxy_core::{Change, ClientCertificates, Destination, Distribute, Service};
+use proxy_core::{Change, ClientCertificates, Destination, Distribute, Params, Service};
 
 use super::{
     Api,
     answer::Answered,
     blame,
-    cert::{self, GivenCertificate},
+    cert::{self, After},
     dry_run::{Mode, tried},
     remove::removed,
     request::{Received, asked},
+    service_cert::GivenCertificate,
     service_json::service_json,
-    wait::Manner,
+    wait::{Given, Manner},
 };
 use crate::{
     engine::{ChangeError, ChangeRequest, WaitFor},
@@ -22,15 +23,38 @@ use crate::{
 };
 
 pub(super) async fn reconfigure(State(api): State<Api>, received: Received) -> Answered {
-    let answered = run(&api, &received).await.unwrap_or_else(|refused| refused);
+    let (params, given, how) = match read(&received) {
+        Ok(read) => read,
+        Err(refused) => return counted(&api, Err(refused)),
+    };
+    if !given.is_some() {
+        return counted(&api, run(&api, params, given, how).await);
+    }
+    // A caller that hangs up must not leave the service without its certificate.
+    let works = api.works.clone();
+    let work = async move { counted(&api, run(&api, params, given, how).await) };
+    cert::owned(&works, work).await
+}
+
+fn counted(api: &Api, answered: Result<Answered, Answered>) -> Answered {
+    let answered = answered.unwrap_or_else(|refused| refused);
     api.metrics
         .change(answered.operation("reconfigure"), answered.outcome());
     answered
 }
 
-async fn run(api: &Api, received: &Received) -> Result<Answered, Answered> {
+fn read(received: &Received) -> Result<(Params, GivenCertificate, Given), Answered> {
     let (mut params, how) = asked(received)?;
     let given = GivenCertificate::take(&mut params);
+    Ok((params, given, how))
+}
+
+async fn run(
+    api: &Api,
+    params: Params,
+    given: GivenCertificate,
+    how: Given,
+) -> Result<Answered, Answered> {
     let intent = api.sources.rules.read(&params).await?;
     let manner = how.read(api, distribute(&intent))?;
     let parsed = match intent {
@@ -59,11 +83,15 @@ async fn run(api: &Api, received: &Received) -> Result<Answered, Answered> {
         return Ok(answered.warn(shut).with_all(named));
     }
     let answer = api.engine.change(request).await;
-    let certificate = match (certificate, &answer) {
-        (Some(good), Ok(_)) => Some(cert::keep(api, good, wait).await),
-        _ => None,
-    };
     let done = format!("the service {} is configured", service.name());
+    let (certificate, left) = match (certificate, &answer) {
+        (Some(good), Ok(_)) => {
+            let after = After::Service(done.clone());
+            (Some(cert::keep(api, good, wait, after).await), None)
+        }
+        (Some(_), Err(_)) => (None, Some("serviceCert: it is not kept".to_owned())),
+        (None, _) => (None, None),
+    };
     let blamed = match &answer {
         Err(ChangeError::Rejected { words, .. }) => blame::parameter(&service, words),
         _ => None,
@@ -75,6 +103,7 @@ async fn run(api: &Api, received: &Received) -> Result<Answered, Answered> {
     };
     Ok(answered
         .warn(shut)
+        .warn(left)
         .and(certificate, "Certificate")
         .with_all(named)
         .with("Distribute", wait.who == WaitFor::Everyone)

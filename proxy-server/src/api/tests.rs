@@ -89,6 +89,7 @@ impl Bench {
             survey: Arc::clone(&peers) as Arc<dyn Survey>,
             certificates: crate::testing::no_certificates(),
             exchange: crate::testing::no_exchange(),
+            works: Works::default(),
             contacts: Arc::new(Contacts::new(vec!["http://consul:8500".into()])),
             engine: handle.clone(),
             store: Arc::clone(&store) as Arc<dyn RouteStore>,

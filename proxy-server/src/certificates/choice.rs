@@ -16,7 +16,7 @@ use super::{Certificates, Shown};
 
 /// How long what HAProxy did not take is left alone while nobody changes it: what it clashes with may be
 /// gone then, and each try costs checks of the whole configuration.
-const REFUSED_FOR: Duration = Duration::from_secs(600);
+pub(super) const REFUSED_FOR: Duration = Duration::from_secs(600);
 
 /// Certificates that are shown together, and those of whose authorities clients are asked for.
 #[derive(Clone, Debug, Default)]

@@ -3,9 +3,12 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    io,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -13,12 +16,23 @@ use proxy_core::{InstanceId, Stamp};
 use proxy_haproxy::{Certificate, CertificateName, CertificateProbe};
 use secrecy::{ExposeSecret as _, zeroize::Zeroizing};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tokio::{
+    sync::OwnedMutexGuard,
+    time::{Instant, timeout},
+};
 
 use super::{Certificates, Held, JudgeError, MAX_CERTIFICATES};
 use crate::{chain::chain, store::replace_file};
 
 /// The folder below `STATE_PATH`.
 const FOLDER: &str = "certificates";
+
+/// How long a write may wait for others: each takes as long as the disk.
+const WRITE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long a call may wait for another that is about the same name: that one has HAProxy check the whole
+/// configuration and show it.
+const LANE_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How far a stamp that is told may lie beyond the clock: a replica with a bug must not win for ever.
 const FAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -53,9 +67,12 @@ pub(crate) enum KeepError {
     Judged(#[from] JudgeError),
     #[error("it cannot be written down")]
     Disk(#[source] proxy_core::BoxError),
-    #[error("{0}")]
-    Unusable(String),
+    #[error("others are written, and it takes too long; try again")]
+    Busy,
 }
+
+/// The right to write a name.
+pub(crate) type Lane = OwnedMutexGuard<()>;
 
 impl Certificates {
     /// Reads what callers gave in earlier runs.
@@ -117,77 +134,57 @@ impl Certificates {
         if !self.has_room(name) {
             return Err(KeepError::Full);
         }
-        let judged = self.judge_one(certificate.file(name.clone())).await;
+        let judged = self.probe(vec![certificate.file(name.clone())]).await;
         judged.map_err(KeepError::from)
     }
 
     /// Keeps a certificate that was found good, or the fact that there is none any more. Gives what other
     /// replicas are to be told.
     pub(crate) async fn keep(
-        &self,
+        self: &Arc<Self>,
         name: CertificateName,
         certificate: Option<Certificate>,
         writer: &InstanceId,
     ) -> Result<Entry, KeepError> {
-        let _turn = self.writes.lock().await;
         if certificate.is_some() && !self.has_room(&name) {
             return Err(KeepError::Full);
         }
-        let seen = self
-            .held()
-            .kept
-            .values()
-            .map(|kept| kept.stamp.counter)
-            .max();
-        let counter = seen.map_or(0, |seen| seen + 1).max(now_ms());
-        let stamp = Stamp::new(counter, writer.clone());
-        let kept = Kept { stamp, certificate };
-        self.write(name.clone(), kept.clone()).await?;
-        Ok(Entry::new(&name, &kept))
+        let (writer, named) = (writer.clone(), name.clone());
+        let kept = self.writing(move |this| {
+            let seen = {
+                let held = this.held();
+                held.kept.values().map(|kept| kept.stamp.counter).max()
+            };
+            let counter = seen.map_or(0, |seen| seen + 1).max(now_ms());
+            let stamp = Stamp::new(counter, writer);
+            let kept = Kept { stamp, certificate };
+            this.write_now(named, kept.clone())?;
+            Ok(kept)
+        });
+        Ok(Entry::new(&name, &kept.await?))
     }
 
-    /// Takes in what another replica keeps, where it is later. Gives how much there was of it, and what of
-    /// it cannot be used here.
-    pub(crate) async fn hear(&self, entries: Vec<Entry>) -> (usize, Vec<String>) {
-        let _turn = self.writes.lock().await;
-        let (mut taken, mut unused) = (0, Vec::new());
-        for entry in entries {
-            match self.hear_one(entry).await {
-                Ok(count) => taken += count,
-                Err((name, why)) => unused.push(format!("{name}: {why}")),
+    /// Whether a write of a name is known, or a later one.
+    pub(super) fn is_known(&self, name: &CertificateName, stamp: &Stamp) -> bool {
+        let held = self.held();
+        held.kept.get(name).is_some_and(|kept| kept.stamp >= *stamp)
+    }
+
+    /// When each name was written last, as far as another replica need not tell it.
+    pub(crate) fn stamps(&self) -> BTreeMap<String, Stamp> {
+        let mut stamps: BTreeMap<_, _> = {
+            let held = self.held();
+            let stamps = held.kept.iter();
+            stamps
+                .map(|(name, kept)| (name.to_string(), kept.stamp.clone()))
+                .collect()
+        };
+        for (name, refused) in self.refusals.stamps(Instant::now()) {
+            if stamps.get(&name).is_none_or(|kept| *kept < refused) {
+                stamps.insert(name, refused);
             }
         }
-        (taken, unused)
-    }
-
-    async fn hear_one(&self, entry: Entry) -> Result<usize, (String, String)> {
-        let stamp = entry.stamp.clone();
-        let (name, certificate) = entry.read()?;
-        let failed = |error: KeepError| (name.to_string(), chain(&error));
-        let far = u64::try_from(FAR.as_millis()).unwrap_or(u64::MAX);
-        if stamp.counter > now_ms().saturating_add(far) {
-            let why = "its stamp is years ahead; is a clock wrong there?".to_owned();
-            return Err(failed(KeepError::Unusable(why)));
-        }
-        let known = self.held().kept.get(&name).map(|kept| kept.stamp.clone());
-        if known.is_some_and(|known| known >= stamp) {
-            return Ok(0);
-        }
-        if let Some(certificate) = &certificate {
-            self.check(&name, certificate).await.map_err(failed)?;
-        }
-        let kept = Kept { stamp, certificate };
-        self.write(name.clone(), kept).await.map_err(failed)?;
-        Ok(1)
-    }
-
-    /// When each name was written last.
-    pub(crate) fn stamps(&self) -> BTreeMap<String, Stamp> {
-        let held = self.held();
-        let stamps = held.kept.iter();
         stamps
-            .map(|(name, kept)| (name.to_string(), kept.stamp.clone()))
-            .collect()
     }
 
     /// What is later here than these stamps say, as much as fits.
@@ -214,6 +211,11 @@ impl Certificates {
         kept.is_some_and(|kept| kept.certificate.is_some())
     }
 
+    /// Whether a name was given or taken away ever, as far as is remembered.
+    pub(crate) fn was_given(&self, name: &CertificateName) -> bool {
+        self.held().kept.contains_key(name)
+    }
+
     fn has_room(&self, name: &CertificateName) -> bool {
         let held = self.held();
         let is_there = |kept: &&Kept| kept.certificate.is_some();
@@ -221,33 +223,75 @@ impl Certificates {
         held.kept.get(name).is_some_and(|kept| is_there(&kept)) || count < MAX_CERTIFICATES
     }
 
-    /// Disk first.
-    async fn write(&self, name: CertificateName, kept: Kept) -> Result<(), KeepError> {
-        let folder = self.folder();
-        let entry = Entry::new(&name, &kept);
-        let text = serde_json::to_vec(&entry).map_err(|error| KeepError::Disk(error.into()))?;
-        let text = Zeroizing::new(text);
-        let path = self::path(&folder, name.as_str());
-        let shown = path.display().to_string();
-        let written = tokio::task::spawn_blocking(move || {
-            make(&folder).map_err(proxy_core::BoxError::from)?;
-            replace_file(&path, &text).map_err(proxy_core::BoxError::from)
+    /// Writes something that may be older than what is there. Whether it was later.
+    pub(super) async fn write(
+        self: &Arc<Self>,
+        name: CertificateName,
+        kept: Kept,
+    ) -> Result<bool, KeepError> {
+        let writing = self.writing(move |this| {
+            if this.is_known(&name, &kept.stamp) {
+                return Ok(false);
+            }
+            if kept.certificate.is_some() && !this.has_room(&name) {
+                return Err(KeepError::Full);
+            }
+            this.write_now(name, kept).map(|()| true)
         });
-        let written = written.await.unwrap_or_else(|error| Err(error.into()));
-        written.map_err(KeepError::Disk)?;
+        writing.await
+    }
+
+    /// Has its turn to write. Once begun it is done, whoever waits for it: disk and memory stay one.
+    async fn writing<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, KeepError> + Send + 'static,
+    ) -> Result<T, KeepError> {
+        let turn = timeout(WRITE_DEADLINE, Arc::clone(&self.writes).lock_owned()).await;
+        let turn = turn.map_err(|_| KeepError::Busy)?;
+        let this = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work(&this)
+        });
+        let done = done.await;
+        done.unwrap_or_else(|error| Err(KeepError::Disk(error.into())))
+    }
+
+    /// Disk first.
+    fn write_now(&self, name: CertificateName, kept: Kept) -> Result<(), KeepError> {
+        let folder = self.folder();
+        let text = serde_json::to_vec(&Entry::new(&name, &kept));
+        let text = text.map_err(|error| KeepError::Disk(error.into()))?;
+        let text = Zeroizing::new(text);
+        let path = path(&folder, name.as_str());
+        make(&folder).map_err(|error| KeepError::Disk(error.into()))?;
+        replace_file(&path, &text).map_err(|error| KeepError::Disk(error.into()))?;
         let forgotten = {
             let mut held = self.held();
             held.unfit.remove(&name);
-            held.unreadable.remove(&shown);
+            held.unreadable.remove(&path.display().to_string());
             held.kept.insert(name, kept);
             self.settle(&mut held);
             held.forget()
         };
         for name in forgotten {
             // One that is left is forgotten at the next start.
-            let _ = tokio::fs::remove_file(self::path(&self.folder(), name.as_str())).await;
+            let _ = fs::remove_file(self::path(&folder, name.as_str()));
         }
         Ok(())
+    }
+
+    /// Lets writes of one name pass one after another, from the first check to what is shown.
+    pub(crate) async fn lane(&self, name: &CertificateName) -> Result<Lane, KeepError> {
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        let number = hasher.finish() % self.lanes.len() as u64;
+        let lane = usize::try_from(number)
+            .ok()
+            .and_then(|it| self.lanes.get(it));
+        let lane = lane.ok_or(KeepError::Busy)?;
+        let lane = timeout(LANE_DEADLINE, Arc::clone(lane).lock_owned()).await;
+        lane.map_err(|_| KeepError::Busy)
     }
 
     fn folder(&self) -> PathBuf {
@@ -294,13 +338,22 @@ impl Entry {
         }
     }
 
+    /// What it says that it is about.
+    pub(super) fn called(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn stamp(&self) -> &Stamp {
+        &self.stamp
+    }
+
     /// What it is about, where that is a name.
     pub(super) fn name(&self) -> Option<CertificateName> {
         self.name.parse().ok()
     }
 
     /// The name and the certificate, or the name and why it cannot be used.
-    fn read(self) -> Result<(CertificateName, Option<Certificate>), (String, String)> {
+    pub(super) fn read(self) -> Result<(CertificateName, Option<Certificate>), (String, String)> {
         let name = self.name.parse::<CertificateName>();
         let name = name.map_err(|error| (self.name.clone(), error.to_string()))?;
         let certificate = self.pem.map(|pem| Certificate::parse(&pem)).transpose();
@@ -364,10 +417,16 @@ fn read_all(folder: &Path) -> (Vec<Entry>, BTreeMap<String, String>) {
     (entries, refused)
 }
 
+/// Whether a stamp lies so far ahead that it would win for ever.
+pub(super) fn is_far(stamp: &Stamp) -> bool {
+    let far = u64::try_from(FAR.as_millis()).unwrap_or(u64::MAX);
+    stamp.counter > now_ms().saturating_add(far)
+}
+
 fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

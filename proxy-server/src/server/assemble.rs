@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use super::{
     Server, Stops,
     error_files::extras,
-    serve::{HEAD_DEADLINE, serve},
+    serve::{HEAD_DEADLINE, serve, warn_if_open},
 };
 use crate::{
     announce::{Announce, AnnouncerSettings, PeerAnnouncer, identity},
@@ -34,13 +34,12 @@ use crate::{
     keeper::Keeper,
     metrics::Metrics,
     older::OlderVersions,
-    settings::{
-        self, ApiSettings, Discovery, EntryTls, HaproxySettings, OnEmpty, Settings, StoreSettings,
-    },
+    settings::{self, Discovery, EntryTls, HaproxySettings, OnEmpty, Settings, StoreSettings},
     sources::{self, ParameterRules},
     standing::{PeerSurvey, Station, Survey},
     statistics::{MAX_STATISTICS_BYTES, Statistics},
     store::{CALL_DEADLINE, Exchange, MOST_ASKED, Others, ReplicatedStore},
+    works::Works,
 };
 
 /// Connections that may wait to be accepted; the system's own bound (`somaxconn`) holds as well.
@@ -224,6 +223,7 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         Arc::clone(&kept.store),
         Arc::clone(&carrier) as _,
     );
+    let works = Works::default();
     let app = router(Api {
         dry_runs: Arc::new(dry_runs),
         statistics: Arc::new(statistics),
@@ -238,6 +238,7 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         contacts: kept.contacts,
         certificates,
         exchange,
+        works: works.clone(),
         carrier: Arc::clone(&carrier) as _,
         metrics,
         instance: instance.clone(),
@@ -263,6 +264,7 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         peers,
         stops,
         api,
+        works,
         engine,
         followers,
     })
@@ -460,12 +462,6 @@ fn source(discovery: &Discovery) -> String {
         Discovery::Dns(name) => name.clone(),
         Discovery::List(_, text) => text.clone(),
         Discovery::None => String::new(),
-    }
-}
-
-fn warn_if_open(api: &ApiSettings) {
-    if api.token.is_none() && !api.ip.is_loopback() {
-        tracing::warn!(ip = %api.ip, "API_TOKEN is not set: whoever reaches the admin API changes the routes");
     }
 }
 

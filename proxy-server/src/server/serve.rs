@@ -12,6 +12,8 @@ use hyper_util::{
 use tokio::{net::TcpListener, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::settings::ApiSettings;
+
 /// How long a connection may take to bring the head of its next request. Longer than a peer keeps a
 /// connection that it does not use, so that it is the peer who closes it.
 pub(super) const HEAD_DEADLINE: Duration = Duration::from_secs(30);
@@ -73,6 +75,13 @@ fn is_of_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::ConnectionReset
     )
+}
+
+/// Says in the log where nobody is asked who he is.
+pub(super) fn warn_if_open(api: &ApiSettings) {
+    if api.token.is_none() && !api.ip.is_loopback() {
+        tracing::warn!(ip = %api.ip, "API_TOKEN is not set: whoever reaches the admin API changes the routes");
+    }
 }
 
 #[cfg(test)]

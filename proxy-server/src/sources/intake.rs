@@ -253,10 +253,16 @@ impl Intake {
         let table = self.table();
         let mut ends = Vec::new();
         let mut steps = Vec::new();
-        for (name, (_, wish)) in &*wishes {
+        for (name, (wanted, wish)) in &*wishes {
             let there = table.get(name).cloned();
             match self.change(name, wish, there.as_ref(), look) {
-                Some(change) => steps.push((name.clone(), change, there)),
+                Some(change) => {
+                    if wanted.params.get("serviceCert").is_some() {
+                        let why = "keys are taken from calls, files and secrets alone";
+                        tracing::warn!(from = self.from(), service = %name, why, "serviceCert is not used; the service is configured without it");
+                    }
+                    steps.push((name.clone(), change, there));
+                }
                 None => ends.push((name.clone(), End::Settled)),
             }
         }

@@ -7,7 +7,7 @@ use super::*;
 use crate::certificates::CertificatesSettings;
 
 /// The certificates of a replica whose HAProxy takes all (`true`) or none (`false`).
-fn replica(state: &Path, haproxy: &str) -> Certificates {
+pub(crate) fn replica(state: &Path, haproxy: &str) -> Arc<Certificates> {
     let nowhere = state.join("nowhere");
     let probe = CertificateProbe::new(
         Validator::new(haproxy),
@@ -21,7 +21,7 @@ fn replica(state: &Path, haproxy: &str) -> Certificates {
         preferred: Vec::new(),
         client_authorities: None,
     };
-    Certificates::new(settings, probe, Arc::default())
+    Arc::new(Certificates::new(settings, probe, Arc::default()))
 }
 
 fn issued(name: &str) -> (Certificate, String) {
@@ -30,12 +30,12 @@ fn issued(name: &str) -> (Certificate, String) {
     (Certificate::parse(&issued.bundle()).unwrap(), secret)
 }
 
-fn name(text: &str) -> CertificateName {
+pub(crate) fn name(text: &str) -> CertificateName {
     text.parse().unwrap()
 }
 
 /// One hears what the other has and it lacks.
-async fn hears(one: &Certificates, other: &Certificates) -> usize {
+async fn hears(one: &Arc<Certificates>, other: &Certificates) -> usize {
     let (taken, unused) = one.hear(other.later_than(&one.stamps())).await;
     assert_eq!(unused, Vec::<String>::new());
     taken
@@ -156,4 +156,34 @@ async fn removals_do_not_fill_the_room() {
     let stamps = replica.stamps();
     assert_eq!(stamps.len(), MAX_CERTIFICATES + 1);
     assert!(!stamps.contains_key("gone-0"), "the oldest is forgotten");
+}
+
+#[tokio::test]
+async fn a_write_that_nobody_waits_for_is_done_on_disk_and_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let replica = replica(folder.path(), "true");
+    let me: InstanceId = "a".parse().unwrap();
+    let (good, secret) = issued("acme.com");
+    let mut keep = Box::pin(replica.keep(name("acme"), Some(good), &me));
+    assert!(futures_util::poll!(&mut keep).is_pending());
+    drop(keep);
+    // The next write stands behind it.
+    replica.keep(name("other"), None, &me).await.unwrap();
+    assert!(replica.is_kept(&name("acme")));
+    let file = folder.path().join("certificates/acme.json");
+    assert!(fs::read_to_string(file).unwrap().contains(&secret));
+}
+
+#[tokio::test]
+async fn writes_of_one_name_pass_one_after_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let replica = replica(folder.path(), "true");
+    let first = replica.lane(&name("acme")).await.unwrap();
+    let (acme, other) = (name("acme"), name("other"));
+    let mut second = Box::pin(replica.lane(&acme));
+    assert!(futures_util::poll!(&mut second).is_pending());
+    let free = replica.lane(&other).await;
+    drop(free.unwrap());
+    drop(first);
+    second.await.unwrap();
 }

@@ -5,12 +5,13 @@
     reason = "a helper of a test ends it where it meets what it did not expect"
 )]
 
-use std::{fs, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use testkit::{
     tls::{Authority, Issued, TlsClient},
     topology::{Failure, Plan, Replica, Topology, until},
 };
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 /// The certificate that a replica shows for a name.
 async fn shown(replica: &Replica, name: &str) -> Result<Vec<u8>, Failure> {
@@ -285,6 +286,135 @@ async fn a_certificate_that_comes_with_a_service_is_no_part_of_it() {
     let certs = replica.call("certs").await.unwrap().json;
     assert_eq!(certs["Certs"][0]["ProxyServiceName"], "acme.com");
     no_key_is_told(&topology, &[&acme]).await;
+}
+
+#[tokio::test]
+async fn a_service_takes_no_certificate_from_another_and_is_told_what_is_not_kept() {
+    let mut topology = Plan::replicas(1).prepare().await.unwrap();
+    // A folder that is a file: every check passes, and nothing can be written down.
+    let state = topology.replica(1).home().join("state");
+    fs::create_dir_all(&state).unwrap();
+    fs::write(state.join("certificates"), "").unwrap();
+    topology.replica_mut(1).start().unwrap();
+    let replica = topology.replica(1);
+    replica.until_serving().await.unwrap();
+    let authority = Authority::new("test authority").unwrap();
+    let acme = authority.issue(&["acme.com"]).unwrap();
+    let give = async |service: &str, domain: &str, issued: &Issued| {
+        let pem = issued.bundle().replace('\n', "\\n").replace('+', "%2B");
+        let form =
+            format!("serviceName={service}&serviceDomain={domain}&port=80&serviceCert={pem}");
+        let kind = "application/x-www-form-urlencoded";
+        let path = "reconfigure";
+        replica.post(path, kind, form.into_bytes()).await.unwrap()
+    };
+    let unkept = give("one", "acme.com", &acme).await;
+    assert_eq!((unkept.status, &unkept.json["Stored"]), (503, &true.into()));
+    assert!(
+        unkept
+            .text
+            .contains("the service one is configured, and its certificate acme.com is not kept"),
+        "{}",
+        unkept.text
+    );
+    let table = replica.call("export").await.unwrap().text;
+    assert!(table.contains("acme.com"), "{table}");
+
+    fs::remove_file(state.join("certificates")).unwrap();
+    let kept = give("one", "acme.com", &acme).await;
+    assert_eq!(kept.status, 200, "{}", kept.text);
+    // Another service may not replace it, nor stand beside it.
+    let stolen = authority.issue(&["other.com", "acme.com"]).unwrap();
+    let refused = give("two", "other.com", &stolen).await;
+    assert_eq!(
+        (refused.status, &refused.json["Stored"]),
+        (409, &false.into())
+    );
+    assert!(
+        refused.text.contains("a domain of the service one"),
+        "{}",
+        refused.text
+    );
+    let strange = give("two", "other.com", &acme).await;
+    assert_eq!(
+        (strange.status, &strange.json["Stored"]),
+        (400, &false.into())
+    );
+    let table = replica.call("export").await.unwrap().text;
+    assert!(!table.contains("other.com"), "{table}");
+    assert!(acme.is(&shown(replica, "acme.com").await.unwrap()));
+}
+
+/// Sends a request and hangs up once HAProxy is asked about it.
+async fn hang_up(replica: &Replica, head: &str, body: &str, asked: &Path) {
+    let mut stream = TcpStream::connect(replica.api()).await.unwrap();
+    let request = format!(
+        "{head} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    until("HAProxy is asked", async || {
+        asked.exists().then_some(()).ok_or_else(|| "not yet".into())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_caller_that_hangs_up_leaves_nothing_half_done_and_is_not_overtaken() {
+    let mut topology = Plan::replicas(1).prepare().await.unwrap();
+    let home = topology.replica(1).home().to_owned();
+    let (asked, go, binary) = (home.join("asked"), home.join("go"), home.join("haproxy"));
+    fs::create_dir_all(&home).unwrap();
+    let real = testkit::haproxy::find_binary().unwrap();
+    // One whose checks of single certificates take as long as the test wants.
+    let script = format!(
+        "#!/bin/sh\nfor main; do :; done\ncase \"$main\" in */.probe-*) touch {0}; n=0; while [ ! -e {1} ] && [ $n -lt 150 ]; do sleep 0.1; n=$((n+1)); done ;; esac\nexec {2} \"$@\"\n",
+        asked.display(),
+        go.display(),
+        real.display()
+    );
+    fs::write(&binary, script).unwrap();
+    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
+    topology
+        .replica_mut(1)
+        .set("HAPROXY_BIN", &binary.display().to_string());
+    topology.replica_mut(1).start().unwrap();
+    let replica = topology.replica(1);
+    replica.until_serving().await.unwrap();
+    let authority = Authority::new("test authority").unwrap();
+    let acme = authority.issue(&["acme.com"]).unwrap();
+    let head = "PUT /v1/docker-flow-proxy/cert?certName=acme";
+    hang_up(replica, head, &acme.bundle(), &asked).await;
+    let delete = replica.send("DELETE", "cert?certName=acme", Vec::new());
+    let free = async {
+        // Whether the removal waits already or comes later, it is behind the certificate.
+        tokio::task::yield_now().await;
+        fs::write(&go, "").unwrap();
+    };
+    let (deleted, ()) = tokio::join!(delete, free);
+    let deleted = deleted.unwrap();
+    assert_eq!(deleted.status, 200, "{}", deleted.text);
+    assert!(
+        deleted.text.contains("is removed"),
+        "the certificate was kept: {}",
+        deleted.text
+    );
+    let certs = replica.call("certs").await.unwrap().json;
+    assert_eq!(certs["Certs"].as_array().unwrap().len(), 0, "{certs}");
+    let file = fs::read_to_string(home.join("state/certificates/acme.json")).unwrap();
+    assert!(
+        !file.contains("PRIVATE KEY"),
+        "and it is not on disk either"
+    );
+
+    // What nobody ever gave cannot be taken away, and leaves no trace.
+    let unknown = cert(replica, "DELETE", "certName=unknown", "").await;
+    assert_eq!(
+        (unknown.status, &unknown.json["Stored"]),
+        (404, &false.into())
+    );
+    assert!(!home.join("state/certificates/unknown.json").exists());
 }
 
 #[tokio::test]

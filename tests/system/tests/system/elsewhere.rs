@@ -55,9 +55,15 @@ async fn services_from_elsewhere_are_served_by_every_replica() -> Result<(), Fai
         .setting("DFP_SERVICE_1_SERVICE_PATH_1", "/given")
         .setting("DFP_SERVICE_1_OUTBOUND_HOSTNAME", "127.0.0.1")
         .setting("DFP_SERVICE_1_PORT_1", &port)
+        .setting("DFP_SERVICE_1_SERVICE_CERT", "a certificate")
         .setting("DFP_SERVICE_2_SERVICE_NAME", "wrong")
         .start()
         .await?;
+    until("what is not used is told", async || {
+        let said = topology.logs().contains("serviceCert is not used");
+        said.then_some(()).ok_or_else(|| "not yet".into())
+    })
+    .await?;
     all_answer(&topology, "/given", 200).await?;
     let at_first = all_answer(&topology, "/told", 200).await;
     at_first.map_err(|why| format!("at first: {why}\n{}", topology.replica(1).log()))?;
