@@ -77,6 +77,11 @@ impl Address {
     pub fn as_str(&self) -> &str {
         &self.base
     }
+
+    /// Whether it is spoken to through TLS.
+    pub(crate) fn is_https(&self) -> bool {
+        self.base.starts_with("https://")
+    }
 }
 
 impl FromStr for Address {

@@ -67,6 +67,10 @@ impl HttpTransport {
                 return Err(SettingsError::NoCa);
             }
             builder = builder.tls_certs_only(certificates);
+        } else if !settings.addresses().iter().any(Address::is_https) {
+            // Nobody is asked for a certificate, and reading all that the system trusts takes milliseconds
+            // of a start.
+            builder = builder.tls_certs_only([]);
         }
         if let Some(pem) = settings.tls().identity_pem() {
             let identity = reqwest::Identity::from_pem(pem.expose_secret())
