@@ -13,7 +13,10 @@ use crate::{
     request::{Operation, Request, Response, encode},
 };
 
+mod changes;
 mod follow;
+mod gate;
+mod rights;
 
 pub use follow::{Catalog, CatalogView};
 
@@ -61,16 +64,27 @@ impl Client {
     /// # Errors
     /// When no server answered, or the token was refused.
     pub async fn instances(&self, service: &str) -> Result<Vec<Instance>, ClientError> {
+        Ok(self.look_at(service).await?.instances)
+    }
+
+    /// The same, and whether some were left out that the token may not read.
+    async fn look_at(&self, service: &str) -> Result<Shown, ClientError> {
         let name = encode(service).replace('/', "%2F");
         let path = self.path(&format!("/v1/health/service/{name}"), &[]);
         let request = Request::get(Operation::Instances, path, self.timeouts().request);
-        let mut instances = self.ask(&request, parse_instances).await?.value;
-        if instances.len() > MAX_INSTANCES {
-            let count = instances.len();
+        let parse = |response: &Response| {
+            Ok(Shown {
+                instances: parse_instances(response)?,
+                is_filtered: response.is_filtered,
+            })
+        };
+        let mut shown = self.ask(&request, parse).await?.value;
+        let count = shown.instances.len();
+        if count > MAX_INSTANCES {
             tracing::warn!(service, count, "too many instances; {MAX_INSTANCES} count");
-            instances.truncate(MAX_INSTANCES);
+            shown.instances.truncate(MAX_INSTANCES);
         }
-        Ok(instances)
+        Ok(shown)
     }
 
     /// The names of all services of the catalog that the token may read.
@@ -82,6 +96,14 @@ impl Client {
         let request = Request::get(Operation::Services, path, self.timeouts().request);
         Ok(self.ask(&request, parse_names).await?.value)
     }
+}
+
+/// What Consul shows of a service.
+#[derive(Debug)]
+struct Shown {
+    instances: Vec<Instance>,
+    /// Whether some were left out that the token may not read.
+    is_filtered: bool,
 }
 
 /// An entry of the answer to a read of a service's health.

@@ -26,6 +26,10 @@ pub enum Operation {
     Services,
     /// Wait for the catalog to change.
     WatchCatalog,
+    /// Read what is registered on every node at once.
+    Registrations,
+    /// Ask what the token may read.
+    Rights,
 }
 
 /// The methods that are used.
@@ -36,6 +40,8 @@ pub enum Method {
     Get,
     /// `PUT`
     Put,
+    /// `POST`
+    Post,
 }
 
 /// One request, the same for every address it is sent to.
@@ -62,6 +68,9 @@ pub struct Response {
     pub status: u16,
     /// `X-Consul-Index`, where it was sent.
     pub index: Option<u64>,
+    /// Whether it lacks what the token may not read (`X-Consul-Results-Filtered-By-ACLs`). Servers before 1.11
+    /// never say so.
+    pub is_filtered: bool,
     /// The body.
     pub body: Bytes,
 }
@@ -82,6 +91,8 @@ impl Operation {
             Self::Instances => "instances",
             Self::Services => "services",
             Self::WatchCatalog => "watch-catalog",
+            Self::Registrations => "registrations",
+            Self::Rights => "rights",
         }
     }
 
@@ -127,6 +138,21 @@ impl Request {
     }
 }
 
+impl Request {
+    /// A question that does not fit into a path.
+    pub(crate) fn post(
+        operation: Operation,
+        path_and_query: String,
+        body: Bytes,
+        deadline: Duration,
+    ) -> Self {
+        Self {
+            method: Method::Post,
+            ..Self::put(operation, path_and_query, body, deadline)
+        }
+    }
+}
+
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -148,7 +174,17 @@ impl Response {
         Self {
             status,
             index,
+            is_filtered: false,
             body,
+        }
+    }
+
+    /// The same, of a server that left out what the token may not read.
+    #[must_use]
+    pub fn filtered(self) -> Self {
+        Self {
+            is_filtered: true,
+            ..self
         }
     }
 

@@ -107,6 +107,7 @@ impl Transport for HttpTransport {
         let call = match request.method {
             Method::Get => self.client.get(url),
             Method::Put => self.client.put(url).body(request.body.clone()),
+            Method::Post => self.client.post(url).body(request.body.clone()),
         };
         let answer = call
             .timeout(request.deadline)
@@ -114,13 +115,15 @@ impl Transport for HttpTransport {
             .await
             .map_err(|error| failure(&error))?;
         let status = answer.status().as_u16();
-        let index = answer
-            .headers()
-            .get("X-Consul-Index")
-            .and_then(|value| value.to_str().ok())
-            .and_then(|text| text.parse().ok());
+        let header = |name| answer.headers().get(name)?.to_str().ok();
+        let index = header("X-Consul-Index").and_then(|text| text.parse().ok());
+        let is_filtered = header("X-Consul-Results-Filtered-By-ACLs") == Some("true");
         let body = self.read(answer).await?;
-        Ok(Response::new(status, index, body))
+        let response = Response::new(status, index, body);
+        Ok(match is_filtered {
+            true => response.filtered(),
+            false => response,
+        })
     }
 }
 

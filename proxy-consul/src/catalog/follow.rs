@@ -1,12 +1,13 @@
 //! Following many services of the catalog with two blocking queries.
 //!
 //! A blocking query per service would need a connection per service, and Consul refuses the 201st of
-//! one client address. So two queries wait for any change at all, of registrations and of checks, and
-//! then those services are read that somebody wants, a few at a time and in rounds that leave the
-//! servers as much rest as they take. Nothing is asked while nothing changes.
+//! one client address. So two queries wait for any change at all, of registrations and of checks
+//! ([`super::gate`]), and then those services are read that the change is about and somebody wants, a few
+//! at a time and in rounds that leave the servers as much rest as they take. Nothing is asked while nothing
+//! changes.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -19,36 +20,31 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-use super::{Instance, Instances};
-use crate::{
-    client::Client,
-    error::ClientError,
-    pause::Pauses,
-    request::{Operation, Response},
-    watch::next_index,
+use super::{
+    Instance, Instances, Shown,
+    changes::{AllFailing, Registered, meant, registered_anew},
+    gate,
+    rights::Settled,
 };
+use crate::{client::Client, error::ClientError, pause::Pauses};
 
 /// How many services are read at once: a few of the client's requests under way, so that others have
 /// theirs.
 const READS_AT_ONCE: usize = 8;
 
+/// So few services are all read whatever changed: that is less than what is registered on every node.
+const FEW: usize = 16;
+
 /// The least pause between two rounds, in which changes gather.
-const MIN_REST: Duration = Duration::from_millis(50);
+pub(super) const MIN_REST: Duration = Duration::from_millis(50);
 
 /// All are read again after this, since a node that moves to another address wakes neither query.
 const ROUND_AT_LEAST: Duration = Duration::from_secs(60);
 
-/// What wakes for a change of any registration. Its answer is as long as the catalog has services.
-const REGISTRATIONS: (&str, &[&str]) = ("/v1/catalog/services", &[]);
-
-/// What wakes for a change of any check. No check has this name, so the answer is empty.
-const CHECKS: (&str, &[&str]) = ("/v1/health/state/any", &["filter=CheckID==%22%22"]);
-
 /// Follows the instances of services, in a task that ends when this is dropped.
 ///
 /// What is known of a service stays known: while Consul is away, while a read fails, and where a read
-/// comes back empty although Consul still names the service or names no service at all, as it does to
-/// a token that lost its rights.
+/// shows less because the token lost a right ([`CatalogView::hidden`]).
 #[derive(Debug)]
 pub struct Catalog {
     shared: Arc<Shared>,
@@ -59,18 +55,30 @@ pub struct Catalog {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CatalogView {
-    services: Instances,
+    pub(super) services: Instances,
     /// Why it may be out of date, where it may be.
     pub trouble: Option<Arc<str>>,
+    hidden: imbl::OrdMap<Arc<str>, Arc<str>>,
 }
 
-struct Shared {
-    client: Client,
+pub(super) struct Shared {
+    pub(super) client: Client,
     view: watch::Sender<CatalogView>,
     wanted: Mutex<Wanted>,
     wake: Notify,
     /// Whether anything is wanted.
-    active: watch::Sender<bool>,
+    pub(super) active: watch::Sender<bool>,
+    /// What is registered, as it was read last; held while it is read.
+    registered: tokio::sync::Mutex<Option<Registered>>,
+    troubles: Mutex<BTreeMap<Part, Arc<str>>>,
+}
+
+/// What may fail by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    Reads,
+    Registrations,
+    Checks,
 }
 
 #[derive(Default)]
@@ -91,12 +99,14 @@ impl Catalog {
         let shared = Arc::new(Shared {
             client,
             view: watch::Sender::new(CatalogView {
-                trouble: None,
-                ..known
+                services: known.services,
+                ..CatalogView::default()
             }),
             wanted: Mutex::default(),
             wake: Notify::new(),
             active: watch::Sender::new(false),
+            registered: tokio::sync::Mutex::default(),
+            troubles: Mutex::default(),
         });
         let task = tokio::spawn(run(Arc::clone(&shared)));
         Self { shared, task }
@@ -126,7 +136,7 @@ impl Catalog {
         let mut reads = std::pin::pin!(reads);
         while let Ok(Some((name, read))) = timeout_at(deadline, reads.next()).await {
             match read {
-                Ok(instances) => drop(view.services.insert(name, instances.into())),
+                Ok(shown) => drop(view.services.insert(name, shown.instances.into())),
                 Err(error) => tracing::debug!(%error, "a service of the catalog was not read"),
             }
         }
@@ -144,6 +154,7 @@ impl Catalog {
             let unwanted: Vec<_> = known.filter(|n| !services.contains(*n)).cloned().collect();
             for name in &unwanted {
                 view.services.remove(name);
+                view.hidden.remove(name);
             }
             !unwanted.is_empty()
         });
@@ -180,6 +191,12 @@ impl CatalogView {
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<[Instance]>)> {
         self.services.iter().map(|(name, known)| (&**name, known))
     }
+
+    /// The services of which some instances are only the last known ones, since Consul does not show them
+    /// and does not say that they are gone; and why.
+    pub fn hidden(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.hidden.iter().map(|(name, why)| (&**name, &**why))
+    }
 }
 
 impl<N: Into<Arc<str>>> FromIterator<(N, Vec<Instance>)> for CatalogView {
@@ -187,7 +204,7 @@ impl<N: Into<Arc<str>>> FromIterator<(N, Vec<Instance>)> for CatalogView {
         let services = services.into_iter();
         Self {
             services: services.map(|(n, i)| (n.into(), Arc::from(i))).collect(),
-            trouble: None,
+            ..Self::default()
         }
     }
 }
@@ -202,17 +219,80 @@ impl Shared {
     fn reads(
         &self,
         names: Vec<Arc<str>>,
-    ) -> impl stream::Stream<Item = (Arc<str>, Result<Vec<Instance>, ClientError>)> + '_ {
+    ) -> impl stream::Stream<Item = (Arc<str>, Result<Shown, ClientError>)> + '_ {
         let reads = names.into_iter().map(move |name| async move {
-            let read = self.client.instances(&name).await;
+            let read = self.client.look_at(&name).await;
             (name, read)
         });
         stream::iter(reads).buffer_unordered(READS_AT_ONCE)
     }
 
-    fn all_due(&self) {
+    pub(super) fn all_due(&self) {
         let mut wanted = self.wanted();
         wanted.due = wanted.services.clone();
+        drop(wanted);
+        self.wake.notify_one();
+    }
+
+    /// Has those services read that a change is about.
+    fn due(&self, changed: impl FnOnce(&BTreeSet<Arc<str>>) -> BTreeSet<Arc<str>>) {
+        let mut wanted = self.wanted();
+        let changed = changed(&wanted.services);
+        if !changed.is_empty() {
+            wanted.due.extend(changed);
+            self.wake.notify_one();
+        }
+    }
+
+    /// Has those services read whose checks began or ceased to fail.
+    pub(super) fn checked_anew(&self, before: &AllFailing, now: &AllFailing) {
+        let known = self.view.borrow().services.clone();
+        self.due(|wanted| meant((before, now), wanted, &known));
+    }
+
+    /// Has those services read that are registered otherwise than before. Of a few all are read.
+    pub(super) async fn registered_anew(&self) {
+        let mut last = self.registered.lock().await;
+        if self.wanted().services.len() <= FEW {
+            *last = None;
+            return self.all_due();
+        }
+        match self.client.registered().await {
+            Ok(now) => match last.replace(now) {
+                Some(before) => {
+                    let now = last.as_ref();
+                    self.due(|wanted| {
+                        now.map(|now| registered_anew(&before, now, wanted))
+                            .unwrap_or_default()
+                    });
+                }
+                None => self.all_due(),
+            },
+            Err(error) => {
+                tracing::debug!(%error, "all services of the catalog are read instead");
+                *last = None;
+                self.all_due();
+            }
+        }
+    }
+
+    /// Has all read, whatever was registered before.
+    pub(super) async fn begin_anew(&self) {
+        *self.registered.lock().await = None;
+        self.registered_anew().await;
+    }
+
+    /// What may have changed although nothing woke for it: a node that moved, a right of the token.
+    async fn long_ago(&self) {
+        let hidden: Vec<_> = self.view.borrow().hidden.keys().cloned().collect();
+        self.registered_anew().await;
+        self.due(|wanted| {
+            wanted
+                .iter()
+                .filter(|n| hidden.contains(n))
+                .cloned()
+                .collect()
+        });
     }
 
     /// Reads what is due. What could not be read stays due.
@@ -225,24 +305,14 @@ impl Shared {
         {
             let mut reads = std::pin::pin!(self.reads(due.into_iter().collect()));
             while let Some((name, read)) = reads.next().await {
-                let known = self.view.borrow().services.get(&name).cloned();
-                let lost = |known: &Arc<[Instance]>| !known.is_empty();
                 let settled = match read {
-                    Ok(read) if read.is_empty() && known.as_ref().is_some_and(lost) => self
-                        .is_gone(&name, &mut names)
-                        .await
-                        .map(|gone| match gone {
-                            true => Some(read),
-                            false => None,
-                        }),
-                    read => read.map(Some),
+                    Ok(shown) => self.settle(&name, shown, &mut names).await,
+                    Err(error) => Err(error),
                 };
                 match settled {
-                    Ok(instances) => {
+                    Ok(settled) => {
                         unread.remove(&name);
-                        if let Some(instances) = instances {
-                            self.learn(name, instances);
-                        }
+                        self.learn(name, settled);
                     }
                     Err(error) => {
                         failed += 1;
@@ -261,8 +331,28 @@ impl Shared {
         worst.map_or(Ok(()), Err)
     }
 
-    /// Whether a service that had instances and has none is deregistered, and not only hidden.
-    async fn is_gone(
+    /// Holds what was read of a service to what was known of it.
+    async fn settle(
+        &self,
+        name: &str,
+        shown: Shown,
+        names: &mut Option<BTreeSet<String>>,
+    ) -> Result<Settled, ClientError> {
+        let known = self.view.borrow().services.get(name).cloned();
+        let known = known.as_deref().unwrap_or_default();
+        let lost_all = shown.instances.is_empty() && !known.is_empty();
+        if lost_all && !self.is_unnamed(name, names).await? {
+            let why = "Consul shows no instance of it, and does not say that it is gone; the last known ones are kept";
+            return Ok(Settled {
+                instances: known.to_vec(),
+                hidden: Some(why.to_owned()),
+            });
+        }
+        self.client.settle(name, shown, known).await
+    }
+
+    /// Whether Consul names services, and not this one.
+    async fn is_unnamed(
         &self,
         service: &str,
         names: &mut Option<BTreeSet<String>>,
@@ -275,36 +365,43 @@ impl Shared {
                 names.insert(all.map(|name| name.to_ascii_lowercase()).collect())
             }
         };
-        let gone = !names.is_empty() && !names.contains(&service.to_ascii_lowercase());
-        if !gone {
-            tracing::warn!(
-                service,
-                "Consul shows no instance of a service that it had, and does not say that it is gone; \
-                 the last known ones stay"
-            );
-        }
-        Ok(gone)
+        Ok(!names.is_empty() && !names.contains(&service.to_ascii_lowercase()))
     }
 
-    fn learn(&self, name: Arc<str>, instances: Vec<Instance>) {
+    fn learn(&self, name: Arc<str>, settled: Settled) {
         // Under the lock: what is no longer wanted was just forgotten.
         let wanted = self.wanted();
         if !wanted.services.contains(&name) {
             return;
         }
+        let Settled { instances, hidden } = settled;
+        let hidden: Option<Arc<str>> = hidden.map(Into::into);
         self.view.send_if_modified(|view| {
-            let same = view.services.get(&name).is_some_and(|k| **k == *instances);
-            if !same {
-                view.services.insert(name, instances.into());
+            let same = view.services.get(&name).is_some_and(|k| **k == *instances)
+                && view.hidden.get(&name) == hidden.as_ref();
+            if same {
+                return false;
             }
-            !same
+            match hidden {
+                Some(why) => view.hidden.insert(Arc::clone(&name), why),
+                None => view.hidden.remove(&name),
+            };
+            view.services.insert(name, instances.into());
+            true
         });
     }
 
-    fn trouble(&self, why: Option<Arc<str>>) {
+    /// Says that a part of it fails, or does not.
+    pub(super) fn trouble(&self, part: Part, why: Option<&ClientError>) {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        match why {
+            Some(why) => troubles.insert(part, why.to_string().into()),
+            None => troubles.remove(&part),
+        };
+        let first = troubles.values().next().cloned();
         self.view.send_if_modified(|view| {
-            let changed = view.trouble != why;
-            view.trouble = why;
+            let changed = view.trouble != first;
+            view.trouble = first;
             changed
         });
     }
@@ -321,53 +418,10 @@ impl fmt::Debug for Shared {
 
 async fn run(shared: Arc<Shared>) {
     tokio::join!(
-        gate(&shared, REGISTRATIONS),
-        gate(&shared, CHECKS),
+        gate::registrations(&shared),
+        gate::checks(&shared),
         rounds(&shared),
     );
-}
-
-/// Waits for any change of one kind, again and again. Without anything to follow nothing is asked.
-async fn gate(shared: &Shared, (path, query): (&str, &[&str])) {
-    let client = &shared.client;
-    let mut pauses = Pauses::new(client.timeouts());
-    let wait = client.timeouts().watch_wait;
-    let mut active = shared.active.subscribe();
-    let mut seen = 0;
-    // It ends with the sender, which the same task holds.
-    while active.wait_for(|active| *active).await.is_ok() {
-        let wait_for = [
-            format!("index={seen}"),
-            format!("wait={}ms", wait.as_millis()),
-        ];
-        let query: Vec<&str> = query
-            .iter()
-            .copied()
-            .chain(wait_for.iter().map(String::as_str))
-            .collect();
-        let path = client.path(path, &query);
-        let index = |response: &Response| match response.status {
-            200 => response.index.ok_or_else(|| "no X-Consul-Index".to_owned()),
-            other => Err(format!("status {other} {}", response.excerpt())),
-        };
-        match client
-            .wait_for(Operation::WatchCatalog, path, wait, index)
-            .await
-        {
-            Ok(index) => {
-                pauses.reset();
-                if index != seen {
-                    shared.all_due();
-                    shared.wake.notify_one();
-                }
-                seen = next_index(seen, index);
-            }
-            Err(error) => {
-                tracing::debug!(%error, "the watch of the catalog broke");
-                sleep(pauses.next()).await;
-            }
-        }
-    }
 }
 
 async fn rounds(shared: &Shared) {
@@ -378,19 +432,19 @@ async fn rounds(shared: &Shared) {
             .await
             .is_err()
         {
-            shared.all_due();
+            shared.long_ago().await;
             all_at = Instant::now() + ROUND_AT_LEAST;
         }
         let begun = Instant::now();
         match shared.round().await {
             Ok(()) => {
-                shared.trouble(None);
+                shared.trouble(Part::Reads, None);
                 pauses.reset();
                 sleep(begun.elapsed().max(MIN_REST)).await;
             }
             Err(error) => {
                 tracing::debug!(%error, "the catalog was not read");
-                shared.trouble(Some(error.to_string().into()));
+                shared.trouble(Part::Reads, Some(&error));
                 sleep(pauses.next()).await;
                 shared.wake.notify_one();
             }

@@ -246,3 +246,109 @@ async fn instances_stay_while_consul_is_away_and_follow_a_restored_one() {
     let healed = changes.wait_for(|view| view.trouble.is_none());
     timeout(DEADLINE, healed).await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn a_token_that_loses_one_service_keeps_its_last_instances() {
+    let cluster = cluster(ClusterOptions::servers(1).with_acl()).await;
+    let nodes = r#"node_prefix "" { policy = "read" }"#;
+    let all = format!(r#"{nodes} service_prefix "" {{ policy = "read" }}"#);
+    let token = cluster.token("catalog", &all).await.unwrap().0;
+    let [web, other] = ["web", "other"].map(|service| instance(service, 1));
+    for instance in [&web, &other] {
+        cluster.register(instance).await.unwrap();
+    }
+    let counts = Counts::default();
+    let catalog = follow(client(&cluster, Some(&token), &counts), &["web", "other"]);
+    until(&catalog, "web", Health::Passing, &[1]).await;
+
+    // It may read the other still, and so it sees that Consul names services, and not this one.
+    let one = format!(r#"{nodes} service "other" {{ policy = "read" }}"#);
+    cluster.set_rules("catalog", &one).await.unwrap();
+    let looked = async {
+        for nth in 2.. {
+            cluster.register(&instance("other", nth)).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if catalog.view().hidden().next().is_some() {
+                break;
+            }
+        }
+    };
+    timeout(DEADLINE, looked).await.unwrap();
+    let view = catalog.view();
+    let (service, why) = view.hidden().next().unwrap();
+    assert_eq!((service, view.hidden().count()), ("web", 1));
+    assert!(why.contains("service:read"), "{why}");
+    until(&catalog, "web", Health::Passing, &[1]).await;
+
+    // It may again, and the service is really gone.
+    cluster.set_rules("catalog", &all).await.unwrap();
+    cluster.deregister(&web).await.unwrap();
+    until(&catalog, "web", Health::Passing, &[]).await;
+    assert_eq!(catalog.view().hidden().count(), 0);
+}
+
+/// What one change costs does not depend on how many services are followed.
+#[tokio::test]
+async fn a_change_is_read_and_not_the_catalog() {
+    let cluster = cluster(ClusterOptions::servers(1)).await;
+    let services: Vec<String> = (0..100).map(|nth| format!("s{nth}")).collect();
+    let all: Vec<&str> = services.iter().map(String::as_str).collect();
+    for service in &all {
+        cluster.register(&instance(service, 1)).await.unwrap();
+    }
+    let counts = Counts::default();
+    let catalog = follow(client(&cluster, None, &counts), &all);
+    for service in &all {
+        until(&catalog, service, Health::Passing, &[1]).await;
+    }
+    // The first answers of both watches have everything read; then it is quiet.
+    let quiet = async {
+        loop {
+            let (reads, watches) = (
+                counts.of(Operation::Instances),
+                counts.of(Operation::WatchCatalog),
+            );
+            while counts.of(Operation::WatchCatalog) < watches + 4 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            if counts.of(Operation::Instances) == reads {
+                break;
+            }
+        }
+    };
+    timeout(DEADLINE, quiet).await.unwrap();
+
+    let one = instance("s42", 1);
+    let two = instance("s42", 2);
+    let asked = || counts.of(Operation::Instances) + counts.of(Operation::Registrations);
+    let mut costs = Vec::new();
+    for step in 0..4 {
+        let before = asked();
+        match step {
+            0 => cluster.register(&two).await.unwrap(),
+            1 => cluster
+                .register(&two.clone().status("critical"))
+                .await
+                .unwrap(),
+            2 => cluster.register(&two).await.unwrap(),
+            _ => cluster.deregister(&one).await.unwrap(),
+        }
+        let (health, ports): (_, &[u16]) = match step {
+            0 | 2 => (Health::Passing, &[1, 2]),
+            1 => (Health::Passing, &[1]),
+            _ => (Health::Passing, &[2]),
+        };
+        until(&catalog, "s42", health, ports).await;
+        // Whatever else it asks because of this, it has asked when the watches have waited in vain.
+        let watches = counts.of(Operation::WatchCatalog);
+        let later = async {
+            while counts.of(Operation::WatchCatalog) < watches + 4 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(DEADLINE, later).await.unwrap();
+        costs.push(asked() - before);
+    }
+    println!("requests for each change: {costs:?}");
+    assert!(costs.iter().all(|cost| *cost <= 8), "{costs:?}");
+}
