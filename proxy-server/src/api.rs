@@ -49,7 +49,7 @@ use tower::limit::GlobalConcurrencyLimitLayer;
 use tower_http::{catch_panic::CatchPanicLayer, timeout::RequestBodyTimeoutLayer};
 
 use crate::{
-    carrier::{Carrier, CarrierCondition, CheckError, DryRun},
+    carrier::{Carrier, CarrierCondition, CatalogFollower, CheckError, DryRun},
     certificates::{CertificateExchange, Certificates, Step},
     contacts::Contacts,
     dry_run::DryRuns,
@@ -98,6 +98,8 @@ pub(crate) struct Api {
     pub(crate) certificates: Arc<Certificates>,
     /// Where services come from beside calls, and how all of them are read.
     pub(crate) sources: Sources,
+    /// The catalog, where there is one.
+    pub(crate) catalog: Option<Arc<CatalogFollower>>,
     pub(crate) exchange: Arc<CertificateExchange>,
     /// Owns what goes on where a caller hangs up.
     pub(crate) works: Works,

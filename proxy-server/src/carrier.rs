@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use proxy_core::{RouteOrder, RouteTable};
 use proxy_haproxy::{ApplyStep, OldWorkers};
 
-pub(crate) use catalog::CatalogFollower;
+pub(crate) use catalog::{CatalogFollower, CatalogReport};
 pub(crate) use haproxy::{CarrierSettings, HaproxyCarrier};
 pub(crate) use names::NameFollower;
 

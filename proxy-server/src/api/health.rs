@@ -86,6 +86,14 @@ fn warnings(api: &Api) -> Vec<String> {
             ));
         }
     }
+    if api
+        .catalog
+        .as_ref()
+        .is_some_and(|catalog| !catalog.report().is_well())
+    {
+        let what = "not all instances of the catalog are known or can be used";
+        warnings.push(what.to_owned());
+    }
     match api.certificates.expiring(SystemTime::now()).len() {
         0 => {}
         1 => warnings.push("1 certificate ends within 14 days".to_owned()),

@@ -18,7 +18,10 @@ use super::{
     blame, certs,
     text::{Form, cell, plain},
 };
-use crate::{carrier::CarrierCondition, standing::store_word};
+use crate::{
+    carrier::{CarrierCondition, CatalogReport},
+    standing::store_word,
+};
 
 pub(super) async fn status(State(api): State<Api>, uri: Uri) -> Response {
     match answer(&api, uri.query().unwrap_or_default()).await {
@@ -90,6 +93,8 @@ fn describe(api: &Api) -> Answered {
         })
         .collect();
     let elsewhere = sources::well(api);
+    let catalog = sources::catalog_report(api);
+    let catalog_is_well = catalog.as_ref().is_none_or(CatalogReport::is_well);
     let message = match (&snapshot.failure, store) {
         _ if matches!(haproxy, CarrierCondition::Down(_)) => "HAProxy is down; see Haproxy",
         (Some(_), _) => "what is stored is not live here; see Failure",
@@ -98,6 +103,9 @@ fn describe(api: &Api) -> Answered {
         }
         (None, "live") if !elsewhere => {
             "not all services from elsewhere are configured; see Sources"
+        }
+        (None, "live") if !catalog_is_well => {
+            "not all instances of the catalog are known or can be used; see Catalog"
         }
         (None, "live") => "all is well",
         (None, "starting") => "the table was not read from the store yet",
@@ -124,6 +132,7 @@ fn describe(api: &Api) -> Answered {
         .with("Quarantined", quarantined)
         .with("Superseded", superseded(api))
         .with("Sources", sources::described(api))
+        .with("Catalog", sources::catalog(catalog.as_ref()))
         .with(
             "Certificates",
             json!({

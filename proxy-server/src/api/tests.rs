@@ -101,6 +101,7 @@ impl Bench {
             wait_timeout: Duration::from_secs(2),
             keys: Arc::new(keys),
             sources: Sources::none(),
+            catalog: None,
             superseded_file: tokio::sync::watch::channel(None).1,
         };
         Self {

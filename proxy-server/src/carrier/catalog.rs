@@ -5,9 +5,11 @@
 //! its servers are, and reloaded only where there are too few slots. Services with templates see their
 //! instances whole, and any change of these is rendered again.
 
+mod addresses;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -15,22 +17,33 @@ use std::{
 
 use proxy_consul::{Catalog, CatalogView, Client, Health, Instance};
 use proxy_core::{CatalogKey, Checks};
-use proxy_haproxy::{AddressBook, CatalogInstance, InstanceBook, SlotBook, Slots};
+use proxy_haproxy::{AddressBook, CatalogInstance, InstanceBook, NameResolver, SlotBook, Slots};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+use self::addresses::Addresses;
 use super::places::Places;
 use crate::{chain::chain, store::replace_file};
 
 /// The least time between two writes of what is known: instances may come and go all the time.
 const SAVE_AFTER: Duration = Duration::from_secs(1);
 
+/// How often the names of instances that have no address are looked up.
+const NAMES_EVERY: Duration = Duration::from_secs(5);
+/// The least pause between two times: a name that nobody knows is asked for with every change.
+const NAMES_REST: Duration = Duration::from_secs(1);
+/// How long that may take.
+const NAMES_ROUND: Duration = Duration::from_secs(5);
+/// How many services a report names for each kind of trouble.
+const MOST_NAMED: usize = 100;
+
 /// Knows the instances of the table's services.
 #[derive(Debug)]
 pub(crate) struct CatalogFollower {
     catalog: Catalog,
     known: Mutex<Known>,
+    addresses: Addresses,
     moved: Notify,
     file: PathBuf,
 }
@@ -43,18 +56,53 @@ pub(super) struct Known {
     instances: InstanceBook,
 }
 
+/// What is wrong with the catalog, as far as it is followed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CatalogReport {
+    /// Why it cannot be read now; the last known instances are served.
+    pub(crate) trouble: Option<String>,
+    /// Services with instances that Consul does not show any more and that are served on, and why.
+    pub(crate) hidden: BTreeMap<String, String>,
+    /// Services with instances that cannot be used, and why.
+    pub(crate) left_out: BTreeMap<String, String>,
+}
+
 /// What the file holds.
 #[derive(Default, Serialize, Deserialize)]
 struct Saved {
     instances: BTreeMap<String, Vec<Instance>>,
     slots: Vec<(CatalogKey, Slots)>,
+    /// The last addresses of instances that are registered with a name.
+    #[serde(default)]
+    names: AddressBook,
+}
+
+// === impl CatalogReport ===
+
+impl CatalogReport {
+    /// Whether nothing is.
+    pub(crate) fn is_well(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn log(&self) {
+        if let Some(why) = &self.trouble {
+            tracing::warn!(
+                why,
+                "the catalog cannot be read; the last known instances are served"
+            );
+        }
+        for (service, why) in self.hidden.iter().chain(&self.left_out) {
+            tracing::warn!(service, why, "a service of the catalog");
+        }
+    }
 }
 
 // === impl CatalogFollower ===
 
 impl CatalogFollower {
     /// Begins with what the file of an earlier run says; one that cannot be read is begun anew.
-    pub(crate) fn new(client: Client, file: PathBuf) -> Self {
+    pub(crate) fn new(client: Client, file: PathBuf, resolver: NameResolver) -> Self {
         let text = std::fs::read(&file);
         let saved: Option<Saved> = text
             .ok()
@@ -66,6 +114,7 @@ impl CatalogFollower {
                 slots: saved.slots.into_iter().collect(),
                 instances: InstanceBook::default(),
             }),
+            addresses: Addresses::new(resolver, saved.names),
             moved: Notify::new(),
             file,
         }
@@ -79,7 +128,7 @@ impl CatalogFollower {
         }
         let view = self.read(&places.keys, deadline).await;
         let mut known = self.known();
-        known.fill(&places.keys, &places.templated, &view);
+        known.fill(&places.keys, &places.templated, &view, &self.addresses);
         known.clone()
     }
 
@@ -87,13 +136,45 @@ impl CatalogFollower {
     pub(super) async fn look_up_once(&self, places: &Places, deadline: Duration) -> Known {
         let view = self.read(&places.keys, deadline).await;
         let mut known = self.known().clone();
-        known.fill(&places.keys, &places.templated, &view);
+        known.fill(&places.keys, &places.templated, &view, &self.addresses);
         known
     }
 
     async fn read(&self, keys: &BTreeSet<CatalogKey>, deadline: Duration) -> CatalogView {
         let until = Instant::now() + deadline;
-        self.catalog.look_up(&names(keys), until).await
+        let names = names(keys);
+        let view = self.catalog.look_up(&names, until).await;
+        let left = until.saturating_duration_since(Instant::now());
+        let services = names.iter().map(|name| &**name);
+        self.addresses.look_up(services, &view, left).await;
+        view
+    }
+
+    /// What is wrong with it now.
+    pub(crate) fn report(&self) -> CatalogReport {
+        let view = self.catalog.view();
+        let slots = self.known().slots.clone();
+        let hidden = view.hidden().take(MOST_NAMED);
+        let mut left_out = BTreeMap::new();
+        for (key, _) in slots.iter() {
+            let instances = view.instances(&key.service);
+            let mut instances = instances.into_iter().flat_map(|known| known.iter());
+            let lost = instances.find(|instance| self.addresses.of(key, instance).is_none());
+            if let Some(lost) = lost.filter(|_| left_out.len() < MOST_NAMED) {
+                let (id, address, port) = (&lost.id, &lost.address, lost.port);
+                let why = format!(
+                    "the instance {id} at {address:?}, port {port}, is left out: it needs a port, and an address or a name that is known"
+                );
+                left_out.insert(key.service.to_string(), why);
+            }
+        }
+        CatalogReport {
+            trouble: view.trouble.as_deref().map(str::to_owned),
+            hidden: hidden
+                .map(|(s, why)| (s.to_owned(), why.to_owned()))
+                .collect(),
+            left_out,
+        }
     }
 
     /// Follows these services from now on and forgets all others: the table with them is live.
@@ -113,7 +194,13 @@ impl CatalogFollower {
 
     /// Follows the catalog until the token is cancelled.
     pub(crate) async fn follow(self: Arc<Self>, stop: CancellationToken) {
+        tokio::join!(self.follow_instances(&stop), self.follow_names(&stop));
+        self.save().await;
+    }
+
+    async fn follow_instances(&self, stop: &CancellationToken) {
         let mut changes = self.catalog.changes();
+        let mut said = CatalogReport::default();
         let mut save_at = None;
         loop {
             let due = async {
@@ -123,37 +210,77 @@ impl CatalogFollower {
                 }
             };
             tokio::select! {
-                () = stop.cancelled() => break,
+                () = stop.cancelled() => return,
                 () = due => {
                     self.save().await;
                     save_at = None;
                     continue;
                 }
-                changed = changes.changed() => if changed.is_err() { break },
+                changed = changes.changed() => if changed.is_err() { return },
             }
             let view = changes.borrow_and_update().clone();
-            if let Some(why) = &view.trouble {
-                let why = &**why;
-                tracing::warn!(
-                    why,
-                    "the catalog cannot be read; the last known instances are served"
-                );
-            }
-            let changed = {
-                let mut known = self.known();
-                let keys = known.slots.iter().map(|(key, _)| key.clone()).collect();
-                let templated = known.instances.iter().map(|(key, _)| key.clone());
-                let templated = templated.collect();
-                let before = known.clone();
-                known.fill(&keys, &templated, &view);
-                *known != before
-            };
-            if changed {
-                self.moved.notify_one();
-            }
+            self.fill_all(&view);
             save_at = save_at.or_else(|| Some(Instant::now() + SAVE_AFTER));
+            let report = self.report();
+            if report != said {
+                report.log();
+                said = report;
+            }
         }
-        self.save().await;
+    }
+
+    /// Looks up the names of instances: of new ones at once, of all again and again. DNS that is silent holds
+    /// up nothing else.
+    async fn follow_names(&self, stop: &CancellationToken) {
+        let mut changes = self.catalog.changes();
+        let mut all_at = Instant::now() + NAMES_EVERY;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep_until(all_at) => {}
+                changed = changes.changed() => if changed.is_err() { return },
+            }
+            let view = changes.borrow_and_update().clone();
+            let keys: BTreeSet<CatalogKey> = self
+                .known()
+                .slots
+                .iter()
+                .map(|(key, _)| key.clone())
+                .collect();
+            if Instant::now() < all_at && !self.has_unknown(&keys, &view) {
+                continue;
+            }
+            all_at = Instant::now() + NAMES_EVERY;
+            let services = keys.iter().map(|key| &*key.service);
+            if self.addresses.look_up(services, &view, NAMES_ROUND).await {
+                self.fill_all(&self.catalog.view());
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(NAMES_REST) => {}
+            }
+        }
+    }
+
+    /// Puts what is known into the slots of all that is followed, and tells the engine where they changed.
+    fn fill_all(&self, view: &CatalogView) {
+        let mut known = self.known();
+        let keys = known.slots.iter().map(|(key, _)| key.clone()).collect();
+        let templated = known.instances.iter().map(|(key, _)| key.clone());
+        let templated = templated.collect();
+        let before = known.clone();
+        known.fill(&keys, &templated, view, &self.addresses);
+        if *known != before {
+            self.moved.notify_one();
+        }
+    }
+
+    /// Whether an instance has a name that was never looked up.
+    fn has_unknown(&self, keys: &BTreeSet<CatalogKey>, view: &CatalogView) -> bool {
+        let book = self.addresses.book();
+        let instances = keys.iter().filter_map(|key| view.instances(&key.service));
+        let mut names = instances.flat_map(|all| all.iter().filter_map(addresses::name));
+        names.any(|name| book.get(&name).address().is_none())
     }
 
     async fn save(&self) {
@@ -163,6 +290,7 @@ impl CatalogFollower {
         let saved = Saved {
             instances: instances.map(|(n, i)| (n.to_owned(), i.to_vec())).collect(),
             slots: slots.iter().map(|(k, s)| (k.clone(), s.clone())).collect(),
+            names: self.addresses.book(),
         };
         let Ok(text) = serde_json::to_vec(&saved) else {
             return;
@@ -199,11 +327,12 @@ impl Known {
         keys: &BTreeSet<CatalogKey>,
         templated: &BTreeSet<CatalogKey>,
         view: &CatalogView,
+        places: &Addresses,
     ) {
         for key in keys {
             let known = self.slots.get(key);
             let addresses = match (view.instances(&key.service), known) {
-                (Some(instances), _) => addresses(key, instances),
+                (Some(instances), _) => usable(key, instances, places),
                 (None, Some(_)) => continue,
                 (None, None) => BTreeSet::new(),
             };
@@ -237,10 +366,10 @@ fn seen(key: &CatalogKey, instance: &Instance) -> CatalogInstance {
 /// Where requests may go. Where no instance passes its checks, all that are not in maintenance are taken
 /// and HAProxy's own checks decide: that none is well is more often said of the checks than of the
 /// instances, and a backend without servers answers nobody.
-fn addresses(key: &CatalogKey, instances: &[Instance]) -> BTreeSet<SocketAddr> {
+fn usable(key: &CatalogKey, instances: &[Instance], places: &Addresses) -> BTreeSet<SocketAddr> {
     let of = |fits: fn(Health) -> bool| {
         let fitting = instances.iter().filter(move |i| fits(i.health));
-        fitting.filter_map(|i| address(key, i)).collect()
+        fitting.filter_map(|i| places.of(key, i)).collect()
     };
     let passing: BTreeSet<_> = match key.checks {
         Checks::Skipped => BTreeSet::new(),
@@ -253,20 +382,5 @@ fn addresses(key: &CatalogKey, instances: &[Instance]) -> BTreeSet<SocketAddr> {
     }
 }
 
-fn address(key: &CatalogKey, instance: &Instance) -> Option<SocketAddr> {
-    let port = key.port.map_or(instance.port, |port| port.get());
-    match instance.address.parse::<IpAddr>() {
-        Ok(ip) if port != 0 && !ip.is_unspecified() => Some(SocketAddr::new(ip, port)),
-        _ => {
-            let (service, id, address) = (&*key.service, &*instance.id, &*instance.address);
-            tracing::warn!(
-                service,
-                id,
-                address,
-                port,
-                "an instance of the catalog is left out: it needs an IP address and a port"
-            );
-            None
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

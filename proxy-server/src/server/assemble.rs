@@ -92,8 +92,8 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
     };
     let kept = kept(&settings.store, state, &instance, others, &metrics)?;
     let catalog = kept.consul.as_ref().map(|consul| {
-        let file = state.join("instances.json");
-        Arc::new(CatalogFollower::new(consul.client().clone(), file))
+        let (client, file) = (consul.client().clone(), state.join("instances.json"));
+        Arc::new(CatalogFollower::new(client, file, resolver.clone()))
     });
     let carrier = HaproxyCarrier::new(
         carrier,
@@ -144,7 +144,7 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         handle.clone(),
         stops.followers.clone(),
     )));
-    if let Some(catalog) = catalog {
+    if let Some(catalog) = catalog.clone() {
         followers.push(tokio::spawn(catalog.follow(stops.followers.clone())));
     }
     followers.push(tokio::spawn(keep::follow(
@@ -250,6 +250,7 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
             peer: settings.peers.secret.as_ref().map(Signer::new),
         }),
         sources,
+        catalog,
         superseded_file,
     });
     let api = serve(listener, app, HEAD_DEADLINE, stops.api.clone());

@@ -364,6 +364,11 @@ fn status() -> Described {
         ("Revision", schema_or_null(reference("Revision"))),
         ("Why", text()),
     ]);
+    let catalog = open(vec![
+        ("Trouble", or_null(Type::String)),
+        ("Hidden", map(text())),
+        ("LeftOut", map(text())),
+    ]);
     let shown = open(vec![
         ("Shown", integer()),
         ("ExpireSoon", map(text())),
@@ -392,6 +397,7 @@ fn status() -> Described {
         ("Quarantined", map(held)),
         ("Superseded", schema_or_null(superseded)),
         ("Sources", map(source)),
+        ("Catalog", schema_or_null(catalog)),
         ("Certificates", shown),
         ("Outcome", schema_or_null(outcome)),
         ("Peers", list(open(standing()))),

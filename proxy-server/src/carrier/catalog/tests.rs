@@ -1,0 +1,99 @@
+//! Instances with addresses and with names.
+
+use std::net::IpAddr;
+
+use proxy_core::Host;
+use proxy_haproxy::Resolution;
+
+use super::*;
+
+fn instance(id: &str, address: &str, health: Health) -> Instance {
+    let text = serde_json::json!({
+        "node": "n", "id": id, "address": address, "port": 80, "tags": [], "meta": {},
+        "health": match health {
+            Health::Critical => "critical",
+            Health::Maintenance => "maintenance",
+            _ => "passing",
+        },
+    });
+    serde_json::from_value(text).unwrap()
+}
+
+fn key() -> CatalogKey {
+    let query = "serviceName=web&servicePath=/&discoveryType=catalog";
+    let params = proxy_core::Params::from_query(query).unwrap();
+    let rules =
+        proxy_core::ReconfigureRules::default().with_catalog(proxy_core::CatalogUse::WithoutPort);
+    let parsed = proxy_core::parse_reconfigure_with(&params, &rules).unwrap();
+    let service = parsed.value.service;
+    service.catalog_key(&service.destinations()[0]).unwrap()
+}
+
+fn places(hosts: &str, book: AddressBook) -> (tempfile::TempDir, Addresses) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("hosts");
+    std::fs::write(&file, hosts).unwrap();
+    let resolver = NameResolver::new(vec![], vec![]).unwrap();
+    (
+        folder,
+        Addresses::new(resolver.with_hosts_file(&file), book),
+    )
+}
+
+#[tokio::test]
+async fn an_instance_with_a_name_is_where_the_name_is() {
+    let (folder, places) = places("10.0.0.7 web.internal\n", AddressBook::new());
+    let all = vec![
+        instance("ip", "10.0.0.1", Health::Passing),
+        instance("name", "web.internal", Health::Passing),
+        instance("unknown", "nowhere.internal", Health::Passing),
+    ];
+    let view: CatalogView = [("web", all.clone())].into_iter().collect();
+    let look_up = || places.look_up(["web"].into_iter(), &view, NAMES_ROUND);
+    let found = || -> Vec<String> {
+        let addresses = usable(&key(), &all, &places);
+        addresses.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(found(), ["10.0.0.1:80"]);
+    assert!(look_up().await);
+    assert_eq!(found(), ["10.0.0.1:80", "10.0.0.7:80"]);
+    assert!(!look_up().await, "nothing moved");
+    let hosts = folder.path().join("hosts");
+    std::fs::write(&hosts, "10.0.0.8 web.internal\n").unwrap();
+    assert!(look_up().await);
+    assert_eq!(found(), ["10.0.0.1:80", "10.0.0.8:80"]);
+    // What is not answered any more keeps its address.
+    std::fs::write(&hosts, "").unwrap();
+    assert!(!look_up().await);
+    assert_eq!(found(), ["10.0.0.1:80", "10.0.0.8:80"]);
+}
+
+#[test]
+fn who_passes_is_asked_and_where_nobody_does_all_but_those_in_maintenance() {
+    let host: Host = "old".parse().unwrap();
+    let address = IpAddr::from([10, 0, 0, 9]);
+    let book = [(
+        host,
+        Resolution::Dns {
+            last: Some(address),
+        },
+    )]
+    .into_iter()
+    .collect();
+    let (_folder, places) = places("", book);
+    let of = |all: &[(&str, Health)]| -> Vec<String> {
+        let all = all
+            .iter()
+            .map(|(address, health)| instance("a", address, *health));
+        let all: Vec<_> = all.collect();
+        let addresses = usable(&key(), &all, &places);
+        addresses
+            .iter()
+            .map(|address| address.ip().to_string())
+            .collect()
+    };
+    let (good, bad, down) = (Health::Passing, Health::Critical, Health::Maintenance);
+    assert_eq!(of(&[("10.0.0.1", good), ("10.0.0.2", bad)]), ["10.0.0.1"]);
+    assert_eq!(of(&[("old", bad), ("10.0.0.2", down)]), ["10.0.0.9"]);
+    assert!(of(&[("0.0.0.0", good), ("::", good), ("not a name", good)]).is_empty());
+}
