@@ -140,9 +140,9 @@ pub use settings::{
 pub use slots::{MIN_SLOTS, SlotBook, Slots};
 pub use template::{Template, TemplateError};
 pub use tls::{
-    Alpn, BindOption, BindOptionError, CRT_LIST_FILE, CertificateFile, CertificateName,
-    CertificateNameError, CertificateSet, CipherList, CipherListError, ClientAuthorities, Glob,
-    GlobError, TlsSettings,
+    Alpn, BindOption, BindOptionError, CRT_LIST_FILE, CertificateFile, CertificateList,
+    CertificateListError, CertificateName, CertificateNameError, CertificateSet, CipherList,
+    CipherListError, ClientAuthorities, Glob, GlobError, ListedCertificate, TlsSettings,
 };
 #[cfg(feature = "certificates")]
 pub use tls::{Certificate, CertificateError, MAX_BUNDLE_BYTES};

@@ -3,6 +3,7 @@
 
 #[cfg(feature = "certificates")]
 mod certificate;
+mod list;
 #[cfg(feature = "certificates")]
 mod pem;
 #[cfg(feature = "run")]
@@ -12,6 +13,7 @@ mod settings;
 
 #[cfg(feature = "certificates")]
 pub use certificate::{Certificate, CertificateError};
+pub use list::{CertificateList, CertificateListError, ListedCertificate};
 #[cfg(feature = "certificates")]
 pub use pem::MAX_BUNDLE_BYTES;
 #[cfg(feature = "run")]
@@ -92,6 +94,10 @@ pub(crate) fn with_certificates(
     for file in certificates.files() {
         let name = file.name().file_name();
         list.push_str(name.as_str());
+        if !file.listed_as().is_empty() {
+            list.push(' ');
+            list.push_str(file.listed_as());
+        }
         list.push('\n');
         config = config.with_secret(name, file.shared_pem());
     }

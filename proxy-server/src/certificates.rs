@@ -12,6 +12,7 @@ mod folder;
 mod follow;
 mod heard;
 mod kept;
+mod list;
 
 use std::{
     collections::BTreeMap,
@@ -22,8 +23,8 @@ use std::{
 
 use futures_util::{StreamExt as _, stream};
 use proxy_haproxy::{
-    Certificate, CertificateFile, CertificateName, CertificateProbe, CertificateSet,
-    ClientAuthorities, Glob,
+    Certificate, CertificateFile, CertificateList, CertificateName, CertificateProbe,
+    CertificateSet, ClientAuthorities, Glob,
 };
 use tokio::{
     sync::{Semaphore, watch},
@@ -41,6 +42,7 @@ pub(crate) use choice::{Showing, Step};
 pub(crate) use exchange::{CERTIFICATES_PATH, CertificateExchange, Telling};
 pub(crate) use follow::follow;
 pub(crate) use kept::{Entry, KeepError, Lane};
+pub(crate) use list::read_list;
 
 /// The most certificates of a replica. Each is a label of a metric, and read at every start.
 pub(crate) const MAX_CERTIFICATES: usize = 1_000;
@@ -67,6 +69,8 @@ pub(crate) struct CertificatesSettings {
     pub(crate) secrets_path: PathBuf,
     /// The folder of what outlives the process: the certificates that callers gave.
     pub(crate) state_path: PathBuf,
+    /// The file of a list of certificates that takes the place of the folders.
+    pub(crate) crt_list: Option<PathBuf>,
     /// What stands first in HAProxy's list.
     pub(crate) preferred: Vec<Glob>,
     /// The file of those whose certificates clients may show.
@@ -106,6 +110,8 @@ struct Held {
     unreadable: BTreeMap<String, String>,
     /// Those whose certificates clients may show.
     authorities: Option<ClientAuthorities>,
+    /// The list that an operator keeps; empty where there is none.
+    list: CertificateList,
     choice: Choice,
 }
 
@@ -204,7 +210,19 @@ impl Certificates {
     /// Reads the folders again. Whether another set is to be shown.
     pub(crate) async fn scan(&self) -> bool {
         let mut scanned = self.scanned.lock().await;
-        let (found, mut refused) = scanned.again(self).await;
+        let list = self.held().list.clone();
+        let (list, unlisted) = match list::look(self.settings.crt_list.as_ref()).await {
+            Some(Ok(list)) => (list, None),
+            Some(Err(why)) => {
+                let is_there = list != CertificateList::default();
+                (list, Some(with_before(&why, is_there)))
+            }
+            None => (list, None),
+        };
+        let (found, mut refused) = scanned.again(self, &list).await;
+        if let (Some(why), Some(file)) = (unlisted, &self.settings.crt_list) {
+            refused.insert(file.display().to_string(), why);
+        }
         let file = self.settings.client_authorities.as_ref();
         let authorities = authorities::look(file).await;
         let mut held = self.held();
@@ -221,7 +239,7 @@ impl Certificates {
                 tracing::warn!(path, why, "a file of certificates is not used");
             }
         }
-        (held.found, held.refused) = (found, refused);
+        (held.found, held.refused, held.list) = (found, refused, list);
         self.settle(&mut held)
     }
 
@@ -299,6 +317,7 @@ impl Held {
         Showing {
             certificates: by_name.map(|shown| (shown.name.clone(), shown)).collect(),
             authorities: self.authorities.clone(),
+            list: self.list.clone(),
         }
     }
 }

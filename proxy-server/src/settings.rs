@@ -203,6 +203,8 @@ pub struct CertificateSettings {
     pub certs_path: PathBuf,
     /// The folder of secrets, of which `cert-*` and `cert_*` are certificates.
     pub secrets_path: PathBuf,
+    /// The file of a list of certificates, in place of the folders.
+    pub crt_list: Option<PathBuf>,
     /// What stands first in HAProxy's list.
     pub preferred: Vec<Glob>,
     /// The file of the authorities whose certificates clients may show.

@@ -196,6 +196,7 @@ pub(crate) fn no_certificates() -> Arc<Certificates> {
         certs_path: nowhere.clone(),
         secrets_path: nowhere.clone(),
         state_path: nowhere,
+        crt_list: None,
         preferred: Vec::new(),
         client_authorities: None,
     };

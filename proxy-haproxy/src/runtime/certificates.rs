@@ -48,6 +48,8 @@ struct Told {
 /// A configuration's certificates, in the order of its list.
 struct Listed<'a> {
     files: Vec<(&'a str, &'a Content)>,
+    /// What the list says of each: options, and the names that it is shown for.
+    said: Vec<&'a str>,
 }
 
 /// The changes of certificates between two configurations, where HAProxy can be told of all of them.
@@ -59,8 +61,21 @@ pub(crate) fn certificates_between(
         (None, None) => return Some(Vec::new()),
         (old, new) => (old?, new?),
     };
-    if old.files == new.files {
+    if old.files == new.files && old.said == new.said {
         return Some(Vec::new());
+    }
+    // With names and options of their own it is not the certificates alone that say who gets which; what
+    // can be told then is that one is renewed which nothing else is said of.
+    let names = |of: &Listed<'_>| -> Vec<String> {
+        of.files
+            .iter()
+            .map(|(name, _)| (*name).to_owned())
+            .collect()
+    };
+    let are_plain = |of: &Listed<'_>| of.said.iter().all(|said| said.is_empty());
+    let same_lines = old.said == new.said && names(&old) == names(&new);
+    if !(are_plain(&old) && are_plain(&new)) && !same_lines {
+        return None;
     }
     let is_kept = |files: &[(&str, &Content)], name: &str| files.iter().any(|(it, _)| *it == name);
     let order = |of: &Listed<'_>, other: &Listed<'_>| -> Vec<String> {
@@ -162,9 +177,12 @@ impl<'a> Listed<'a> {
             contents.find(|(it, _)| *it == name)
         };
         let (_, list) = find(CRT_LIST_FILE)?;
-        let files = list.text().lines().map(find);
+        let parted = |line: &'a str| line.split_once(' ').unwrap_or((line, ""));
+        let (files, said): (Vec<_>, Vec<_>) = list.text().lines().map(parted).unzip();
+        let files = files.into_iter().map(find);
         Some(Self {
             files: files.collect::<Option<_>>()?,
+            said,
         })
     }
 }
@@ -282,11 +300,15 @@ mod tests {
     }
 
     fn config(files: &[(&str, &str)]) -> RenderedConfig {
+        config_listed(files, "")
+    }
+
+    fn config_listed(files: &[(&str, &str)], list: &str) -> RenderedConfig {
         let files = files.iter().map(|(name, pem)| {
             let certificate = Certificate::parse(pem).unwrap();
             certificate.file(name.parse::<CertificateName>().unwrap())
         });
-        let set = CertificateSet::new(files, &[]);
+        let set = CertificateSet::listed(files, &[], &list.parse().unwrap());
         with_certificates(RenderedConfig::new("x"), &set, &TlsSettings::default())
     }
 
@@ -324,6 +346,21 @@ mod tests {
         let shown_first = [("0", &*c), ("a", &*a), ("b", &*b)];
         assert_eq!(told(&before, &shown_first), None, "another is the first");
         assert_eq!(told(&[], &before), None, "there was no list");
+    }
+
+    #[test]
+    fn in_a_list_that_says_more_only_a_renewal_is_told() {
+        let (a, b, renewed) = (pem(&["a.com"]), pem(&["b.com"]), pem(&["b.com", "d.com"]));
+        let list = "a [alpn h2]\nb b.com";
+        let before = config_listed(&[("a", &a), ("b", &b)], list);
+        let after = config_listed(&[("a", &a), ("b", &renewed)], list);
+        let told = certificates_between(&before, &after);
+        assert!(format!("{told:?}").contains("renewed"), "{told:?}");
+        let other_names = config_listed(&[("a", &a), ("b", &b)], "a [alpn h2]\nb");
+        assert_eq!(certificates_between(&before, &other_names), None);
+        let more = config_listed(&[("a", &a), ("b", &b), ("c", &pem(&["c.com"]))], list);
+        assert_eq!(certificates_between(&before, &more), None);
+        assert_eq!(certificates_between(&more, &before), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::list::CertificateList;
 use crate::rendered::{FileName, SECRET_SUFFIX};
 
 /// The longest name of a certificate: with what stands around it, it is still a file name.
@@ -27,6 +28,8 @@ pub struct CertificateNameError;
 pub struct CertificateFile {
     name: CertificateName,
     pem: Arc<SecretString>,
+    /// What stands behind it in HAProxy's list.
+    listed_as: Arc<str>,
 }
 
 /// Certificates in the order of HAProxy's list. The first is shown to clients that ask for a name which
@@ -84,13 +87,22 @@ impl CertificateFile {
     /// A file of this name. HAProxy judges what is in it.
     #[must_use]
     pub fn new(name: CertificateName, pem: Arc<SecretString>) -> Self {
-        Self { name, pem }
+        Self {
+            name,
+            pem,
+            listed_as: Arc::default(),
+        }
     }
 
     /// What it is called.
     #[must_use]
     pub fn name(&self) -> &CertificateName {
         &self.name
+    }
+
+    /// What stands behind it in HAProxy's list.
+    pub(super) fn listed_as(&self) -> &str {
+        &self.listed_as
     }
 
     pub(crate) fn shared_pem(&self) -> Arc<SecretString> {
@@ -100,7 +112,8 @@ impl CertificateFile {
 
 impl PartialEq for CertificateFile {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name && self.pem.expose_secret() == other.pem.expose_secret()
+        (&self.name, &self.listed_as) == (&other.name, &other.listed_as)
+            && self.pem.expose_secret() == other.pem.expose_secret()
     }
 }
 
@@ -130,6 +143,26 @@ impl CertificateSet {
         };
         let mut files: Vec<_> = by_name.into_values().collect();
         files.sort_by_key(rank);
+        Self {
+            files: files.into(),
+        }
+    }
+
+    /// The same where somebody keeps a list: what stands there comes first, in its order and as it says.
+    #[must_use]
+    pub fn listed(
+        files: impl IntoIterator<Item = CertificateFile>,
+        preferred: &[Glob],
+        list: &CertificateList,
+    ) -> Self {
+        let mut files = Self::new(files, preferred).files.to_vec();
+        for file in &mut files {
+            if let Some((_, rest)) = list.place_of(&file.name) {
+                file.listed_as = rest.into();
+            }
+        }
+        let place = |file: &CertificateFile| list.place_of(&file.name).map(|(place, _)| place);
+        files.sort_by_key(|file| place(file).unwrap_or(usize::MAX));
         Self {
             files: files.into(),
         }
@@ -240,6 +273,27 @@ mod tests {
         let again = CertificateSet::new([file("a", "1"), file("a", "2")], &[]);
         assert_eq!(again, CertificateSet::new([file("a", "2")], &[]));
         assert_ne!(again, CertificateSet::new([file("a", "1")], &[]));
+    }
+
+    #[test]
+    fn what_a_list_names_stands_first_and_as_the_list_says() {
+        let files = ["a", "b", "c", "d"].map(|name| file(name, "x"));
+        let list: CertificateList = "c [alpn h2]\n/x/a a.com\ngone".parse().unwrap();
+        let set = CertificateSet::listed(files.clone(), &["d".parse().unwrap()], &list);
+        let order: Vec<_> = set
+            .files()
+            .iter()
+            .map(|file| (file.name().as_str(), file.listed_as()))
+            .collect();
+        assert_eq!(
+            order,
+            [("c", "[alpn h2]"), ("a", "a.com"), ("d", ""), ("b", "")]
+        );
+        let other: CertificateList = "c [alpn http/1.1]\na a.com".parse().unwrap();
+        assert_ne!(
+            set,
+            CertificateSet::listed(files, &["d".parse().unwrap()], &other)
+        );
     }
 
     #[test]

@@ -9,7 +9,9 @@ use std::{
     time::Duration,
 };
 
-use proxy_haproxy::{Certificate, CertificateName, CertificateSet, ClientAuthorities, Glob};
+use proxy_haproxy::{
+    Certificate, CertificateList, CertificateName, CertificateSet, ClientAuthorities, Glob,
+};
 use tokio::time::Instant;
 
 use super::{Certificates, Shown};
@@ -23,6 +25,8 @@ pub(super) const REFUSED_FOR: Duration = Duration::from_secs(600);
 pub(crate) struct Showing {
     pub(super) certificates: BTreeMap<CertificateName, Shown>,
     pub(super) authorities: Option<ClientAuthorities>,
+    /// The order that an operator's list gives them, and what it says of each.
+    pub(super) list: CertificateList,
 }
 
 /// One thing that is to be shown instead of what is.
@@ -32,6 +36,8 @@ pub(crate) enum Step {
     Certificate(CertificateName, Option<Shown>),
     /// Those whose certificates clients may show.
     Authorities(Option<ClientAuthorities>),
+    /// The list that says how certificates are shown.
+    List(CertificateList),
 }
 
 /// What a [`Step`] is about.
@@ -39,6 +45,7 @@ pub(crate) enum Step {
 enum Subject {
     Certificate(CertificateName),
     Authorities,
+    List,
 }
 
 /// What is to be shown and is not yet.
@@ -84,6 +91,7 @@ impl Showing {
                     showing.certificates.remove(&name);
                 }
                 Step::Authorities(authorities) => showing.authorities = authorities,
+                Step::List(list) => showing.list = list,
             }
         }
         showing
@@ -93,7 +101,7 @@ impl Showing {
     pub(crate) fn set(&self, preferred: &[Glob]) -> CertificateSet {
         let files = self.certificates.iter();
         let files = files.map(|(name, shown)| shown.certificate.file(name.clone()));
-        CertificateSet::new(files, preferred)
+        CertificateSet::listed(files, preferred, &self.list)
     }
 
     pub(crate) fn authorities(&self) -> Option<&ClientAuthorities> {
@@ -119,6 +127,9 @@ impl Showing {
         if self.authorities != other.authorities {
             steps.push(Step::Authorities(other.authorities.clone()));
         }
+        if self.list != other.list {
+            steps.push(Step::List(other.list.clone()));
+        }
         steps
     }
 }
@@ -135,6 +146,7 @@ impl Step {
         match self {
             Self::Certificate(name, _) => Subject::Certificate(name.clone()),
             Self::Authorities(_) => Subject::Authorities,
+            Self::List(_) => Subject::List,
         }
     }
 
@@ -145,6 +157,7 @@ impl Step {
                 name == of && certificate(a) == certificate(b)
             }
             (Self::Authorities(a), Self::Authorities(b)) => a == b,
+            (Self::List(a), Self::List(b)) => a == b,
             _ => false,
         }
     }
@@ -222,6 +235,11 @@ impl Choice {
             Subject::Authorities => {
                 let before = self.taken.authorities.is_some();
                 ("CA_FILE".to_owned(), with_before(&refused.why, before))
+            }
+            Subject::List => {
+                let before = self.taken.list != CertificateList::default();
+                let name = "CRT_LIST_PATH".to_owned();
+                (name, with_before(&refused.why, before))
             }
         });
         said.collect()

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use proxy_haproxy::{Certificate, CertificateName, MAX_BUNDLE_BYTES};
+use proxy_haproxy::{Certificate, CertificateList, CertificateName, MAX_BUNDLE_BYTES};
 
 use super::{Certificates, JudgeError, MAX_CERTIFICATES};
 
@@ -56,8 +56,8 @@ struct Listed {
 // === impl Scanned ===
 
 impl Scanned {
-    /// Looks at the folders again.
-    pub(super) async fn again(&mut self, all: &Certificates) -> Outcome {
+    /// Looks again at the folders, or at what a list names where there is one.
+    pub(super) async fn again(&mut self, all: &Certificates, named: &CertificateList) -> Outcome {
         let (certs, secrets) = (&all.settings.certs_path, &all.settings.secrets_path);
         let folders = [
             (secrets.clone(), Which::Secrets),
@@ -68,7 +68,13 @@ impl Scanned {
             .iter()
             .map(|(path, read)| (path.clone(), read.identity))
             .collect();
-        let listed = tokio::task::spawn_blocking(move || list(&folders, &known));
+        let files = named.entries().iter();
+        let files: Vec<PathBuf> = files.map(|entry| certs.join(entry.path())).collect();
+        let is_named = all.settings.crt_list.is_some();
+        let listed = tokio::task::spawn_blocking(move || match is_named {
+            true => look_at(files, &known, BTreeMap::new()),
+            false => list(&folders, &known),
+        });
         let (listed, mut refused) = listed.await.unwrap_or_default();
         let files = std::mem::take(&mut self.files);
         self.files = self.judged(all, listed, files).await;
@@ -182,7 +188,7 @@ type Listing = (Vec<Listed>, BTreeMap<String, String>);
 
 /// The files of the folders, and what cannot be read at all. A folder that is not there holds none.
 fn list(folders: &[(PathBuf, Which)], known: &BTreeMap<PathBuf, Identity>) -> Listing {
-    let (mut listed, mut refused) = (Vec::new(), BTreeMap::new());
+    let (mut all, mut refused) = (Vec::new(), BTreeMap::new());
     for (folder, which) in folders {
         let mut paths = match files(folder, *which) {
             Ok(paths) => paths,
@@ -201,29 +207,40 @@ fn list(folders: &[(PathBuf, Which)], known: &BTreeMap<PathBuf, Identity>) -> Li
             }
         };
         paths.sort_unstable();
-        for path in paths {
-            if listed.len() == MAX_CERTIFICATES {
-                let why = format!("there are more than {MAX_CERTIFICATES} certificates");
-                refused.insert(path.display().to_string(), why);
-                break;
-            }
-            let same = known.get(&path);
-            match Identity::of(&path) {
-                Ok(None) => {}
-                Ok(Some(identity)) => listed.push(Listed {
-                    read: (same != Some(&identity)).then(|| read(&path)),
-                    identity,
-                    path,
-                }),
-                Err(error) => {
-                    refused.insert(path.display().to_string(), error.to_string());
-                    if let Some(identity) = same.copied() {
-                        listed.push(Listed {
-                            path,
-                            identity,
-                            read: None,
-                        });
-                    }
+        all.extend(paths);
+    }
+    look_at(all, known, refused)
+}
+
+/// Looks at files, and reads those that are not known as they are.
+fn look_at(
+    paths: Vec<PathBuf>,
+    known: &BTreeMap<PathBuf, Identity>,
+    mut refused: BTreeMap<String, String>,
+) -> Listing {
+    let mut listed = Vec::new();
+    for path in paths {
+        if listed.len() == MAX_CERTIFICATES {
+            let why = format!("there are more than {MAX_CERTIFICATES} certificates");
+            refused.insert(path.display().to_string(), why);
+            break;
+        }
+        let same = known.get(&path);
+        match Identity::of(&path) {
+            Ok(None) => {}
+            Ok(Some(identity)) => listed.push(Listed {
+                read: (same != Some(&identity)).then(|| read(&path)),
+                identity,
+                path,
+            }),
+            Err(error) => {
+                refused.insert(path.display().to_string(), error.to_string());
+                if let Some(identity) = same.copied() {
+                    listed.push(Listed {
+                        path,
+                        identity,
+                        read: None,
+                    });
                 }
             }
         }

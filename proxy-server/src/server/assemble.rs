@@ -76,7 +76,7 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
 
     let resolver = resolver(&settings.haproxy)?;
     let mut carrier = carrier_settings(&settings.haproxy, &resolver, at)?;
-    super::certificates::check_authorities(&settings)?;
+    super::certificates::check_files(&settings)?;
     carrier.render = carrier.render.with_tls(settings.certificates.tls.clone());
     let names = Arc::new(NameFollower::new(
         resolver.clone(),

@@ -8,7 +8,9 @@ use proxy_peers::{Broadcast, BroadcastSettings, Peers, Sealer};
 
 use crate::{
     api::MAX_TABLE_BODY,
-    certificates::{CertificateExchange, Certificates, CertificatesSettings, read_authorities},
+    certificates::{
+        CertificateExchange, Certificates, CertificatesSettings, read_authorities, read_list,
+    },
     metrics::Metrics,
     settings::Settings,
 };
@@ -24,14 +26,19 @@ pub(super) fn all(settings: &Settings, metrics: &Arc<Metrics>) -> Arc<Certificat
         certs_path: given.certs_path.clone(),
         secrets_path: given.secrets_path.clone(),
         state_path: settings.state_path.clone(),
+        crt_list: given.crt_list.clone(),
         preferred: given.preferred.clone(),
         client_authorities: given.client_authorities.clone(),
     };
     Arc::new(Certificates::new(sources, probe, Arc::clone(metrics)))
 }
 
-/// Whether the file of authorities can be used: later it is only read again.
-pub(super) fn check_authorities(settings: &Settings) -> anyhow::Result<()> {
+/// Whether the files that are named can be used: later they are only read again.
+pub(super) fn check_files(settings: &Settings) -> anyhow::Result<()> {
+    if let Some(path) = &settings.certificates.crt_list {
+        let read = read_list(path).map_err(anyhow::Error::msg);
+        read.with_context(|| format!("CRT_LIST_PATH: {} cannot be used", path.display()))?;
+    }
     let Some(path) = &settings.certificates.client_authorities else {
         return Ok(());
     };

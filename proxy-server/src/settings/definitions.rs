@@ -195,6 +195,11 @@ pub const DEFINITIONS: &[Definition] = &[
         "the folder of certificates: one PEM file each, with its chain and its key; so are the secrets `cert-*` and `cert_*`",
     ),
     plain(
+        "CRT_LIST_PATH",
+        "",
+        "the file of a list of certificates in the form of HAProxy's `crt-list`, in place of what CERTS_PATH and the secrets hold; absent: all of these",
+    ),
+    plain(
         "PREFERRED_CERTIFICATE",
         "",
         "names of certificates (comma list, `*` and `?`) to stand first: the first of all is shown where no certificate has the name that a client asks for",

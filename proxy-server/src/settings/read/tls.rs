@@ -25,6 +25,7 @@ impl Reader<'_> {
             client_authorities: self.optional_path("CA_FILE"),
             certs_path: self.path("CERTS_PATH"),
             secrets_path: self.path("SECRETS_PATH"),
+            crt_list: self.optional_path("CRT_LIST_PATH"),
             preferred: preferred.unwrap_or_default(),
             tls,
         })

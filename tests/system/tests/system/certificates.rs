@@ -7,6 +7,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
+use crate::maps::applies;
 use testkit::{
     tls::{Authority, Issued, TlsClient},
     topology::{Failure, Plan, Replica, Topology, until},
@@ -480,4 +481,84 @@ async fn a_service_that_lets_nobody_in_is_warned_of() {
         let warnings = answer.json["Warnings"].to_string();
         assert!(warnings.contains("CA_FILE"), "{}", answer.text);
     }
+}
+
+#[tokio::test]
+async fn a_list_of_an_operator_says_which_certificates_are_shown_and_for_which_names() {
+    let mut topology = Plan::replicas(1).prepare().await.unwrap();
+    let authority = Authority::new("test authority").unwrap();
+    let [a, b, c, d] =
+        ["a.com", "b.com", "c.com", "d.com"].map(|name| authority.issue(&[name]).unwrap());
+    let elsewhere = topology.replica(1).home().join("elsewhere");
+    let list = topology.replica(1).home().join("list.txt");
+    let listed = format!(
+        "# mine\na.pem\n{} [alpn http/1.1] special.com *.special.com\n",
+        elsewhere.join("b.pem").display()
+    );
+    {
+        let replica = topology.replica(1);
+        write(replica, "certs", "a.pem", &a.bundle());
+        write(replica, "certs", "c.pem", &c.bundle());
+        write(replica, "elsewhere", "b.pem", &b.bundle());
+        fs::write(&list, &listed).unwrap();
+    }
+    let replica = topology.replica_mut(1);
+    replica.set("CRT_LIST_PATH", &list.display().to_string());
+    replica.start().unwrap();
+    let replica = topology.replica(1);
+    replica.until_serving().await.unwrap();
+    let client = TlsClient::default().offering_h2();
+    for (name, issued, alpn) in [
+        ("a.com", &a, "h2"),
+        ("special.com", &b, "http/1.1"),
+        ("x.special.com", &b, "http/1.1"),
+        ("b.com", &a, "h2"),
+        ("c.com", &a, "h2"),
+    ] {
+        let answer = client.get(replica.https(), name, "/").await.unwrap();
+        assert!(issued.is(&answer.certificate), "{name}");
+        assert_eq!(answer.alpn.as_deref(), Some(alpn), "{name}");
+    }
+
+    // What is given stands behind the list, or in its place there: then HAProxy is told while it serves.
+    let put = cert(replica, "PUT", "certName=d", &d.bundle()).await;
+    assert_eq!(put.status, 200, "{}", put.text);
+    until_shown(replica, "d.com", &d).await;
+    let reloads = applies(replica, "reloaded").await.unwrap();
+    let renewed = authority.issue(&["b.com"]).unwrap();
+    let put = cert(replica, "PUT", "certName=b.pem", &renewed.bundle()).await;
+    assert_eq!(put.status, 200, "{}", put.text);
+    until_shown(replica, "special.com", &renewed).await;
+    assert!(a.is(&shown(replica, "b.com").await.unwrap()));
+    assert_eq!(applies(replica, "reloaded").await.unwrap(), reloads);
+
+    // A list that cannot be read or that HAProxy does not take leaves the one before; a better one is followed.
+    for (bad, words) in [
+        ("c.pem [alpn h2", "line 1"),
+        ("a.pem\nc.pem [nonsense x]", "nonsense"),
+    ] {
+        fs::write(&list, bad).unwrap();
+        replica.call("reload").await.unwrap();
+        until("the list is named", async || {
+            let refused = replica.call("certs").await?.json["Refused"].to_string();
+            let fits = refused.contains(words) && refused.contains("the version before is shown");
+            fits.then_some(()).ok_or_else(|| refused.into())
+        })
+        .await
+        .unwrap();
+        until_shown(replica, "special.com", &renewed).await;
+        until_shown(replica, "nobody.example", &a).await;
+    }
+    fs::write(&list, "c.pem\na.pem\n").unwrap();
+    replica.call("reload").await.unwrap();
+    until_shown(replica, "c.com", &c).await;
+    until_shown(replica, "nobody.example", &c).await;
+    no_key_is_told(&topology, &[&a, &b, &c, &d, &renewed]).await;
+
+    let replica = topology.replica_mut(1);
+    replica.terminate().await.unwrap();
+    fs::remove_file(&list).unwrap();
+    replica.start().unwrap();
+    replica.until_ended().await.unwrap();
+    assert!(replica.log().contains("CRT_LIST_PATH"), "{}", replica.log());
 }
