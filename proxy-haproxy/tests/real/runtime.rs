@@ -16,7 +16,7 @@ use proxy_haproxy::{
 };
 use testkit::{
     haproxy::DemoBackend,
-    load::{Connections, Load, LoadPlan},
+    load::{Connections, Load, LoadPlan, Transport},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -49,6 +49,7 @@ async fn routes_change_under_load_without_a_reload_and_survive_a_crash() {
     let (master, workers) = running(&haproxy, None).await;
     let mut load = Load::start(&LoadPlan {
         address: bench.address(),
+        transport: Transport::Plain,
         host: "acme.com".to_owned(),
         path: "/b".to_owned(),
         expect: "b".to_owned(),
@@ -219,6 +220,7 @@ async fn servers_move(routing: Routing) {
     let mut loads = [Connections::KeptAlive, Connections::OneEach].map(|connections| {
         Load::start(&LoadPlan {
             address: bench.address(),
+            transport: Transport::Plain,
             host: "acme.com".to_owned(),
             path: "/steady".to_owned(),
             expect: "here".to_owned(),

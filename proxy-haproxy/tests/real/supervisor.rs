@@ -15,7 +15,7 @@ use proxy_haproxy::{
 };
 use testkit::{
     haproxy::DemoBackend,
-    load::{Connections, Load, LoadPlan},
+    load::{Connections, Load, LoadPlan, Transport},
 };
 
 use crate::bench::{Bench, at, equal, eventually, running, table};
@@ -421,6 +421,7 @@ async fn a_start_that_fails_leaves_nothing() {
 fn load_plan(bench: &Bench, connections: Connections) -> LoadPlan {
     LoadPlan {
         address: bench.address(),
+        transport: Transport::Plain,
         host: "acme.com".to_owned(),
         path: "/demo".to_owned(),
         expect: "demo".to_owned(),

@@ -19,6 +19,7 @@ fn showing(all: &[&Shown]) -> Showing {
     Showing {
         certificates: certificates.collect(),
         authorities: None,
+        list: CertificateList::default(),
     }
 }
 
@@ -26,6 +27,7 @@ fn named(steps: &[Step]) -> Vec<String> {
     let name = |step: &Step| match step {
         Step::Certificate(name, shown) => format!("{name} {}", shown.is_some()),
         Step::Authorities(_) => "authorities".to_owned(),
+        Step::List(_) => "list".to_owned(),
     };
     steps.iter().map(name).collect()
 }
