@@ -70,17 +70,15 @@ pub(super) fn run<T>(
     })
 }
 
+/// So that this user alone reads it: HAProxy runs as the same one, and there are password hashes in its
+/// configuration and keys beside it.
 pub(super) fn write_durably(path: &Path, content: &str) -> io::Result<()> {
-    write_with(OpenOptions::new().mode(0o666), path, content)
-}
-
-/// So that this user alone reads it.
-pub(super) fn write_secret(path: &Path, content: &str) -> io::Result<()> {
-    write_with(OpenOptions::new().mode(0o600), path, content)
-}
-
-fn write_with(options: &mut OpenOptions, path: &Path, content: &str) -> io::Result<()> {
-    let mut file = options.write(true).create_new(true).open(path)?;
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(content.as_bytes())?;
     file.sync_all()
 }

@@ -2,13 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
     path::{Path, PathBuf},
 };
 
 use super::{
     ConfigDir, GENERATIONS, STAGED,
-    disk::{ConfigDirError, Identity, run, write_durably, write_secret},
+    disk::{ConfigDirError, Identity, run, write_durably},
 };
 use crate::rendered::{Content, Digest, MAIN_FILE, RenderedConfig};
 
@@ -46,7 +46,7 @@ impl ConfigDir {
             let written = match self.link(name, content, &path) {
                 Some(linked) => linked,
                 None => run("writing", &path, |path| {
-                    write(path, content)?;
+                    write_durably(path, content.text())?;
                     Identity::of(path)
                 })?,
             };
@@ -84,16 +84,11 @@ pub(crate) fn write_files(
     folder: &Path,
 ) -> Result<PathBuf, ConfigDirError> {
     for (name, content) in config.contents() {
-        run("writing", &folder.join(name), |path| write(path, content))?;
+        run("writing", &folder.join(name), |path| {
+            write_durably(path, content.text())
+        })?;
     }
     Ok(folder.join(MAIN_FILE))
-}
-
-fn write(path: &Path, content: &Content) -> io::Result<()> {
-    match content.is_secret() {
-        true => write_secret(path, content.text()),
-        false => write_durably(path, content.text()),
-    }
 }
 
 // === impl Staged ===

@@ -120,6 +120,11 @@ async fn the_name_that_a_client_asks_for_picks_the_certificate() {
     // Whoever may read the configuration reads no key.
     let current = bench.bench.sandbox.configs_path().join("current");
     assert_eq!(mode(&current.join("cert-acme.pem")), 0o600);
+    // Hashes of passwords stand in the other files.
+    for entry in std::fs::read_dir(&current).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
     let text = applier.active_text().await.unwrap().unwrap();
     assert!(
         text.contains(" ssl crt-list crt-list.txt alpn h2,http/1.1\n"),

@@ -9,6 +9,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, BufRead, BufReader, Seek, SeekFrom, Write},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -73,6 +74,8 @@ impl Journal {
         fs::create_dir_all(folder).map_err(io_error(folder, "create the folder"))?;
         let base = read_base(&base_path)?;
         let mut log = OpenOptions::new()
+            // Services have password hashes.
+            .mode(0o600)
             .create(true)
             .read(true)
             .append(true)

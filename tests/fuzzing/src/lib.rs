@@ -4,10 +4,12 @@
 //! workspace, for cargo-fuzz) runs them for as long as it is told, with `cargo xtask fuzz`; the tests here
 //! replay the corpus that is kept in `fuzz/corpus`, in every run of the suite.
 
+mod certificates;
 mod consul;
 mod parameters;
 mod values;
 
+pub use certificates::certificates;
 pub use consul::consul;
 pub use parameters::parameters;
 pub use values::values;
@@ -44,5 +46,10 @@ mod tests {
     #[test]
     fn the_corpus_of_consuls_answers_is_replayed() {
         replay("consul", super::consul);
+    }
+
+    #[test]
+    fn the_corpus_of_certificates_is_replayed() {
+        replay("certificates", super::certificates);
     }
 }

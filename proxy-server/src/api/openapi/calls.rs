@@ -93,6 +93,7 @@ fn certificate() -> Endpoint {
         .takes(manner())
         .body("text/plain", text(), Required::True, &[Put])
         .changes("CertificateKept")
+        .refuses(&[404])
 }
 
 /// Calls about the whole table.

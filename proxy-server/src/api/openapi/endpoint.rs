@@ -202,7 +202,7 @@ fn meaning(status: u16) -> &'static str {
         }
         401 => "The token is missing or wrong. Nothing was changed.",
         403 => "The store denies it. Nothing was changed.",
-        404 => "There is no such revision. Nothing was changed.",
+        404 => "There is no such thing. Nothing was changed.",
         409 => {
             "It clashes with what is there, or says neither path nor domain. Nothing was changed."
         }
