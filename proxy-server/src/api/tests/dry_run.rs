@@ -129,3 +129,46 @@ async fn a_dry_run_does_not_wait_for_a_turn_that_hangs() {
     drop(gate);
     assert_eq!(made.await.unwrap(), 200);
 }
+
+/// A dry run of the service `b`.
+const B: &str = "reconfigure?serviceName=b&servicePath=/b&port=80&dryRun=true";
+
+/// What another replica stores; it is seen here, and not necessarily live.
+async fn stored_elsewhere(bench: &Bench, change: proxy_core::Change) {
+    let base = bench.store.view();
+    bench.store.commit(&base, &[change]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_dry_run_is_tried_on_what_is_stored_before_it_is_live() {
+    let bench = Bench::new().await;
+    *bench.carrier.clash.lock().unwrap() = Some(["a", "b"]);
+    assert_eq!(bench.get(B).await.0, 200);
+    let _gate = bench.carrier.gate.lock().await;
+    stored_elsewhere(&bench, put("a")).await;
+    let (status, json) = bench.get(B).await;
+    assert_eq!(status, 400, "{json}");
+    assert!(bench.carrier.live().is_empty());
+}
+
+#[tokio::test]
+async fn a_dry_run_leaves_out_what_is_quarantined_here_until_another_version_is_stored() {
+    let bench = Bench::new().await;
+    bench.carrier.bad.lock().unwrap().insert("evil");
+    let mut seen = bench.engine.snapshots();
+    stored_elsewhere(&bench, put("evil")).await;
+    seen.wait_for(|s| !s.quarantined.is_empty()).await.unwrap();
+    let (status, json) = bench.get(B).await;
+    assert_eq!((status, &json["Effect"]), (200, &"reload".into()), "{json}");
+    assert_eq!(json["Warnings"], serde_json::json!([]), "{json}");
+    // Another version of it may be good, and is tried with the change.
+    let _gate = bench.carrier.gate.lock().await;
+    bench.carrier.bad.lock().unwrap().clear();
+    *bench.carrier.clash.lock().unwrap() = Some(["evil", "b"]);
+    let query = "serviceName=evil&servicePath=/other&port=80";
+    let asked = proxy_core::Params::from_query(query).unwrap();
+    let other = proxy_core::parse_reconfigure(&asked).unwrap().value.service;
+    stored_elsewhere(&bench, proxy_core::Change::Put(other)).await;
+    let (status, json) = bench.get(B).await;
+    assert_eq!(status, 400, "{json}");
+}
