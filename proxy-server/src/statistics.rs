@@ -3,11 +3,12 @@
 mod exposition;
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
-use proxy_peers::{Broadcast, Call, Method, Outcome, Peers, Repeat};
+use proxy_peers::{Broadcast, Call, Method, Outcome, Peers, Repeat, Row};
 use tokio::{sync::Mutex, time::Instant};
 
 use crate::{api::Carried, chain::chain};
@@ -16,6 +17,10 @@ use crate::{api::Carried, chain::chain};
 pub(crate) const STATISTICS_PATH: &str = "/v1/docker-flow-proxy/peer/statistics";
 /// The most bytes of one HAProxy's figures: 20,000 servers have 10 MiB.
 pub(crate) const MAX_STATISTICS_BYTES: usize = 32 * 1024 * 1024;
+/// The most bytes of the figures of all replicas together, and of one more.
+const MAX_GATHERED_BYTES: usize = 128 * 1024 * 1024;
+/// How long all replicas may take together.
+const GATHER_DEADLINE: Duration = Duration::from_secs(20);
 /// Whoever asks again within this is told the same: several scrapers cost HAProxy one answer.
 const FRESH: Duration = Duration::from_secs(1);
 /// How long discovery may take before the peers that are known already are asked.
@@ -28,6 +33,16 @@ pub(crate) struct Statistics {
     last: Mutex<Option<(Instant, Arc<str>)>>,
     scrapes: AtomicU64,
     others: Option<(Arc<Peers>, Broadcast)>,
+    bounds: Bounds,
+}
+
+/// How many bytes the figures of all replicas may have.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    /// Those of one.
+    each: usize,
+    /// Those of all, and of one more.
+    all: usize,
 }
 
 // === impl Statistics ===
@@ -39,6 +54,10 @@ impl Statistics {
             last: Mutex::new(None),
             scrapes: AtomicU64::new(0),
             others,
+            bounds: Bounds {
+                each: MAX_STATISTICS_BYTES,
+                all: MAX_GATHERED_BYTES,
+            },
         }
     }
 
@@ -62,8 +81,18 @@ impl Statistics {
     /// What `show stat` says on every replica, one after the other.
     ///
     /// # Errors
-    /// Which replica did not say it, and why.
+    /// Which replica did not say it, and why; or that all of it is too much for one answer.
     pub(crate) async fn everywhere(&self) -> Result<String, String> {
+        let gathered = tokio::time::timeout(GATHER_DEADLINE, self.gather()).await;
+        gathered.unwrap_or_else(|_| {
+            let seconds = GATHER_DEADLINE.as_secs();
+            Err(format!(
+                "not every replica said them within {seconds} s; ask each of them"
+            ))
+        })
+    }
+
+    async fn gather(&self) -> Result<String, String> {
         let mut all = self.here().await?.to_string();
         let Some((peers, broadcast)) = &self.others else {
             return Ok(all);
@@ -71,22 +100,25 @@ impl Statistics {
         let call = Call::new(Method::GET, STATISTICS_PATH).map_err(|error| chain(&error))?;
         let found = peers.refresh(DISCOVERY_DEADLINE).await;
         let call = call.repeat(Repeat::Harmless);
-        let report = broadcast.call(found.peers(), &call).await;
-        for row in report.rows() {
-            match row.outcome() {
-                Outcome::Confirmed(reply) => {
-                    all.push_str(&String::from_utf8_lossy(reply.body()));
-                }
-                Outcome::Myself(_) => {}
-                _ => {
-                    let why = row
-                        .reason()
-                        .unwrap_or_else(|| "it did not answer".to_owned());
-                    return Err(format!("{}: {why}", row.address()));
-                }
+        let mut peers = found.peers().iter().cloned();
+        loop {
+            // As many at once as there is room for the longest answers of.
+            let room = self.bounds.all.saturating_sub(all.len()) / self.bounds.each.max(1);
+            let some: BTreeSet<_> = peers.by_ref().take(room.max(1)).collect();
+            if some.is_empty() {
+                return Ok(all);
+            }
+            let report = broadcast.call(&some, &call).await;
+            for row in report.rows() {
+                add(row, &mut all)?;
+            }
+            if all.len() > self.bounds.all {
+                let most = self.bounds.all;
+                return Err(format!(
+                    "those of all replicas are more than {most} bytes; ask each of them"
+                ));
             }
         }
-        Ok(all)
     }
 
     /// The figures of this HAProxy as metrics, without an end mark.
@@ -99,3 +131,23 @@ impl Statistics {
         exposition::text(csv.as_deref(), scrapes)
     }
 }
+
+/// Adds what a replica said.
+fn add(row: &Row, all: &mut String) -> Result<(), String> {
+    match row.outcome() {
+        Outcome::Confirmed(reply) => {
+            all.push_str(&String::from_utf8_lossy(reply.body()));
+            Ok(())
+        }
+        Outcome::Myself(_) => Ok(()),
+        _ => {
+            let why = row
+                .reason()
+                .unwrap_or_else(|| "it did not answer".to_owned());
+            Err(format!("{}: {why}", row.address()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -37,6 +37,8 @@ pub(crate) struct Scripted {
     pub(crate) checks: AtomicUsize,
     pub(crate) reloads: AtomicUsize,
     pub(crate) live: Mutex<Option<RouteTable>>,
+    /// What HAProxy says of itself, where it says something.
+    pub(crate) statistics: Mutex<Option<String>>,
     /// Held while an apply is made to wait.
     pub(crate) gate: tokio::sync::Mutex<()>,
 }
@@ -117,6 +119,11 @@ impl Carrier for Scripted {
 
     async fn moved(&self) {
         std::future::pending().await
+    }
+
+    async fn statistics(&self) -> Result<String, String> {
+        let said = self.statistics.lock().unwrap().clone();
+        said.ok_or_else(|| "there are no statistics".to_owned())
     }
 
     fn config_text(&self) -> Option<String> {

@@ -32,6 +32,10 @@ async fn passwords_open_services_everywhere_and_are_seen_nowhere() -> Result<(),
         .consul(ClusterOptions::servers(1))
         .setting("SECRETS_PATH", &folder)
         .setting("USERS", "root:geheim-3")
+        .setting("PEER_SECRET", "geheim-of-the-peers")
+        .setting("CONSUL_TOKEN", "geheim-for-consul")
+        .setting("STATS_USER", "watcher")
+        .setting("STATS_PASS", "geheim-7")
         .setting("LOG", "debug")
         .start()
         .await?;
@@ -95,6 +99,11 @@ async fn passwords_open_services_everywhere_and_are_seen_nowhere() -> Result<(),
         "diff?from=1&type=text",
         "explain?url=/own",
         "certs",
+        "metrics",
+        "metrics?distribute=true",
+        "reload?dryRun=true",
+        "remove?serviceName=own&dryRun=true",
+        "reconfigure?serviceName=x&servicePath=/x&port=80&serviceCert=geheim",
         "reconfigure?serviceName=x&servicePath=/x&port=80&users=eve",
         "reconfigure?serviceName=x&servicePath=/x&port=80&users=eve:geheim-5,geheim 6",
         "reconfigure?serviceName=x&servicePath=/x&port=80&users=eve:geheim-5&usersPassEncrypted=true",
@@ -107,15 +116,31 @@ async fn passwords_open_services_everywhere_and_are_seen_nowhere() -> Result<(),
     let shown = replica.call("config?type=json").await?.json;
     assert_eq!(shown["own"]["Users"][0]["Username"], "bob", "{shown}");
     said.push(replica.metrics().await?);
-    said.push(replica.probe("readyz").await?.text);
+    for path in ["readyz", "healthz", "v1/openapi.json"] {
+        said.push(replica.probe(path).await?.text);
+    }
+    // What is written down is a backup, so it has the hashes, and no password all the same.
+    let file = replica.call("export").await?.text;
+    assert!(file.contains("$6$") && !file.contains("geheim"), "{file}");
+    for (call, body, expected) in [
+        ("import", file.replace("$6$rounds=", "$6$rounds=x"), 400),
+        (
+            "import",
+            file.replace("\"users\":", "\"users\":7,\"geheim\":"),
+            400,
+        ),
+        ("import?dryRun=true", file, 200),
+        ("rollback?revision=1&dryRun=true", String::new(), 200),
+    ] {
+        let answer = replica.post(call, "application/json", body.into()).await?;
+        assert_eq!(answer.status, expected, "{call}: {}", answer.text);
+        said.push(answer.text);
+    }
     said.extend(topology.replicas.iter().map(Replica::log));
     for text in &said {
         for secret in SECRETS {
             assert!(!text.contains(secret), "{secret} in {text}");
         }
     }
-    // What is written down is a backup, so it has the hashes, and no password all the same.
-    let file = replica.call("export").await?.text;
-    assert!(file.contains("$6$") && !file.contains("geheim"), "{file}");
     Ok(())
 }
