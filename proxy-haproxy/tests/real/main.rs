@@ -11,6 +11,7 @@
 mod bench;
 mod cost;
 mod differential;
+mod every;
 mod extras;
 mod hostile;
 mod names;
