@@ -24,6 +24,7 @@ mod swarm;
 mod tidy;
 mod tools;
 mod up;
+mod versions;
 mod workspace;
 
 /// The tasks of this workspace.
@@ -87,6 +88,8 @@ enum Task {
     Deb(deb::Options),
     /// Check the rules of the house.
     Tidy,
+    /// Run the tests of HAProxy on newer releases of it, which are unpacked and not installed.
+    Versions,
     /// Find HAProxy and a real Consul, or install them, and say where they are.
     Tools,
 }
@@ -140,6 +143,7 @@ async fn run(task: Task) -> Result<ExitCode> {
             tidy::tidy(&workspace)?;
             println!("tidy");
         }
+        Task::Versions => return versions::versions(&workspace),
         Task::Tools => {
             let tools = tools::Tools::get(&workspace)?;
             println!("haproxy: {}", tools.haproxy);

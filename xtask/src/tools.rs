@@ -13,10 +13,12 @@ use crate::workspace::Workspace;
 mod apt;
 mod docker;
 mod python;
+mod releases;
 
 pub(crate) use self::apt::is_root;
 pub(crate) use self::docker::{bootstrap, docker_clients, engine};
 pub(crate) use self::python::schemathesis;
+pub(crate) use self::releases::{RELEASES, haproxy_of};
 
 /// Where package managers put HAProxy although it is not on every `PATH`.
 const SBIN: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];

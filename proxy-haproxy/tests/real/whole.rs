@@ -104,8 +104,10 @@ async fn each_timeout_of_the_settings_ends_its_wait() {
         next.starts_with("HTTP/1.1 404 "),
         "TIMEOUT_HTTP_KEEP_ALIVE: {next}"
     );
+    // HAProxy 3.0 calls the request that never ended a bad one.
+    let ended = ["408", "504", "400"].map(|status| format!("HTTP/1.1 {status} "));
     assert!(
-        body.starts_with("HTTP/1.1 408 ") || body.starts_with("HTTP/1.1 504 "),
+        ended.iter().any(|begin| body.starts_with(begin)),
         "TIMEOUT_CLIENT: {body}"
     );
     assert!(

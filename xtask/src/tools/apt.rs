@@ -102,7 +102,36 @@ pub(super) fn download(package: &str, suites: &[Suite], scratch: &Path) -> Resul
     bail!("{package} could not be downloaded: {}", failures.join("; "))
 }
 
+/// Downloads packages of one suite of the machine's mirror, in their order.
+pub(super) fn download_all(packages: &[&str], suite: &str, folder: &Path) -> Result<Vec<PathBuf>> {
+    let sources = read_sources(Path::new(SOURCES_LIST), Path::new(SOURCES_PARTS))?;
+    let codename = codename(&fs::read_to_string("/etc/os-release").unwrap_or_default());
+    let mut failures = vec![format!("{suite} could not be downloaded")];
+    for mirror in mirrors(&sources, &codename) {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let fetched = lists_of(mirror, suite, folder).and_then(|options| {
+            let each = packages.iter().map(|package| {
+                let own = folder.join(package);
+                fs::create_dir_all(&own)
+                    .with_context(|| format!("cannot make {}", own.display()))?;
+                fetch(package, &options, &own)
+            });
+            each.collect::<Result<Vec<_>>>()
+        });
+        match fetched {
+            Ok(fetched) => return Ok(fetched),
+            Err(error) => failures.push(format!("{}: {error:#}", mirror.uri)),
+        }
+    }
+    bail!(failures.join("; "))
+}
+
 fn download_from(mirror: &Source, package: &str, suite: &str, folder: &Path) -> Result<PathBuf> {
+    fetch(package, &lists_of(mirror, suite, folder)?, folder)
+}
+
+/// Reads the lists of a suite into a folder, and gives what has apt use these alone.
+fn lists_of(mirror: &Source, suite: &str, folder: &Path) -> Result<Vec<String>> {
     let folder = folder
         .canonicalize()
         .with_context(|| format!("cannot find {}", folder.display()))?;
@@ -132,7 +161,7 @@ fn download_from(mirror: &Source, package: &str, suite: &str, folder: &Path) -> 
         }
         return Err(error);
     }
-    fetch(package, &options, &folder)
+    Ok(options.into())
 }
 
 /// `apt-get download` writes into its working folder under a name that carries
