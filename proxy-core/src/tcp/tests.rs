@@ -101,6 +101,27 @@ fn a_second_claim_is_told_and_loses_by_name() {
     }
 }
 
+/// Of equal claims the ACL name decides, then the index, then the service's name; the text of the domain
+/// never does.
+#[test]
+fn equal_claims_go_by_acl_name_and_index() {
+    let part = |name: &str, domain: &str| {
+        format!(
+            "serviceName={name}&reqMode=sni&srcPort=1&port=1&pathType=req_ssl_sni+-i+-m+sub&servicePath={domain}"
+        )
+    };
+    let two = "serviceName=m&reqMode=sni&srcPort.1=1&port.1=1&servicePath.1=zz&srcPort.2=1&port.2=2&servicePath.2=aa&pathType=req_ssl_sni+-i+-m+sub";
+    let (late, early) = (part("z", "yy"), part("b", "yy") + "&aclName=zzz");
+    let index = |table: &RouteTable| {
+        let found = table.resolve_tcp(port(1), Some(b"aazzyy")).unwrap();
+        (found.service.name().to_string(), found.destination.index())
+    };
+    assert_eq!(index(&table(&[two, &late])), ("m".to_owned(), 1));
+    assert_eq!(index(&table(&[two, &early])), ("m".to_owned(), 1));
+    let first = part("q", "yy") + "&aclName=a";
+    assert_eq!(index(&table(&[two, &first])), ("q".to_owned(), 0));
+}
+
 #[test]
 fn a_group_shares_its_port() {
     let member = |name: &str| {

@@ -5,15 +5,22 @@ use std::{sync::Mutex, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use proxy_consul::{
-    Address, Client, ConsulSettings, ConsulStore, Endpoints, OnEmptyStore, Request, Response,
-    Transport, TransportError, Txn,
+    Address, Catalog, CatalogView, Client, ConsulSettings, ConsulStore, Endpoints, Instance,
+    MAX_INSTANCES, OnEmptyStore, Request, Response, Transport, TransportError, Txn,
 };
 use proxy_core::{Params, RouteStore as _, parse_reconfigure};
 
 /// The statuses that answers have: each is handled in a way of its own.
 const STATUSES: [u16; 8] = [200, 200, 200, 404, 403, 409, 429, 500];
+/// From this first byte of a length on, which no body of an input has, the answer hides what the token may
+/// not read.
+const HIDES: u8 = 0x80;
+/// The first bit of a length says that.
+const LENGTH: u16 = 0x7fff;
+/// How many services are followed: beyond 16 their registrations are read at once.
+const FOLLOWED: usize = 18;
 /// What the store may take, in time that passes at once.
-const LONGEST: Duration = Duration::from_secs(120);
+const LONGEST: Duration = Duration::from_secs(600);
 
 /// Answers as bytes: a byte for the status, one for the index, two for the length, and the body.
 #[derive(Debug)]
@@ -37,12 +44,16 @@ fn script(data: &[u8]) -> Script {
     let mut answers = Vec::new();
     let mut rest = data;
     while let [status, index, high, low, after @ ..] = rest {
-        let length = usize::from(u16::from_be_bytes([*high, *low])).min(after.len());
+        let length = usize::from(u16::from_be_bytes([*high, *low]) & LENGTH).min(after.len());
         let (body, after) = after.split_at(length);
         let status = STATUSES.get(usize::from(*status) % STATUSES.len());
         let index = (*index > 0).then_some(u64::from(*index));
         let body = Bytes::copy_from_slice(body);
-        answers.push(Response::new(status.copied().unwrap_or(200), index, body));
+        let answer = Response::new(status.copied().unwrap_or(200), index, body);
+        answers.push(match *high >= HIDES {
+            true => answer.filtered(),
+            false => answer,
+        });
         rest = after;
     }
     answers.reverse();
@@ -86,6 +97,7 @@ async fn all(data: &[u8]) {
         let _ = proxy_consul::read_legacy(&client, "docker-flow").await;
     };
     let _ = tokio::time::timeout(Duration::from_secs(30), ask).await;
+    catalog(&settings, data).await;
 
     let name = "fuzz-1".parse().expect("a name");
     let script = std::sync::Arc::new(script(data));
@@ -106,4 +118,34 @@ async fn all(data: &[u8]) {
         .await;
     let _ = store.reread().await;
     store.shutdown().await;
+}
+
+/// The same answers to whoever follows the catalog.
+#[expect(clippy::expect_used, reason = "a panic is what a finding is")]
+async fn catalog(settings: &ConsulSettings, data: &[u8]) {
+    let client = || {
+        let client = Client::with_transport(settings, std::sync::Arc::new(script(data)));
+        client.expect("a client")
+    };
+    let asking = client();
+    let ask = async {
+        let _ = asking.instances("web").await;
+        let _ = asking.service_names().await;
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(30), ask).await;
+    // What was known before may be lost, hidden and found again.
+    let read = asking.instances("web");
+    let read = tokio::time::timeout(Duration::from_secs(5), read).await;
+    let known: Vec<Instance> = read.ok().and_then(Result::ok).unwrap_or_default();
+    let catalog = Catalog::start(client(), [("web", known)].into_iter().collect());
+    let names = (1..FOLLOWED).map(|nth| format!("s{nth}").into());
+    let mut changes = catalog.changes();
+    catalog.follow(names.chain(["web".into()]).collect());
+    let fits = |view: &CatalogView| view.iter().all(|(_, all)| all.len() <= 2 * MAX_INSTANCES);
+    for _ in 0..3 {
+        let next = tokio::time::timeout(Duration::from_secs(90), changes.changed()).await;
+        let Ok(Ok(())) = next else { break };
+        assert!(fits(&changes.borrow_and_update()), "a view grew");
+    }
+    assert!(fits(&catalog.view()), "a view grew");
 }
