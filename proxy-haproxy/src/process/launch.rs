@@ -32,6 +32,15 @@ impl Drop for Launching {
     }
 }
 
+/// Whether a worker answers. Since 3.1 one is listed before it has read its configuration.
+async fn serves(settings: &ProcessSettings, processes: &Processes) -> bool {
+    let Some(worker) = processes.workers.last() else {
+        return false;
+    };
+    let asked = master::is_stopping(settings.master_socket(), *worker, DEFAULT_ASK_DEADLINE).await;
+    asked.is_ok_and(|stopping| !stopping)
+}
+
 /// Starts a master. It takes the listening sockets of `others` over and tells them to finish.
 pub(super) async fn launch(
     settings: &ProcessSettings,
@@ -73,7 +82,7 @@ pub(super) async fn launch(
         if let Ok(processes) =
             master::processes(settings.master_socket(), DEFAULT_ASK_DEADLINE).await
             && Some(processes.master) == pid
-            && !processes.workers.is_empty()
+            && serves(settings, &processes).await
             && let Some(child) = launching.0.take()
         {
             return Ok((MasterProcess::Child(Box::new(child)), processes));

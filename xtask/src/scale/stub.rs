@@ -77,6 +77,8 @@ async fn answer(mut stream: UnixStream, worker: u32) -> std::io::Result<bool> {
             "{}          master          0 [failed: 0]   0d00h00m00s     2.6.12\n# workers\n{worker}            worker          0               0d00h00m00s     2.6.12\n# old workers\n# programs\n\n",
             std::process::id()
         ),
+        // The worker of now serves, and those before it do not.
+        info if info == format!("@!{worker} show info") => "Stopping: 0\n".to_owned(),
         info if info.ends_with("show info") => "Stopping: 1\n".to_owned(),
         _ => String::new(),
     };
