@@ -2,6 +2,7 @@
 //! becomes current.
 
 use std::{
+    ffi::OsString,
     io,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -40,6 +41,8 @@ pub trait Validate: Send + Sync + std::fmt::Debug {
 #[derive(Clone, Debug)]
 pub struct Validator {
     binary: PathBuf,
+    /// What of our environment HAProxy must not have.
+    hidden: Arc<[OsString]>,
     deadline: Duration,
     slots: Arc<Semaphore>,
 }
@@ -78,8 +81,19 @@ impl Validator {
     pub fn new(binary: impl Into<PathBuf>) -> Self {
         Self {
             binary: binary.into(),
+            hidden: Arc::default(),
             deadline: DEFAULT_VALIDATE_DEADLINE,
             slots: Arc::new(Semaphore::new(DEFAULT_PARALLEL_VALIDATIONS)),
+        }
+    }
+
+    /// Keeps variables of our own environment from HAProxy: those that hold secrets, which it would put
+    /// into what it says of a configuration that asks for them.
+    #[must_use]
+    pub fn without_variables(self, names: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        Self {
+            hidden: names.into_iter().map(Into::into).collect(),
+            ..self
         }
     }
 
@@ -101,7 +115,11 @@ impl Validator {
     async fn run(&self, main: &Path) -> Result<(ExitStatus, String), io::Error> {
         // The semaphore is never closed; without a slot the check just goes ahead.
         let _slot = self.slots.acquire().await;
-        let mut child = Command::new(&self.binary)
+        let mut command = Command::new(&self.binary);
+        for variable in self.hidden.iter() {
+            command.env_remove(variable);
+        }
+        let mut child = command
             .arg("-c")
             .arg("-f")
             .arg(main)

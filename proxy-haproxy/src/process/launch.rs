@@ -64,6 +64,9 @@ pub(super) async fn launch(
     for variable in RE_EXECUTION_VARIABLES {
         command.env_remove(variable);
     }
+    for variable in &settings.hidden {
+        command.env_remove(variable);
+    }
     let child = command.spawn().map_err(|source| StartError::Spawn {
         binary: settings.binary().to_path_buf(),
         source,

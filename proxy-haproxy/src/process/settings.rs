@@ -1,6 +1,7 @@
 //! What the supervisor needs to know.
 
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -27,6 +28,8 @@ pub struct ProcessSettings {
     run: RunPath,
     start_deadline: Duration,
     reload_deadline: Duration,
+    /// What of our environment it must not have.
+    pub(super) hidden: Vec<OsString>,
     pub(super) restart_delay: Duration,
     pub(super) restart_delay_limit: Duration,
 }
@@ -41,10 +44,22 @@ impl ProcessSettings {
             binary: binary.into(),
             config: config.into(),
             run,
+            hidden: Vec::new(),
             start_deadline: DEFAULT_START_DEADLINE,
             reload_deadline: DEFAULT_RELOAD_DEADLINE,
             restart_delay: DEFAULT_RESTART_DELAY,
             restart_delay_limit: DEFAULT_RESTART_DELAY_LIMIT,
+        }
+    }
+
+    /// Keeps variables of our own environment from HAProxy, which puts `${NAME}` into whatever its
+    /// configuration says (configuration manual, section 2.3): those that hold secrets. HAProxy has all
+    /// others. One that is taken over keeps the environment that it was started with.
+    #[must_use]
+    pub fn without_variables(self, names: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        Self {
+            hidden: names.into_iter().map(Into::into).collect(),
+            ..self
         }
     }
 

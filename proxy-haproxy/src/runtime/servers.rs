@@ -106,10 +106,10 @@ fn changed<'a>(old: &'a str, new: &'a str) -> Option<(&'a str, ServerPlace, Serv
             (rest, DISABLED) => (rest, Admission::Disabled),
             _ => (options, Admission::Ready),
         };
-        let place = ServerPlace {
-            address: address.parse().ok()?,
-            admission,
-        };
+        let address: SocketAddr = address.parse().ok()?;
+        // HAProxy would be told of such a place and never start with it: its check says so first.
+        let is_place = address.port() != 0 && !address.ip().is_unspecified();
+        let place = is_place.then_some(ServerPlace { address, admission })?;
         let is_server = indent.trim_start().is_empty();
         is_server.then_some((place, (indent, server, options)))
     };

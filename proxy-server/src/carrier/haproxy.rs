@@ -31,7 +31,7 @@ use super::{
 use crate::{
     certificates::{Certificates, Step},
     chain::chain,
-    settings::RefusedConfig,
+    settings::{RefusedConfig, secret_variables},
 };
 
 /// How long a change waits for the names of new services, and their instances in the catalog. What does
@@ -117,7 +117,7 @@ impl HaproxyCarrier {
     ) -> Result<Self, proxy_haproxy::ConfigDirError> {
         let dir = ConfigDir::open(&settings.configs_path)?;
         Ok(Self {
-            validator: Validator::new(&settings.binary),
+            validator: Validator::new(&settings.binary).without_variables(secret_variables()),
             entry: EntryPorts::new(settings.render.binds().to_vec(), settings.api),
             renderer: StdMutex::new(Renderer::new(settings.render.clone())),
             settings,

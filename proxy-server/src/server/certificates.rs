@@ -12,13 +12,13 @@ use crate::{
         CertificateExchange, Certificates, CertificatesSettings, read_authorities, read_list,
     },
     metrics::Metrics,
-    settings::Settings,
+    settings::{Settings, secret_variables},
 };
 
 pub(super) fn all(settings: &Settings, metrics: &Arc<Metrics>) -> Arc<Certificates> {
     let given = &settings.certificates;
     let probe = CertificateProbe::new(
-        Validator::new(&settings.haproxy.binary),
+        Validator::new(&settings.haproxy.binary).without_variables(secret_variables()),
         given.tls.clone(),
         settings.state_path.clone(),
     );

@@ -93,3 +93,32 @@ async fn the_environment_of_docker_flow_proxy_shapes_the_configuration() -> Resu
     }
     Ok(())
 }
+
+/// HAProxy puts `${NAME}` into whatever its configuration says.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_configuration_shows_a_secret_of_the_environment() -> Result<(), Failure> {
+    let page = |path: &str, variable: &str| {
+        format!(
+            "http-request return status 200 content-type text/plain string \"it is ${{{variable}}}\" if {{ path {path} }}"
+        )
+    };
+    let pages = [page("/secret", "STATS_PASS"), page("/plain", "MODE")];
+    let topology = Plan::replicas(1)
+        .setting("MODE", "default")
+        .setting("STATS_USER", "me")
+        .setting("STATS_PASS", "geheim")
+        .setting("EXTRA_FRONTEND", &pages.join("\n"))
+        .start()
+        .await?;
+    let replica = topology.replica(1);
+    replica.call("reload").await?;
+    for (path, told) in [("/plain", "it is default"), ("/secret", "it is ")] {
+        let answer = get(replica.http(), "acme.com", path).await?;
+        assert_eq!((answer.status, answer.body.as_str()), (200, told), "{path}");
+    }
+    let call = "reconfigure?serviceName=curious&servicePath=/&port=80&outboundHostname=127.0.0.1&backendExtra=${STATS_PASS}";
+    let refused = replica.call(call).await?;
+    assert_eq!(refused.status, 400, "{}", refused.text);
+    assert!(!refused.text.contains("geheim"), "{}", refused.text);
+    Ok(())
+}
