@@ -19,7 +19,7 @@ const ALLOWED: [(&str, &[&str]); 10] = [
     ("system-tests", &["testkit"]),
     (
         "fuzz-targets",
-        &["proxy-core", "proxy-consul", "proxy-haproxy"],
+        &["proxy-core", "proxy-consul", "proxy-haproxy", "proxy-peers"],
     ),
 ];
 
