@@ -17,6 +17,15 @@ use crate::{certificates::Shown, chain::chain, engine::WaitFor};
 #[derive(Default)]
 pub(super) struct GivenCertificate(Option<Zeroizing<String>>);
 
+/// How a certificate is for a domain, the better the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Fit {
+    /// It has a name with a star that the domain fits.
+    Wildcard,
+    /// It has the very name.
+    Name,
+}
+
 /// A domain that would change hands.
 struct Taken {
     domain: String,
@@ -71,7 +80,9 @@ impl GivenCertificate {
 /// What the certificate is kept under.
 fn name_of(service: &Service, certificate: &Certificate) -> Result<CertificateName, String> {
     let domains: Vec<_> = domains_of(service).collect();
-    let covered = domains.iter().find(|domain| covers(certificate, domain));
+    let covered = domains
+        .iter()
+        .find(|domain| fit(certificate, domain).is_some());
     let name = match (covered, domains.is_empty()) {
         (Some(domain), _) => domain.clone(),
         (None, true) => service.name().to_string(),
@@ -102,19 +113,23 @@ fn taken(
 ) -> Option<Taken> {
     let own: Vec<_> = domains_of(service).collect();
     let (same, others): (Vec<_>, Vec<_>) = shown.iter().partition(|one| one.name == *name);
-    let others_cover = |domain: &str| others.iter().any(|one| covers(&one.certificate, domain));
+    let (known, rivals): (Vec<_>, Vec<_>) = others
+        .iter()
+        .partition(|one| one.certificate == *certificate);
+    let best = |all: &[&Shown], domain: &str| {
+        let fits = all.iter().map(|one| fit(&one.certificate, domain));
+        fits.max().flatten()
+    };
     let other_services = table.iter().filter(|other| other.name() != service.name());
     for other in other_services {
-        for domain in domains_of(other).filter(|domain| !own.contains(domain)) {
-            let loses = same.iter().any(|one| covers(&one.certificate, &domain))
-                && !covers(certificate, &domain)
-                && !others_cover(&domain);
-            // HAProxy shows one of those that have the very name, and only then a wildcard.
-            let clashes = has(certificate, &domain)
-                && others
-                    .iter()
-                    .any(|one| has(&one.certificate, &domain) && one.certificate != *certificate);
-            if loses || clashes {
+        for domain in asked_for(other, certificate).filter(|domain| !own.contains(domain)) {
+            let (now, rival) = (fit(certificate, &domain), best(&rivals, &domain));
+            let before = best(&same, &domain).max(best(&known, &domain));
+            let loses = before.is_some() && now.is_none() && rival.is_none();
+            // Beside others it is shown to some clients at least: those with its kind of key.
+            let reaches = now.is_some() && rival.is_some() && now >= rival;
+            let stood_there = before >= now;
+            if loses || (reaches && !stood_there) {
                 let from = other.name().to_string();
                 return Some(Taken { domain, from });
             }
@@ -123,20 +138,37 @@ fn taken(
     None
 }
 
+/// The domains of a service, and what a certificate names of those that end as one of them.
+fn asked_for<'a>(
+    service: &'a Service,
+    certificate: &'a Certificate,
+) -> impl Iterator<Item = String> + 'a {
+    domains_of(service).flat_map(|domain| {
+        let names = certificate.names().iter();
+        let end = domain.strip_prefix('*').map(str::to_owned);
+        let below = names.filter(move |name| {
+            let end = end.as_ref();
+            end.is_some_and(|end| name.ends_with(end.as_str()))
+        });
+        let below: Vec<_> = below.cloned().collect();
+        std::iter::once(domain).chain(below)
+    })
+}
+
 fn domains_of(service: &Service) -> impl Iterator<Item = String> + '_ {
     let domains = service.destinations().iter().flat_map(|to| to.domains());
     domains.map(|domain| domain.to_string().to_ascii_lowercase())
 }
 
-fn has(certificate: &Certificate, domain: &str) -> bool {
-    certificate.names().iter().any(|name| name == domain)
-}
-
-/// Whether clients that ask for a domain accept the certificate.
-fn covers(certificate: &Certificate, domain: &str) -> bool {
-    let parent = domain.split_once('.').map(|(_, parent)| parent);
-    let wild = parent.map(|parent| format!("*.{parent}"));
-    has(certificate, domain) || wild.is_some_and(|wild| has(certificate, &wild))
+/// How a certificate is for a domain, if it is. Of those that fit HAProxy shows the best, and of several that
+/// fit as well the first of its list with a kind of key that the client knows.
+fn fit(certificate: &Certificate, domain: &str) -> Option<Fit> {
+    let has = |wanted: &str| certificate.names().iter().any(|name| name == wanted);
+    if has(domain) {
+        return Some(Fit::Name);
+    }
+    let (_, parent) = domain.split_once('.')?;
+    has(&format!("*.{parent}")).then_some(Fit::Wildcard)
 }
 
 #[cfg(test)]
@@ -218,8 +250,39 @@ mod tests {
         let other = [shown("one.com", &["one.com"])];
         assert_eq!(from("two.com", &["two.com", "one.com"], &other), lost);
         assert_eq!(from("two.com", &["two.com", "*.com"], &other), None);
+        // HAProxy shows the very name before a wildcard, and of two wildcards one or the other.
+        let wild = [shown("wild", &["*.com"])];
+        assert_eq!(from("two.com", &["two.com", "one.com"], &wild), lost);
+        assert_eq!(from("two.com", &["two.com", "*.com"], &wild), lost);
+        assert_eq!(from("two.com", &["two.com"], &wild), None);
+        // Where it stood already it is renewed.
+        let [one] = &other;
+        let beside = [one.clone(), shown("two.com", &["two.com", "one.com"])];
+        assert_eq!(from("two.com", &["two.com", "one.com"], &beside), None);
+        let beside = [one.clone(), shown("two.com", &["two.com", "*.com"])];
+        assert_eq!(from("two.com", &["two.com", "one.com"], &beside), lost);
         // What is its own too, it may change.
         let both = [shown("other", &["both.com"])];
         assert_eq!(from("two.com", &["two.com", "both.com"], &both), None);
+    }
+
+    #[test]
+    fn it_takes_nothing_below_a_domain_with_a_star() {
+        let mut table = RouteTable::new();
+        table.apply(&Change::Put(service(
+            "serviceName=one&serviceDomain=*.acme.com&port=80",
+        )));
+        let wild = [shown("acme", &["*.acme.com"])];
+        let from = |query: &str, names: &[&str]| {
+            let kept = "two.com".parse().unwrap();
+            let taken = taken(&table, &service(query), &kept, &issued(names), &wild);
+            taken.map(|taken| taken.domain)
+        };
+        let two = "serviceName=two&serviceDomain=two.com&port=80";
+        let lost = Some("x.acme.com".to_owned());
+        assert_eq!(from(two, &["two.com", "x.acme.com"]), lost);
+        assert_eq!(from(two, &["two.com", "x.other.com"]), None);
+        let own = "serviceName=two&serviceDomain=two.com,x.acme.com&port=80";
+        assert_eq!(from(own, &["two.com", "x.acme.com"]), None);
     }
 }
