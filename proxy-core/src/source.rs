@@ -90,6 +90,16 @@ impl Service {
         self.options().says_the_same_as(other.options()) && self.is_same_but_for_options(other)
     }
 
+    /// The same service as an operator says it who has it from a record of what was: whoever kept it then does
+    /// not say it now.
+    #[must_use]
+    pub fn said_by_an_operator(self: Arc<Self>) -> Arc<Self> {
+        match self.source() {
+            Some(_) => Arc::new(Arc::unwrap_or_clone(self).with_source(None)),
+            None => self,
+        }
+    }
+
     /// This service as an operator puts it in the place of what is there: what says the same stays whose it
     /// is, and of what a source keeps it is noted what the source wanted. What comes from a source is left
     /// as it is.

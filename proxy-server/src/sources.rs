@@ -179,6 +179,15 @@ impl Sources {
         }
     }
 
+    /// Waits until each place was read and brought in once.
+    #[cfg(test)]
+    pub(crate) async fn brought(&self) {
+        for (_, report) in &self.reports {
+            let mut report = report.clone();
+            report.wait_for(|it| it.listed.is_some()).await.unwrap();
+        }
+    }
+
     /// How each place is where services come from.
     pub(crate) fn reports(&self) -> impl Iterator<Item = (Source, SourceReport)> {
         let reports = self.reports.iter();

@@ -1,12 +1,12 @@
 //! `rollback`: the table of an earlier revision, as a new change that goes the way of every other.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     extract::State,
     http::{StatusCode, Uri},
 };
-use proxy_core::{Change, Params, RecordedChange, ServiceName};
+use proxy_core::{Change, Params, RecordedChange, RouteTable, ServiceName};
 
 use super::{
     Api,
@@ -37,8 +37,8 @@ async fn run(api: &Api, query: &str) -> Result<Answered, Answered> {
     let then = table_at(&*api.store, &view, wanted).await?;
     // Only what differs: what another replica changes meanwhile is its own business.
     let differing = then.changes_since(&view.stored);
-    let count = differing.len();
-    let changes = changes(differing)?;
+    let changes = changes(differing, view.stored.table())?;
+    let count = changes.len();
     let request = ChangeRequest::new(changes, wait);
     if mode == Mode::Tried {
         let answered = tried(api, request, &[]).await;
@@ -55,15 +55,23 @@ async fn run(api: &Api, query: &str) -> Result<Answered, Answered> {
 }
 
 /// The changes that make those documents so: removals first, as what they free (an ACL name) may be
-/// used by what comes.
+/// used by what comes. What differs in nothing but who keeps it stays as it is.
 fn changes(
-    differing: std::collections::BTreeMap<ServiceName, RecordedChange>,
+    differing: BTreeMap<ServiceName, RecordedChange>,
+    now: &RouteTable,
 ) -> Result<Vec<Change>, Answered> {
     let (mut removals, mut puts, mut problems) = (Vec::new(), Vec::new(), Vec::new());
     for (name, change) in differing {
         match change.after.as_deref().map(proxy_core::Document::service) {
             None => removals.push(Change::Remove(name)),
-            Some(Ok(service)) => puts.push(Change::Put(Arc::clone(service))),
+            Some(Ok(service)) => {
+                let there = now.get(&name);
+                if !there.is_some_and(|there| there.says_the_same_as(service)) {
+                    // It is the operator's word, and stands as such.
+                    let service = Arc::clone(service).said_by_an_operator();
+                    puts.push(Change::Put(service));
+                }
+            }
             Some(Err(problem)) => problems.push(problem.to_string()),
         }
     }

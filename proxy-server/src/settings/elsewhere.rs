@@ -143,10 +143,24 @@ pub(super) fn listener_url(text: &str) -> Result<String, String> {
     }
 }
 
+/// Why an address with a user is refused: addresses are shown in `status`, logs and answers.
+const USER: &str =
+    "it holds a user or a password (before an @), which are never used and would be shown";
+
+/// Refuses a text that holds a user, without repeating it. A whole list is to be given: a password may hold
+/// commas.
+pub(super) fn without_user(text: &str) -> Result<&str, &'static str> {
+    match text.contains('@') {
+        true => Err(USER),
+        false => Ok(text),
+    }
+}
+
 /// Where the Docker API listens.
 pub(super) fn docker_host(text: &str) -> Result<String, &'static str> {
     match text.split_once("://") {
         Some(("unix", path)) if path.starts_with('/') => Ok(text.to_owned()),
+        Some(("tcp" | "http", host)) if host.contains('@') => Err(USER),
         Some(("tcp" | "http", host)) if host.contains(':') => Ok(text.to_owned()),
         _ => Err("it is neither unix:// and a path nor tcp://host:port"),
     }
@@ -233,6 +247,7 @@ mod tests {
             "/var/run/docker.sock",
             "unix://here",
             "tcp://a",
+            "tcp://user:secret@a:2375",
             "ssh://a:22",
         ] {
             assert!(docker_host(wrong).is_err(), "{wrong}");

@@ -348,17 +348,7 @@ impl Reader<'_> {
         name: &'static str,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<Vec<T>> {
-        self.parse(name, |text| {
-            let items = text
-                .split(',')
-                .map(str::trim)
-                .filter(|item| !item.is_empty());
-            let list = items.map(parse).collect::<Result<Vec<_>, _>>()?;
-            if list.is_empty() {
-                return Err("it is a list without an item".to_owned());
-            }
-            Ok(list)
-        })
+        self.parse(name, |text| items(text, parse))
     }
 
     fn switch(&mut self, name: &'static str) -> Option<bool> {
@@ -395,6 +385,17 @@ impl Reader<'_> {
             problem: problem.to_owned(),
         });
         None
+    }
+}
+
+/// The items of a comma-separated list, as [`Reader::list`] takes them.
+fn items<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
+    let items = text.split(',').map(str::trim);
+    let items = items.filter(|item| !item.is_empty());
+    let list = items.map(parse).collect::<Result<Vec<_>, _>>()?;
+    match list.is_empty() {
+        true => Err("it is a list without an item".to_owned()),
+        false => Ok(list),
     }
 }
 

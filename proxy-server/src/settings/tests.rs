@@ -36,6 +36,26 @@ fn the_environment_of_the_story_is_understood() {
 }
 
 #[test]
+fn a_listeners_address_with_a_password_is_refused_and_not_shown() {
+    for address in [
+        "http://user:hush@listener:8080",
+        "user:hush@listener",
+        "a,http://user:hu,sh@b",
+    ] {
+        let errors = read(&[("LISTENER_ADDRESS", address)]).unwrap_err();
+        let (said, shown) = (errors.to_string(), format!("{errors:?}"));
+        assert!(
+            said.contains("LISTENER_ADDRESS") && said.contains("user"),
+            "{said}"
+        );
+        assert!(
+            !said.contains("hu") && !shown.contains("hu"),
+            "{said} {shown}"
+        );
+    }
+}
+
+#[test]
 fn hashed_users_of_the_settings_are_read() {
     let hashed = |users: &str, form: &str| {
         read(&[("USERS", users), ("USERS_PASS_ENCRYPTED", form)]).map(|read| {

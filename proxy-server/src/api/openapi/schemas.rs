@@ -302,6 +302,7 @@ fn export() -> Described {
         ("version", integer()),
         ("name", text()),
         ("destinations", list(map(RefOr::T(Schema::Object(any()))))),
+        ("options", map(RefOr::T(Schema::Object(any())))),
     ];
     let document = object(document, &["version", "name", "destinations"]);
     let stored = vec![("epoch", text()), ("revision", integer()), ("id", text())];

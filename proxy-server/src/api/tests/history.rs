@@ -186,6 +186,60 @@ async fn a_rollback_is_a_new_change_that_restores_a_table() {
     assert_eq!(bench.get("rollback?revision=1").await.0, 405);
 }
 
+/// A replica that has just started brings in the service of its environment: how often its table was changed
+/// by that, and the port that is stored in the end.
+async fn started_with(bench: &Bench, port: &str) -> (u64, String) {
+    let number = || bench.store.view().revision.map_or(0, |it| it.number);
+    let before = number();
+    let settings = [
+        ("DFP_SERVICE_SERVICE_NAME", "kept"),
+        ("DFP_SERVICE_SERVICE_PATH", "/kept"),
+        ("DFP_SERVICE_PORT", port),
+    ];
+    let settings = crate::settings::MapSource::new(settings);
+    let settings = crate::settings::Settings::read(&settings).unwrap();
+    let stop = CancellationToken::new();
+    let (sources, tasks) = crate::sources::start(
+        settings.sources,
+        crate::sources::ParameterRules::default(),
+        (&bench.engine, &bench.api.store),
+        &stop,
+    )
+    .unwrap();
+    sources.brought().await;
+    stop.cancel();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let (_, json) = bench.get("config?type=json").await;
+    let port = json["kept"]["Port"].as_str().unwrap().to_owned();
+    (number() - before, port)
+}
+
+#[tokio::test]
+async fn what_is_rolled_back_or_imported_stands_when_a_replica_restarts() {
+    let bench = Bench::new().await;
+    assert_eq!(started_with(&bench, "80").await, (1, "80".to_owned()));
+    let (_, file) = bench.get("export").await;
+    assert_eq!(started_with(&bench, "81").await, (1, "81".to_owned()));
+    let import = || {
+        let import = Request::put("/v1/docker-flow-proxy/import");
+        import.body(Body::from(file.to_string())).unwrap()
+    };
+    let (status, json) = bench.post("rollback?revision=1").await;
+    assert_eq!(status, 200, "{json}");
+    assert_eq!(started_with(&bench, "81").await, (0, "80".to_owned()));
+    // The source wants something else; and once more from the file.
+    assert_eq!(started_with(&bench, "82").await, (1, "82".to_owned()));
+    let (status, json) = bench.send(import()).await;
+    assert_eq!(status, 200, "{json}");
+    assert_eq!(started_with(&bench, "82").await, (0, "80".to_owned()));
+    // What differs in nothing but who keeps it is so already.
+    let (_, json) = bench.post("rollback?revision=1").await;
+    let message = json["Message"].as_str().unwrap();
+    assert!(message.contains("already"), "{json}");
+}
+
 #[tokio::test]
 async fn a_rollback_to_what_no_longer_validates_is_refused() {
     let bench = Bench::with_history().await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Reader;
+use super::{Reader, items};
 use crate::settings::{
     EndSettings, SourceSettings,
     elsewhere::{self, DockerSettings, ListenerSettings, Repeat},
@@ -11,7 +11,9 @@ use crate::settings::{
 impl Reader<'_> {
     pub(super) fn sources(&mut self, instance: &str) -> Option<SourceSettings> {
         let only = self.switch("FILTER_PROXY_INSTANCE_NAME");
-        let urls = self.list("LISTENER_ADDRESS", elsewhere::listener_url);
+        let urls = self.parse("LISTENER_ADDRESS", |text| -> Result<_, String> {
+            items(elsewhere::without_user(text)?, elsewhere::listener_url)
+        });
         let repeat = self.switch("REPEAT_RELOAD");
         let interval = self.parse("RELOAD_INTERVAL", |text| match text.parse::<u32>() {
             Ok(millis) if millis >= 100 => Ok(Duration::from_millis(millis.into())),
