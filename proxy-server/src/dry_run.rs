@@ -14,12 +14,14 @@ use tokio::sync::Semaphore;
 use crate::{
     api::Carried,
     carrier::{self, CheckError},
+    certificates::Step,
     chain::chain,
     config_diff::ConfigDiff,
     engine::{ChangeError, ChangeRequest, EngineHandle, Snapshot},
 };
 
-/// Dry runs at once: each takes a core for as long as HAProxy's check does.
+/// Dry runs at once: each takes a core for as long as HAProxy's check does, and certificates that are given are
+/// tried like them.
 const MOST_AT_ONCE: usize = 2;
 /// Dry runs that run or wait. One more is refused at once.
 const MOST_WAITING: usize = 64;
@@ -51,6 +53,15 @@ pub(crate) struct Tried {
     pub(crate) diff: ConfigDiff,
 }
 
+/// Why something was not tried.
+#[derive(Debug, thiserror::Error)]
+enum NoTurn {
+    #[error("too many others are tried; try again")]
+    Busy,
+    #[error("it took longer than {} s; try again", DEADLINE.as_secs())]
+    Late,
+}
+
 // === impl DryRuns ===
 
 impl DryRuns {
@@ -73,19 +84,40 @@ impl DryRuns {
     /// # Errors
     /// As the change itself would be refused.
     pub(crate) async fn of(&self, request: ChangeRequest) -> Result<Tried, ChangeError> {
-        let Ok(_place) = self.places.try_acquire() else {
-            return Err(ChangeError::Busy);
+        match self.in_turn(self.run(request)).await {
+            Ok(tried) => tried,
+            Err(NoTurn::Busy) => Err(ChangeError::Busy),
+            Err(late) => {
+                let why = late.to_string();
+                Err(ChangeError::Unable { why, commits: 0 })
+            }
+        }
+    }
+
+    /// Whether HAProxy would take what is served with something else that is shown. Nothing is changed.
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// When it would not, or cannot be asked now.
+    pub(crate) async fn would_show(&self, step: Step) -> Result<(), CheckError> {
+        let asked = async {
+            let snapshot = self.engine.snapshot();
+            self.carrier.would_show(&snapshot.served, step).await
         };
+        let asked = self.in_turn(asked).await;
+        asked.unwrap_or_else(|error| Err(CheckError::Unable { why: error.into() }))
+    }
+
+    /// Has its turn among all that has HAProxy check the whole configuration beside the engine.
+    async fn in_turn<T>(&self, run: impl Future<Output = T>) -> Result<T, NoTurn> {
+        let _place = self.places.try_acquire().map_err(|_| NoTurn::Busy)?;
         let run = async {
             // Never closed; without a slot it would just go ahead.
             let _slot = self.slots.acquire().await;
-            self.run(request).await
+            run.await
         };
         let in_time = tokio::time::timeout(DEADLINE, run).await;
-        in_time.unwrap_or_else(|_| {
-            let why = format!("it took longer than {} s", DEADLINE.as_secs());
-            Err(ChangeError::Unable { why, commits: 0 })
-        })
+        in_time.map_err(|_| NoTurn::Late)
     }
 
     async fn run(&self, mut request: ChangeRequest) -> Result<Tried, ChangeError> {

@@ -200,14 +200,25 @@ impl Sources {
         read.is_some_and(|read| *read.borrow())
     }
 
+    /// Whether there is a listener to ask.
+    ///
+    /// # Errors
+    /// That there is none.
+    pub(crate) fn has_listener(&self) -> Result<(), String> {
+        self.listener().map(drop)
+    }
+
+    fn listener(&self) -> Result<&Listener, String> {
+        let none = || "there is no listener to ask; set LISTENER_ADDRESS".to_owned();
+        self.listener.as_ref().ok_or_else(none)
+    }
+
     /// Asks the listeners for their services now, and says how many they have.
     ///
     /// # Errors
     /// That there is no listener, or why they did not answer.
     pub(crate) async fn ask_listeners(&self) -> Result<usize, String> {
-        let Some(listener) = &self.listener else {
-            return Err("there is no listener to ask; set LISTENER_ADDRESS".to_owned());
-        };
+        let listener = self.listener()?;
         let (asking, answer) = oneshot::channel();
         let sent = listener.asked.try_send(asking);
         sent.map_err(|_| "too many wait for the listeners already; try again".to_owned())?;

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use crate::{
     announce::{Announce, Announcement, OwnEnd},
     carrier::{Applied, ApplyError, Carrier, CarrierCondition, CheckError, DryRun, Reload},
-    certificates::{CertificateExchange, Certificates, CertificatesSettings},
+    certificates::{CertificateExchange, Certificates, CertificatesSettings, Step},
     config_diff::ConfigDiff,
     engine::Told,
     standing::{Survey, Surveyed},
@@ -39,7 +39,10 @@ pub(crate) struct Scripted {
     pub(crate) live: Mutex<Option<RouteTable>>,
     /// What HAProxy says of itself, where it says something.
     pub(crate) statistics: Mutex<Option<String>>,
-    /// Held while an apply is made to wait.
+    /// How many other certificates are tried now, and how many were at once.
+    pub(crate) shown_now: AtomicUsize,
+    pub(crate) shown_at_once: AtomicUsize,
+    /// Held while an apply, or a try of other certificates, is made to wait.
     pub(crate) gate: tokio::sync::Mutex<()>,
 }
 
@@ -85,6 +88,14 @@ impl Carrier for Scripted {
             true => ApplyStep::None,
             false => ApplyStep::Reload,
         }))
+    }
+
+    async fn would_show(&self, _: &RouteTable, _: Step) -> Result<(), CheckError> {
+        let now = self.shown_now.fetch_add(1, SeqCst) + 1;
+        self.shown_at_once.fetch_max(now, SeqCst);
+        let _gate = self.gate.lock().await;
+        self.shown_now.fetch_sub(1, SeqCst);
+        Ok(())
     }
 
     async fn apply(&self, table: RouteTable, force: Reload) -> Result<Applied, ApplyError> {

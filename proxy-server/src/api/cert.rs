@@ -169,8 +169,7 @@ pub(super) async fn good(
         certificate: certificate.clone(),
         source: Source::Call,
     });
-    let snapshot = api.engine.snapshot();
-    let judged = api.carrier.would_show(&snapshot.served, step).await;
+    let judged = api.dry_runs.would_show(step).await;
     judged.map_err(|error| unkept(&name, &JudgeError::from(error).into()))?;
     Ok(Good {
         lane,

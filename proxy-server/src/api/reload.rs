@@ -1,4 +1,4 @@
-//! `reload`: HAProxy loads its configuration again, rendered anew.
+//! `reload`: HAProxy loads its configuration again, or the listeners are asked for their services.
 
 use axum::{extract::State, http::StatusCode};
 
@@ -29,22 +29,17 @@ pub(super) async fn reload(State(api): State<Api>, received: Received) -> Answer
 
 async fn run(api: &Api, (uri, headers, body): &Received) -> Result<Answered, Answered> {
     let mut params = params(uri, headers, body)?;
-    let from = match flag(&params, "recreate")? {
-        true => From::Stored,
-        false => From::Live,
-    };
+    let recreate = flag(&params, "recreate")?;
     let Manner { wait, mode } = manner_of(api, &mut params)?;
-    if flag(&params, "fromListener")? && mode == Mode::Made {
-        return Ok(match api.sources.ask_listeners().await {
-            Ok(count) => Answered::ok(format!(
-                "the listeners were asked; they have {count} services, and those that are right are configured"
-            )),
-            Err(why) => Answered::refused(
-                StatusCode::BAD_GATEWAY,
-                format!("the listeners were not asked: {why}; what is served is served on"),
-            ),
-        });
-    }
+    let from = match (flag(&params, "fromListener")?, recreate) {
+        (true, true) => {
+            let message = "fromListener=true asks the listeners in place of loading anything again; give it or recreate=true; nothing was changed";
+            return Err(Answered::refused(StatusCode::BAD_REQUEST, message));
+        }
+        (true, false) => return Ok(from_listeners(api, mode).await),
+        (false, true) => From::Stored,
+        (false, false) => From::Live,
+    };
     if mode == Mode::Tried {
         let answered = tried(api, ChangeRequest::new(Vec::new(), wait), &[]).await;
         return Ok(match answered.outcome() {
@@ -72,10 +67,37 @@ async fn run(api: &Api, (uri, headers, body): &Received) -> Result<Answered, Ans
         }
     };
     Ok(match reloaded {
-        Ok(()) => Answered::ok("HAProxy runs the configuration, rendered anew"),
+        Ok(()) => Answered::ok(match from {
+            From::Live => "HAProxy loaded its configuration again, as it stands in its files",
+            From::Stored => {
+                "HAProxy runs what is stored, which was read, rendered and written anew"
+            }
+        }),
         Err(why) => Answered::refused(
             StatusCode::INTERNAL_SERVER_ERROR,
             format!("HAProxy was not reloaded: {why}; what ran before runs on"),
         ),
     })
+}
+
+async fn from_listeners(api: &Api, mode: Mode) -> Answered {
+    let not_asked = |why: String| {
+        let message = format!("the listeners were not asked: {why}; what is served is served on");
+        Answered::refused(StatusCode::BAD_GATEWAY, message)
+    };
+    if mode == Mode::Tried {
+        let tried = match api.sources.has_listener() {
+            Ok(()) => Answered::ok(
+                "dry run: the listeners would be asked, and what they have would be configured; nothing was changed",
+            ),
+            Err(why) => not_asked(why),
+        };
+        return tried.with("Stored", false).with("DryRun", true);
+    }
+    match api.sources.ask_listeners().await {
+        Ok(count) => Answered::ok(format!(
+            "the listeners were asked; they have {count} services, and those that are right are configured"
+        )),
+        Err(why) => not_asked(why),
+    }
 }

@@ -68,7 +68,8 @@ pub(crate) struct HaproxyCarrier {
     shown: StdMutex<Shown>,
 }
 
-/// Where the carrier stands. Only the engine's turn takes the lock, so nothing ever waits for it.
+/// Where the carrier stands. The engine's turn takes the lock, and so do the few dry runs that are let in at once,
+/// each for as long as it writes a configuration beside the live one.
 enum Stage {
     Before(Option<ConfigDir>),
     Running(Applier<Arc<Haproxy>>),

@@ -172,3 +172,53 @@ async fn a_dry_run_leaves_out_what_is_quarantined_here_until_another_version_is_
     let (status, json) = bench.get(B).await;
     assert_eq!(status, 400, "{json}");
 }
+
+#[tokio::test]
+async fn certificates_are_tried_in_the_turns_of_dry_runs() {
+    use futures_util::{FutureExt as _, future::join_all};
+
+    use crate::certificates::Step;
+
+    let bench = Bench::new().await;
+    let gate = bench.carrier.gate.lock().await;
+    let try_one = || bench.api.dry_runs.would_show(Step::Authorities(None));
+    let mut waiting = Box::pin(join_all((0..64).map(|_| try_one())));
+    assert!((&mut waiting).now_or_never().is_none());
+    assert_eq!(bench.carrier.shown_now.load(SeqCst), 2);
+    let refused = try_one().await.unwrap_err();
+    let refused = crate::chain::chain(&refused);
+    assert!(refused.contains("try again"), "{refused}");
+    // Nor is there a place for a dry run now.
+    let (status, json) = bench.get(&format!("reconfigure?{A}&dryRun=true")).await;
+    assert_eq!(status, 503, "{json}");
+    drop(gate);
+    assert!(waiting.await.iter().all(Result::is_ok));
+    assert_eq!(bench.carrier.shown_at_once.load(SeqCst), 2);
+    try_one().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reload_says_what_is_loaded_and_who_is_asked() {
+    let bench = Bench::new().await;
+    for (query, expected, words) in [
+        ("", 200, "as it stands in its files"),
+        ("recreate=true", 200, "rendered and written anew"),
+        ("dryRun=true", 200, "HAProxy would be reloaded"),
+        ("fromListener=true", 502, "LISTENER_ADDRESS"),
+        ("fromListener=true&dryRun=true", 502, "LISTENER_ADDRESS"),
+        ("fromListener=true&recreate=true", 400, "recreate"),
+        (
+            "fromListener=true&recreate=true&dryRun=true",
+            400,
+            "recreate",
+        ),
+    ] {
+        let (status, json) = bench.get(&format!("reload?{query}")).await;
+        let message = json["Message"].to_string();
+        assert_eq!(status, expected, "{query}: {json}");
+        assert!(message.contains(words), "{query}: {json}");
+        if query.contains("fromListener") {
+            assert!(!message.contains("HAProxy would be reloaded"), "{json}");
+        }
+    }
+}

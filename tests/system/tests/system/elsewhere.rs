@@ -98,6 +98,11 @@ async fn services_from_elsewhere_are_served_by_every_replica() -> Result<(), Fai
 
     // Asked again, it tells all it knows.
     says(&listener, &[entry("told", &demo), entry("more", &demo)]).await;
+    let query = "reload?fromListener=true&dryRun=true";
+    let tried = topology.replica(2).call(query).await?;
+    assert_eq!(tried.status, 200, "{}", tried.text);
+    let words = "the listeners would be asked";
+    assert!(tried.text.contains(words), "{}", tried.text);
     let answer = topology.replica(2).call("reload?fromListener=true").await?;
     assert_eq!(answer.status, 200, "{}", answer.text);
     all_answer(&topology, "/told", 200).await?;
