@@ -12,7 +12,8 @@ use crate::{
     reload::{Reload, ReloadError, Reloaded, Serving},
     rendered::{Digest, MAIN_FILE, MAP_FILE, RenderedConfig},
     runtime::{
-        CertificateChange, RuntimeError, ServerChange, certificates_between, changes_between,
+        CertificateChange, RuntimeError, ServerChange, ServerLine, certificates_between,
+        changes_between,
     },
     tls::CRT_LIST_FILE,
 };
@@ -45,6 +46,9 @@ pub enum ApplyStep {
     /// what is served. There is nothing in it that HAProxy has not checked, so it need not be validated;
     /// certificates are looked at before, by [`CertificateProbe`](crate::CertificateProbe).
     Runtime,
+    /// The same once it was validated: among the servers that differ are lines with options that are not
+    /// ours, and HAProxy takes of a server that runs what it would not start with.
+    RuntimeIfValid,
     /// A reload.
     Reload,
 }
@@ -152,10 +156,12 @@ impl<R: Reload> Applier<R> {
         let known = running.config.as_ref();
         if running.digest == config.digest() {
             ApplyStep::None
-        } else if known.is_some_and(|known| Difference::between(known, config).is_some()) {
-            ApplyStep::Runtime
         } else {
-            ApplyStep::Reload
+            match known.and_then(|known| Difference::between(known, config)) {
+                Some(difference) if difference.is_all_ours() => ApplyStep::Runtime,
+                Some(_) => ApplyStep::RuntimeIfValid,
+                None => ApplyStep::Reload,
+            }
         }
     }
 
@@ -387,6 +393,12 @@ impl<'a> Difference<'a> {
             servers: changes_between(old.main_text(), new.main_text())?,
             certificates: certificates_between(old, new)?,
         })
+    }
+
+    /// Whether there is nothing in it that HAProxy has not checked.
+    fn is_all_ours(&self) -> bool {
+        let mut servers = self.servers.iter();
+        servers.all(|change| change.line == ServerLine::Own)
     }
 }
 

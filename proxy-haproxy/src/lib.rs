@@ -132,7 +132,9 @@ pub use renderer::Renderer;
 pub use routing::form::{MAX_ACL_RULES, MIN_MAP_RULES, Routing, RoutingError, RoutingForm};
 pub use run_path::{MAX_SOCKET_PATH_BYTES, RunPath, RunPathError};
 #[cfg(feature = "run")]
-pub use runtime::{Admission, CertificateChange, RuntimeError, ServerChange, ServerPlace};
+pub use runtime::{
+    Admission, CertificateChange, RuntimeError, ServerChange, ServerLine, ServerPlace,
+};
 pub use settings::{
     AccessLog, Bind, BindAddress, BindAddressError, DEFAULT_FD_HARD_LIMIT, DEFAULT_HARD_STOP_AFTER,
     DEFAULT_MAX_OLD_WORKERS, RenderSettings, Timeouts, TlsMode,

@@ -20,7 +20,7 @@ mod certificates;
 mod servers;
 
 pub use certificates::CertificateChange;
-pub use servers::{Admission, ServerChange, ServerPlace};
+pub use servers::{Admission, ServerChange, ServerLine, ServerPlace};
 
 pub(crate) use certificates::{certificates_between, change_certificates};
 pub(crate) use servers::{change_servers, changes_between};

@@ -1,5 +1,7 @@
 //! The template engine's set-up: strict, and unable to turn a value into syntax.
 
+mod quotes;
+
 use std::{fmt, sync::Arc};
 
 use minijinja::{
@@ -22,7 +24,8 @@ const FUEL: u64 = 200_000;
 /// The language is Jinja's. Every `{{ value }}` becomes one HAProxy word, or part of one, whatever
 /// the value holds: it is quoted where it needs to be, and a value that no quoting can hold (a line
 /// break, a control character, nothing at all) fails the rendering, as does a name that does not
-/// exist. Text outside the braces is the author's own and is left as it is, as are the lines of the
+/// exist. So is a value between quotes that the text opened, which its own would close: those end before
+/// it (`'by '{{ value }}`). Text outside the braces is the author's own and is left as it is, as are the lines of the
 /// parameters and settings whose purpose is raw HAProxy text.
 #[derive(Clone)]
 pub struct Template {
@@ -55,7 +58,7 @@ impl Template {
     /// Reads a template.
     ///
     /// # Errors
-    /// When the text is no template; says the line.
+    /// When the text is no template, or a value stands between quotes; says the line.
     pub fn new(text: impl Into<String>) -> Result<Self, TemplateError> {
         Self::read(Environment::new(), text.into())
     }
@@ -71,9 +74,16 @@ impl Template {
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_formatter(format_word);
         environment.set_syntax(syntax().map_err(|error| TemplateError::new(error, false))?);
+        let open = quotes::check(&text);
         environment
             .add_template_owned(NAME, text)
             .map_err(|error| TemplateError::new(error, false))?;
+        open.map_err(|quotes::OpenQuote { line, what }| TemplateError {
+            line,
+            message: what.words().to_owned(),
+            compiled: false,
+            source: None,
+        })?;
         Ok(Self {
             environment: Arc::new(environment),
         })

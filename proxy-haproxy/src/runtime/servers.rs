@@ -20,6 +20,9 @@ const MAX_CHANGES: usize = 100;
 /// The word at the end of the line of a server that takes no requests.
 const DISABLED: &str = "disabled";
 
+/// The options of the lines that we write ourselves, with which any place is one that HAProxy starts with.
+const OWN_OPTIONS: [&str; 2] = ["", "check"];
+
 /// A server that is elsewhere than before, or takes requests where it took none, or none any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -32,6 +35,18 @@ pub struct ServerChange {
     pub from: ServerPlace,
     /// What it is.
     pub to: ServerPlace,
+    /// Whose line it is.
+    pub line: ServerLine,
+}
+
+/// Whose line a server has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ServerLine {
+    /// One as we write them.
+    Own,
+    /// One with options of somebody else's, with which HAProxy may not start at every place.
+    Foreign,
 }
 
 /// Where a server is, and whether it takes requests.
@@ -78,8 +93,12 @@ pub(crate) fn changes_between(old: &str, new: &str) -> Option<Vec<ServerChange>>
                 _ => {}
             }
         } else if !begin_elsewhere(from, to) {
-            let (server, from, to) = changed(from, to)?;
+            let (from, to, (_, server, options)) = changed(from, to)?;
             let backend = backend.filter(|name| is_plain(name) && is_plain(server))?;
+            let line = match OWN_OPTIONS.contains(&options) {
+                true => ServerLine::Own,
+                false => ServerLine::Foreign,
+            };
             if changes.len() == MAX_CHANGES {
                 return None;
             }
@@ -88,6 +107,7 @@ pub(crate) fn changes_between(old: &str, new: &str) -> Option<Vec<ServerChange>>
                 server: server.to_owned(),
                 from,
                 to,
+                line,
             });
         }
     }
@@ -95,8 +115,11 @@ pub(crate) fn changes_between(old: &str, new: &str) -> Option<Vec<ServerChange>>
     Some(changes)
 }
 
+/// What stands before and after the place in the line of a server, and its name between them.
+type Around<'a> = (&'a str, &'a str, &'a str);
+
 /// The server of two lines that differ alone in where it is and whether it takes requests.
-fn changed<'a>(old: &'a str, new: &'a str) -> Option<(&'a str, ServerPlace, ServerPlace)> {
+fn changed<'a>(old: &'a str, new: &'a str) -> Option<(ServerPlace, ServerPlace, Around<'a>)> {
     let parts = |line: &'a str| {
         let (indent, rest) = line.split_once("server ")?;
         let (server, rest) = rest.split_once(' ')?;
@@ -114,7 +137,7 @@ fn changed<'a>(old: &'a str, new: &'a str) -> Option<(&'a str, ServerPlace, Serv
         is_server.then_some((place, (indent, server, options)))
     };
     let ((from, old), (to, new)) = (parts(old)?, parts(new)?);
-    (old == new).then_some((old.1, from, to))
+    (old == new).then_some((from, to, old))
 }
 
 /// Whether two lines differ in the address alone that servers with a name begin with.
@@ -166,6 +189,7 @@ fn commands(change: &ServerChange) -> impl Iterator<Item = String> {
         server,
         from,
         to,
+        ..
     } = change;
     let set = |what: &str| format!("set server {backend}/{server} {what}\n");
     let (ip, port) = (to.address.ip(), to.address.port());
@@ -243,6 +267,7 @@ pub(crate) fn read_answers(text: &str) {
         server: "s".to_owned(),
         from: place,
         to: place,
+        line: ServerLine::Own,
     };
     let _ = place_of(text, &change);
     let (old, new) = text.split_once("\n\n").unwrap_or((text, text));

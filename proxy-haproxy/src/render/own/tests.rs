@@ -173,6 +173,10 @@ fn what_is_wrong_with_a_template_names_service_file_and_line() {
         ("{% for a in range(5001) %}a\n{% endfor %}", "5001 lines"),
         ("{% include '/etc/passwd' %}", "line 1"),
         ("{{ ServiceDest }}", "one HAProxy word"),
+        (
+            "retries 2\nlog-tag 'by {{ AclName }}'",
+            "(line 2): a value stands between quotes",
+        ),
     ] {
         let service = service(query, "acl a path /a", backend);
         let refused = rendered(&service, &AddressBook::new()).unwrap_err();

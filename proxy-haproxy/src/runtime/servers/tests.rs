@@ -55,6 +55,8 @@ fn everything_else_is_another_configuration() {
         ("server a 10.0.0.1:80", "server a 10.0.0.1:80 check"),
         ("server a 10.0.0.1:80", "server a2 10.0.0.2:80"),
         ("server a 10.0.0.1:80", "server a name:80"),
+        ("server a 10.0.0.1:80", "server a 10.0.0.1:0"),
+        ("server a 10.0.0.1:80", "server a 0.0.0.0:80"),
         ("server a 10.0.0.1:80", "# server a 10.0.0.2:80"),
         ("server b b:80", "server b 10.0.0.1:80"),
         ("[::1]:80 check", "[::2]:80"),
@@ -138,6 +140,7 @@ fn what_a_server_is_is_read_from_all_its_states() {
         server: "a-1".to_owned(),
         from: place("10.0.0.1:80", Admission::Ready),
         to: place("10.0.0.1:80", Admission::Ready),
+        line: ServerLine::Own,
     };
     let admission = |bits: u32| {
         let state = format!(
@@ -217,6 +220,7 @@ async fn told(fault: Fault, workers: &[u32]) -> (Result<(), RuntimeError>, Vec<S
         server: name.to_owned(),
         from: place("10.0.0.1:80", Admission::Ready),
         to: place("10.0.0.2:80", Admission::Ready),
+        line: ServerLine::Own,
     });
     let outcome = change_servers(&socket, workers, &moves).await;
     (outcome, worker.await.unwrap())

@@ -32,7 +32,7 @@ impl HaproxyCarrier {
         let warnings = self.judge(&written).await?;
         let step = match written {
             Written::Live => ApplyStep::None,
-            Written::Good(_) => ApplyStep::Runtime,
+            Written::Good(_) | Written::Told(_) => ApplyStep::Runtime,
             Written::New(_) => ApplyStep::Reload,
         };
         drop(written);

@@ -11,6 +11,8 @@ pub(super) enum Written {
     Live,
     /// Only its map and its servers differ from the live one: nothing that HAProxy checks.
     Good(Staged),
+    /// The same, but not all of the servers' lines are ours: HAProxy has not judged it yet.
+    Told(Staged),
     /// HAProxy has not judged it yet.
     New(Staged),
 }
@@ -21,7 +23,7 @@ impl Written {
     pub(super) fn into_staged(self) -> Option<Staged> {
         match self {
             Self::Live => None,
-            Self::Good(staged) | Self::New(staged) => Some(staged),
+            Self::Good(staged) | Self::Told(staged) | Self::New(staged) => Some(staged),
         }
     }
 }
@@ -43,6 +45,7 @@ impl HaproxyCarrier {
                 Ok(match step {
                     // HAProxy's own text stays as it was but for addresses, and was found good.
                     ApplyStep::Runtime => Written::Good(staged),
+                    ApplyStep::RuntimeIfValid => Written::Told(staged),
                     _ => Written::New(staged),
                 })
             }
@@ -62,8 +65,8 @@ impl HaproxyCarrier {
     /// it warns of.
     pub(super) async fn judge(&self, written: &Written) -> Result<Vec<Diagnostic>, CheckError> {
         match written {
-            Written::New(staged) => self.validate(staged).await,
-            _ => Ok(Vec::new()),
+            Written::New(staged) | Written::Told(staged) => self.validate(staged).await,
+            Written::Live | Written::Good(_) => Ok(Vec::new()),
         }
     }
 

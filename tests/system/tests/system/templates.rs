@@ -8,7 +8,7 @@ use testkit::{
 };
 
 const FRONTEND: &str = "acl own_web path_beg /own
-http-request set-header X-Own 'by {{ AclName }}' if own_web
+http-request set-header X-Own 'by '{{ AclName }} if own_web
 use_backend {{ backend }} if own_web
 ";
 const BACKEND: &str = "balance roundrobin
