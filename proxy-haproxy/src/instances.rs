@@ -6,10 +6,11 @@ use std::{
 };
 
 use proxy_core::CatalogKey;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One instance of a service in the catalog, as a template sees it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct CatalogInstance {
     /// Its node.

@@ -23,7 +23,7 @@ use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use self::addresses::Addresses;
-use super::places::Places;
+use super::{haproxy::held::Held, places::Places};
 use crate::{chain::chain, store::replace_file};
 
 /// The least time between two writes of what is known: instances may come and go all the time.
@@ -44,7 +44,10 @@ pub(crate) struct CatalogFollower {
     catalog: Catalog,
     known: Mutex<Known>,
     addresses: Addresses,
+    live: Mutex<Live>,
     moved: Notify,
+    /// There is something that a later start needs to know.
+    unsaved: Notify,
     file: PathBuf,
 }
 
@@ -56,6 +59,14 @@ pub(super) struct Known {
     instances: InstanceBook,
 }
 
+/// What the templates of services see in what is live.
+#[derive(Debug, Default)]
+struct Live {
+    instances: InstanceBook,
+    /// The services of which they do not see what the catalog shows.
+    held: Held,
+}
+
 /// What is wrong with the catalog, as far as it is followed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CatalogReport {
@@ -65,6 +76,9 @@ pub(crate) struct CatalogReport {
     pub(crate) hidden: BTreeMap<String, String>,
     /// Services with instances that cannot be used, and why.
     pub(crate) left_out: BTreeMap<String, String>,
+    /// Services whose templates do not go with the instances that Consul shows and that are served with
+    /// those before, and why.
+    pub(crate) held: BTreeMap<String, String>,
 }
 
 /// What the file holds.
@@ -75,6 +89,9 @@ struct Saved {
     /// The last addresses of instances that are registered with a name.
     #[serde(default)]
     names: AddressBook,
+    /// What the templates of services saw when it last went live.
+    #[serde(default)]
+    live: Vec<(CatalogKey, Vec<CatalogInstance>)>,
 }
 
 // === impl CatalogReport ===
@@ -108,6 +125,7 @@ impl CatalogFollower {
             .ok()
             .and_then(|text| serde_json::from_slice(&text).ok());
         let saved = saved.unwrap_or_default();
+        let live = saved.live.into_iter();
         Self {
             catalog: Catalog::start(client, saved.instances.into_iter().collect()),
             known: Mutex::new(Known {
@@ -115,9 +133,19 @@ impl CatalogFollower {
                 instances: InstanceBook::default(),
             }),
             addresses: Addresses::new(resolver, saved.names),
+            live: Mutex::new(Live {
+                instances: live.map(|(key, seen)| (key, seen.into())).collect(),
+                held: Held::default(),
+            }),
             moved: Notify::new(),
+            unsaved: Notify::new(),
             file,
         }
+    }
+
+    /// What the templates of services saw when it last went live, in this run or an earlier one.
+    pub(super) fn live(&self) -> InstanceBook {
+        self.live_now().instances.clone()
     }
 
     /// What these services have, after those that are new were read. They are not followed yet: the
@@ -174,11 +202,41 @@ impl CatalogFollower {
                 .map(|(s, why)| (s.to_owned(), why.to_owned()))
                 .collect(),
             left_out,
+            held: self.live_now().held.clone(),
         }
     }
 
-    /// Follows these services from now on and forgets all others: the table with them is live.
-    pub(super) fn want(&self, places: &Places) {
+    /// Follows these services from now on and forgets all others: the table with them is live, and its
+    /// templates see these instances, which are not what the catalog shows of the services that are held.
+    pub(super) fn want(&self, places: &Places, mut instances: InstanceBook, held: Held) {
+        instances.retain(&places.templated);
+        let mut live = self.live_now();
+        for (service, why) in &held {
+            if live.held.get(service) != Some(why) {
+                tracing::error!(
+                    service,
+                    why,
+                    "the instances that the catalog shows now do not go with the template of the service; \
+                     it is served with those before"
+                );
+            }
+        }
+        for service in live
+            .held
+            .keys()
+            .filter(|service| !held.contains_key(*service))
+        {
+            tracing::info!(
+                service,
+                "the service is served with what the catalog shows again"
+            );
+        }
+        live.held = held;
+        if live.instances != instances {
+            live.instances = instances;
+            self.unsaved.notify_one();
+        }
+        drop(live);
         let mut known = self.known();
         known.slots.retain(&places.keys);
         known.instances.retain(&places.templated);
@@ -214,6 +272,10 @@ impl CatalogFollower {
                 () = due => {
                     self.save().await;
                     save_at = None;
+                    continue;
+                }
+                () = self.unsaved.notified() => {
+                    save_at = save_at.or_else(|| Some(Instant::now() + SAVE_AFTER));
                     continue;
                 }
                 changed = changes.changed() => if changed.is_err() { return },
@@ -287,10 +349,12 @@ impl CatalogFollower {
         let view = self.catalog.view();
         let instances = view.iter();
         let slots = self.known().slots.clone();
+        let live = self.live();
         let saved = Saved {
             instances: instances.map(|(n, i)| (n.to_owned(), i.to_vec())).collect(),
             slots: slots.iter().map(|(k, s)| (k.clone(), s.clone())).collect(),
             names: self.addresses.book(),
+            live: live.iter().map(|(k, i)| (k.clone(), i.to_vec())).collect(),
         };
         let Ok(text) = serde_json::to_vec(&saved) else {
             return;
@@ -301,6 +365,10 @@ impl CatalogFollower {
             let why = chain(&error);
             tracing::warn!(why, "the last known instances could not be saved");
         }
+    }
+
+    fn live_now(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

@@ -2,7 +2,7 @@
 
 mod certificates;
 mod dry_run;
-mod held;
+pub(super) mod held;
 mod ports;
 mod start;
 mod written;
@@ -24,6 +24,7 @@ use proxy_haproxy::{
 };
 use tokio::{sync::Mutex, time::Instant};
 
+use self::held::Held;
 use super::{
     Applied, ApplyError, Carrier, CarrierCondition, CheckError, DryRun, Reload,
     catalog::CatalogFollower, entry::EntryPorts, names::NameFollower, places::Places,
@@ -81,6 +82,8 @@ struct Shown {
     config: Option<RenderedConfig>,
     /// What the templates of its services saw.
     instances: InstanceBook,
+    /// What of the catalog did not go with them.
+    blamed: held::Blamed,
     /// The ports that connections come in on.
     ports: BTreeSet<Port>,
     haproxy: Option<Arc<Haproxy>>,
@@ -95,6 +98,8 @@ pub(crate) struct Candidate {
     places: Places,
     /// What the templates of its services saw.
     instances: InstanceBook,
+    /// The services of which they did not see what the catalog shows.
+    held: Held,
     /// The ports that connections come in on.
     ports: BTreeSet<Port>,
     /// None where it is live already, byte for byte.
@@ -117,6 +122,11 @@ impl HaproxyCarrier {
         catalog: Option<Arc<CatalogFollower>>,
     ) -> Result<Self, proxy_haproxy::ConfigDirError> {
         let dir = ConfigDir::open(&settings.configs_path)?;
+        let shown = Shown {
+            // What was good before goes on where the catalog shows something else by now.
+            instances: catalog.as_ref().map(|it| it.live()).unwrap_or_default(),
+            ..Shown::default()
+        };
         Ok(Self {
             validator: Validator::new(&settings.binary).without_variables(secret_variables()),
             entry: EntryPorts::new(settings.render.binds().to_vec(), settings.api),
@@ -126,7 +136,7 @@ impl HaproxyCarrier {
             certificates,
             catalog,
             stage: Mutex::new(Stage::Before(Some(dir))),
-            shown: StdMutex::default(),
+            shown: StdMutex::new(shown),
         })
     }
 
@@ -185,14 +195,9 @@ impl Carrier for HaproxyCarrier {
         self.check_entry(table).await?;
         let places = Places::of(table);
         let book = self.look_up(&places).await;
-        let good = match self.check_with(table, &book).await {
-            Err(CheckError::Rejected { words }) => {
-                let held = self.check_with_held_instances(table, book).await?;
-                held.ok_or(CheckError::Rejected { words })?
-            }
-            good => good?,
-        };
+        let good = self.check_with_good_instances(table, &book).await?;
         Ok(Candidate {
+            held: self.held_of(&places, &book, &good.instances),
             config: good.config,
             places,
             instances: good.instances,
@@ -225,7 +230,7 @@ impl Carrier for HaproxyCarrier {
         }
         let config = candidate.config.clone();
         let (places, ports) = (candidate.places.clone(), candidate.ports.clone());
-        let instances = candidate.instances.clone();
+        let (instances, held) = (candidate.instances.clone(), candidate.held.clone());
         let applied = match (&mut *stage, force) {
             (Stage::Before(_), _) => {
                 self.shown().starting = None;
@@ -265,10 +270,11 @@ impl Carrier for HaproxyCarrier {
         {
             let mut shown = self.shown();
             (shown.config, shown.ports) = (Some(config), ports);
-            shown.instances = instances;
+            shown.blamed.retain(|key, _| places.templated.contains(key));
+            shown.instances = instances.clone();
         }
         if let Some(catalog) = &self.catalog {
-            catalog.want(&places);
+            catalog.want(&places, instances, held);
         }
         self.names.want(places.hosts);
         Ok(applied)

@@ -369,6 +369,7 @@ fn status() -> Described {
         ("Trouble", or_null(Type::String)),
         ("Hidden", map(text())),
         ("LeftOut", map(text())),
+        ("Held", map(text())),
     ]);
     let shown = open(vec![
         ("Shown", integer()),

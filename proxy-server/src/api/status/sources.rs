@@ -23,6 +23,7 @@ pub(super) fn catalog(report: Option<&CatalogReport>) -> Value {
         "Trouble": report.trouble,
         "Hidden": report.hidden,
         "LeftOut": report.left_out,
+        "Held": report.held,
     })
 }
 

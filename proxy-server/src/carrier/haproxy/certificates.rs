@@ -109,7 +109,7 @@ impl HaproxyCarrier {
         match &self.catalog {
             Some(catalog) => {
                 let known = catalog.look_up_once(&places, NAMES_DEADLINE).await;
-                known.beside(book)
+                self.without_blamed(table, known.beside(book))
             }
             None => book,
         }

@@ -2,14 +2,20 @@
 //! table's fault where it came from the catalog: the instances that were good are then shown on, so that
 //! what somebody registers in Consul stops no change.
 
-use proxy_core::{CatalogKey, RouteTable};
-use proxy_haproxy::{AddressBook, InstanceBook, RenderedConfig};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use proxy_core::{CatalogKey, RouteTable, Service};
+use proxy_haproxy::{AddressBook, CatalogInstance, InstanceBook, RenderedConfig};
 
 use super::{HaproxyCarrier, written::Written};
-use crate::carrier::CheckError;
-
-/// More services whose instances changed than this are judged together: each costs a check.
-const MAX_JUDGED_ALONE: usize = 8;
+use crate::{
+    carrier::{CheckError, places::Places},
+    culprits::{Judge, isolate},
+};
 
 /// A configuration that HAProxy would take.
 pub(super) struct Good {
@@ -19,13 +25,52 @@ pub(super) struct Good {
     pub(super) instances: InstanceBook,
 }
 
+/// Instances that did not go with the templates that saw them. Where both are the same they are not tried
+/// again.
+#[derive(Clone, Debug)]
+pub(super) struct Blame {
+    instances: Arc<[CatalogInstance]>,
+    /// The services with these templates.
+    services: Vec<Arc<Service>>,
+    words: String,
+}
+
+/// What is blamed, by what is looked up in the catalog.
+pub(super) type Blamed = BTreeMap<CatalogKey, Blame>;
+
+/// Services that are served with other instances than the catalog shows, and why.
+pub(crate) type Held = BTreeMap<String, String>;
+
+/// Judges a table with other instances.
+struct WithInstances<'a> {
+    carrier: &'a HaproxyCarrier,
+    table: &'a RouteTable,
+    book: &'a AddressBook,
+}
+
+#[async_trait]
+impl Judge for WithInstances<'_> {
+    type Whole = InstanceBook;
+    type Step = (CatalogKey, Arc<[CatalogInstance]>);
+    type Good = Good;
+
+    async fn judge(&self, whole: &InstanceBook) -> Result<Good, CheckError> {
+        let book = self.book.clone().with_instances(whole.clone());
+        self.carrier.check_with(self.table, &book).await
+    }
+
+    fn with(&self, whole: &InstanceBook, steps: &[Self::Step]) -> InstanceBook {
+        let mut whole = whole.clone();
+        for (key, instances) in steps {
+            whole.insert(key.clone(), Arc::clone(instances));
+        }
+        whole
+    }
+}
+
 impl HaproxyCarrier {
     /// Renders a table and has it judged, with what is known of where everything is.
-    pub(super) async fn check_with(
-        &self,
-        table: &RouteTable,
-        book: &AddressBook,
-    ) -> Result<Good, CheckError> {
+    async fn check_with(&self, table: &RouteTable, book: &AddressBook) -> Result<Good, CheckError> {
         let config = self.render(table, book)?;
         let written = self.stage(&config).await?;
         for warning in self.judge(&written).await? {
@@ -39,45 +84,101 @@ impl HaproxyCarrier {
         })
     }
 
-    /// The same where that was refused, with the instances that templates saw in what is live, as far as
-    /// the newer ones are to blame; none where they are not.
-    pub(super) async fn check_with_held_instances(
+    /// The same with the newest instances of which it is good: where it is refused, templates see those in
+    /// what is live, as far as the newer ones are to blame.
+    pub(super) async fn check_with_good_instances(
         &self,
         table: &RouteTable,
-        book: AddressBook,
-    ) -> Result<Option<Good>, CheckError> {
-        let Some(held) = self.holding_back(&book) else {
-            return Ok(None);
+        newest: &AddressBook,
+    ) -> Result<Good, CheckError> {
+        let book = self.without_blamed(table, newest.clone());
+        let words = match self.check_with(table, &book).await {
+            Err(CheckError::Rejected { words }) => words,
+            judged => return judged,
         };
-        let mut good = match self.check_with(table, &held).await {
-            Err(CheckError::Rejected { .. }) => return Ok(None),
-            good => good?,
+        let changed = self.changed_instances(&book);
+        let held = self.holding_back(&book);
+        let judged = match &held {
+            Some(held) => self.find_blamed(table, held, changed, words).await,
+            None => Err(CheckError::Rejected { words }),
         };
-        let mut to_blame = self.changed_instances(&book);
-        if (2..=MAX_JUDGED_ALONE).contains(&to_blame.len()) {
-            let mut blamed = Vec::new();
-            for key in to_blame {
-                let mut instances = good.instances.clone();
-                if let Some(newer) = book.instances().get(&key) {
-                    instances.insert(key.clone(), newer.clone());
-                }
-                let with_newer = held.clone().with_instances(instances);
-                match self.check_with(table, &with_newer).await {
-                    Ok(better) => good = better,
-                    Err(CheckError::Rejected { .. }) => blamed.push(key),
-                    Err(unable) => return Err(unable),
-                }
+        match judged {
+            Err(CheckError::Rejected { words }) => {
+                let book = held.unwrap_or(book);
+                let words = self.with_doubt(table, &book, words).await;
+                Err(CheckError::Rejected { words })
             }
-            to_blame = blamed;
+            judged => judged,
         }
-        for key in to_blame {
-            tracing::error!(
-                service = key.service,
-                "the instances that the catalog shows now do not go with the template of the service; \
-                 it is served with those before"
-            );
+    }
+
+    /// Finds which of the changed instances are to blame for the refusal, and holds those back.
+    async fn find_blamed(
+        &self,
+        table: &RouteTable,
+        held: &AddressBook,
+        changed: Vec<(CatalogKey, Arc<[CatalogInstance]>)>,
+        refused: String,
+    ) -> Result<Good, CheckError> {
+        let judge = WithInstances {
+            carrier: self,
+            table,
+            book: held,
+        };
+        let isolated = isolate(&judge, held.instances(), &changed, Some(refused)).await?;
+        let mut shown = self.shown();
+        for (index, words) in isolated.culprits {
+            if let Some((key, instances)) = changed.get(index) {
+                let blame = Blame {
+                    instances: Arc::clone(instances),
+                    services: services_with(table, key),
+                    words,
+                };
+                shown.blamed.insert(key.clone(), blame);
+            }
         }
-        Ok(Some(good))
+        Ok(isolated.candidate)
+    }
+
+    /// HAProxy's words, and whether instances of the catalog may be to blame of which none before are known.
+    async fn with_doubt(&self, table: &RouteTable, book: &AddressBook, words: String) -> String {
+        let live = self.shown().instances.clone();
+        let mut without = book.instances().clone();
+        let mut names = BTreeSet::new();
+        for key in Places::of(table).templated {
+            let known = book.instances().get(&key);
+            if live.get(&key).is_none() && known.is_some_and(|known| !known.is_empty()) {
+                names.insert(key.service.clone());
+                without.insert(key, Arc::default());
+            }
+        }
+        if names.is_empty() {
+            return words;
+        }
+        let without = book.clone().with_instances(without);
+        match self.check_with(table, &without).await {
+            Ok(_) => {
+                let names = names.into_iter().collect::<Vec<_>>().join(", ");
+                format!(
+                    "{words}; it would be taken without the instances that the catalog shows of {names}, and this replica knows none that were good"
+                )
+            }
+            Err(_) => words,
+        }
+    }
+
+    /// What is known, without what did not go with these very templates before: they see what is live.
+    pub(super) fn without_blamed(&self, table: &RouteTable, book: AddressBook) -> AddressBook {
+        let shown = self.shown();
+        let mut instances = book.instances().clone();
+        for (key, blame) in &shown.blamed {
+            let is_same = book.instances().get(key) == Some(&blame.instances)
+                && services_with(table, key) == blame.services;
+            if let Some(live) = shown.instances.get(key).filter(|_| is_same) {
+                instances.insert(key.clone(), Arc::clone(live));
+            }
+        }
+        book.with_instances(instances)
     }
 
     /// What is known, with the instances that templates saw in what is live; none where these are the same.
@@ -88,22 +189,50 @@ impl HaproxyCarrier {
         }
         let live = self.shown().instances.clone();
         let mut instances = book.instances().clone();
-        for key in changed {
+        for (key, _) in changed {
             if let Some(seen) = live.get(&key) {
-                instances.insert(key, seen.clone());
+                instances.insert(key, Arc::clone(seen));
             }
         }
         Some(book.clone().with_instances(instances))
     }
 
-    /// The services whose templates would see other instances than in what is live.
-    fn changed_instances(&self, book: &AddressBook) -> Vec<CatalogKey> {
-        let live = self.shown().instances.clone();
-        let changed = |key: &&CatalogKey| {
-            let seen = live.get(key);
-            seen.is_some() && seen != book.instances().get(key)
-        };
-        let keys = book.instances().iter().map(|(key, _)| key);
-        keys.filter(changed).cloned().collect()
+    /// What is held back where these are the newest instances and templates see those.
+    pub(super) fn held_of(
+        &self,
+        places: &Places,
+        newest: &AddressBook,
+        seen: &InstanceBook,
+    ) -> Held {
+        let shown = self.shown();
+        let held = places.templated.iter().filter_map(|key| {
+            let newest = newest.instances().get(key);
+            (seen.get(key) != newest).then(|| {
+                let blame = shown.blamed.get(key);
+                let blame = blame.filter(|blame| newest == Some(&blame.instances));
+                let why = blame.map_or("they are judged with the next change", |it| &it.words);
+                (key.service.clone(), why.to_owned())
+            })
+        });
+        held.collect()
     }
+
+    /// The services whose templates would see other instances than in what is live, with these.
+    fn changed_instances(&self, book: &AddressBook) -> Vec<(CatalogKey, Arc<[CatalogInstance]>)> {
+        let live = self.shown().instances.clone();
+        let all = book.instances().iter();
+        all.filter(|(key, newer)| live.get(key).is_some_and(|seen| seen != *newer))
+            .map(|(key, newer)| (key.clone(), Arc::clone(newer)))
+            .collect()
+    }
+}
+
+/// The services whose templates see these instances.
+fn services_with(table: &RouteTable, key: &CatalogKey) -> Vec<Arc<Service>> {
+    let sees = |service: &&Arc<Service>| {
+        let mut destinations = service.destinations().iter();
+        !service.options().templates.is_empty()
+            && destinations.any(|to| service.catalog_key(to).as_ref() == Some(key))
+    };
+    table.iter().filter(sees).cloned().collect()
 }

@@ -36,13 +36,15 @@ impl HaproxyCarrier {
 
     async fn judge_by_start(&self, table: &RouteTable) -> Result<Candidate, CheckError> {
         let places = Places::of(table);
-        let book = self.look_up(&places).await;
+        let newest = self.look_up(&places).await;
+        let book = self.without_blamed(table, newest.clone());
         let config = self.render(table, &book)?;
         let staged = self.stage(&config).await?.into_staged();
         let candidate = |staged, started| Candidate {
             config: config.clone(),
             places: places.clone(),
             instances: book.instances().clone(),
+            held: self.held_of(&places, &newest, book.instances()),
             ports: table.tcp_ports().collect(),
             staged,
             started,

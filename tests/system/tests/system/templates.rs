@@ -11,6 +11,8 @@ const FRONTEND: &str = "acl own_web path_beg /own
 http-request set-header X-Own 'by '{{ AclName }} if own_web
 use_backend {{ backend }} if own_web
 ";
+/// More services than were once judged apart.
+const MANY: usize = 11;
 const BACKEND: &str = "balance roundrobin
 {% for instance in instances if instance.healthy %}
     server {{ instance.name }} {{ instance.host }}:{{ instance.port }} check inter {{ instance.tags|first }}
@@ -135,10 +137,27 @@ async fn a_template_sees_the_catalog_and_traffic_goes_where_it_says() -> Result<
         assert_eq!(replica.request("/own").await?.status, 200);
         until_lines(replica, &[&one], &["seldom"]).await?;
     }
+    // A replica that starts again meanwhile serves what was good before, and says what it holds back.
+    let replica = topology.replica_mut(2);
+    replica.terminate().await?;
+    replica.start()?;
+    replica.until_status("/own", 200).await?;
+    replica.until_status("/other", 200).await?;
+    until_lines(replica, &[&one], &["seldom"]).await?;
+    let status = replica.call("status").await?.json;
+    let held = status["Catalog"]["Held"]["web"].as_str();
+    assert!(
+        held.is_some_and(|why| why.contains("unexpected character")),
+        "{status}"
+    );
+    assert_eq!(status["Quarantined"], serde_json::json!({}), "{status}");
     consul(&topology)?.register(&entry(0, "1s")?).await?;
     for number in [1, 2] {
         until_lines(topology.replica(number), &[&zero, &one], &[]).await?;
     }
+
+    let status = topology.replica(2).call("status").await?.json;
+    assert_eq!(status["Catalog"]["Held"], serde_json::json!({}), "{status}");
 
     // The text is a part of the service: the file may change or go, and a replica may start without it.
     std::fs::remove_file(&frontend)?;
@@ -149,6 +168,97 @@ async fn a_template_sees_the_catalog_and_traffic_goes_where_it_says() -> Result<
     replica.until_status("/own", 200).await?;
     until_lines(replica, &[&zero, &one], &["retries 9"]).await?;
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_that_fit_no_template_hold_back_no_other_service() -> Result<(), Failure> {
+    let plan = Plan::replicas(1)
+        .setting("MODE", "default")
+        .consul(ClusterOptions::servers(1));
+    let topology = plan.start().await?;
+    let replica = topology.replica(1);
+    let demo = DemoBackend::start("web").await?;
+    let entry = |nth: usize, tag: &str| {
+        let id = format!("id-{nth}");
+        Registration::new(&format!("s{nth}"), &id, demo.address()).tag(tag)
+    };
+    let line = |nth: usize, tag: &str| line_of(&format!("id-{nth}"), &demo, tag);
+    let backend = written(replica, "be.cfg", BACKEND)?;
+    for nth in 0..MANY {
+        consul(&topology)?.register(&entry(nth, "1s")).await?;
+        let call =
+            format!("reconfigure?serviceName=s{nth}&servicePath=/s{nth}&templateBePath={backend}");
+        let answer = replica.call(&call).await?;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        until_lines(replica, &[&line(nth, "1s")], &[]).await?;
+    }
+    for nth in 1..MANY {
+        consul(&topology)?.register(&entry(nth, "seldom")).await?;
+    }
+    until("all refusals to be told", || async {
+        let status = replica.call("status").await?.json;
+        match status["Catalog"]["Held"].as_object().map(|held| held.len()) {
+            Some(held) if held == MANY - 1 => Ok(()),
+            _ => Err(status.to_string().into()),
+        }
+    })
+    .await?;
+    consul(&topology)?.register(&entry(0, "3s")).await?;
+    until_lines(replica, &[&line(0, "3s"), &line(1, "1s")], &["seldom"]).await?;
+    // What is wrong with a change is said of the change.
+    let call = format!(
+        "reconfigure?serviceName=s0&servicePath=/s0&templateBePath={backend}&backendExtra=retrying%203"
+    );
+    let answer = replica.call(&call).await?;
+    assert_eq!(answer.status, 400, "{}", answer.text);
+    assert!(answer.text.contains("retrying"), "{}", answer.text);
+    assert!(
+        !answer.text.contains("unexpected character"),
+        "{}",
+        answer.text
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_without_a_port_are_refused_before_haproxy_is_told() -> Result<(), Failure> {
+    let plan = Plan::replicas(1)
+        .setting("MODE", "default")
+        .consul(ClusterOptions::servers(1));
+    let topology = plan.start().await?;
+    let replica = topology.replica(1);
+    let demo = DemoBackend::start("web").await?;
+    let nowhere = std::net::SocketAddr::new(demo.address().ip(), 0);
+    consul(&topology)?
+        .register(&Registration::new("web", "web-0", demo.address()).tag("1s"))
+        .await?;
+    let backend = written(replica, "be.cfg", BACKEND)?;
+    let call = format!("reconfigure?serviceName=web&servicePath=/web&templateBePath={backend}");
+    let answer = replica.call(&call).await?;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    replica.until_status("/web", 200).await?;
+    consul(&topology)?
+        .register(&Registration::new("web", "web-0", nowhere).tag("1s"))
+        .await?;
+    until("the instance to be held back", || async {
+        let status = replica.call("status").await?.json;
+        match status["Catalog"]["Held"]["web"].is_string() {
+            true => Ok(()),
+            false => Err(status.to_string().into()),
+        }
+    })
+    .await?;
+    let at = demo.address();
+    let other = format!(
+        "reconfigure?serviceName=other&servicePath=/other&outboundHostname={}&port={}",
+        at.ip(),
+        at.port()
+    );
+    let answer = replica.call(&other).await?;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    replica.until_status("/other", 200).await?;
+    assert_eq!(replica.request("/web").await?.status, 200);
+    until_lines(replica, &[&line_of("web-0", &demo, "1s")], &[]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
