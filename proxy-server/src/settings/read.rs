@@ -379,6 +379,11 @@ impl Reader<'_> {
         let shown = definition(name).is_some_and(|d| d.sensitivity == Sensitivity::Plain);
         let value = self.source.get(name).ok().flatten();
         let value = value.filter(|_| shown).unwrap_or_default();
+        // Before the @ of an address may stand a password.
+        let value = match value.rsplit_once('@') {
+            Some((_, after)) => format!("…@{after}"),
+            None => value,
+        };
         self.errors.push(SettingError {
             name,
             value,
