@@ -9,15 +9,16 @@ use std::{
     time::Duration,
 };
 
+use proxy_core::RouteTable;
 use proxy_haproxy::{
     Certificate, CertificateList, CertificateName, CertificateSet, ClientAuthorities, Glob,
 };
 use tokio::time::Instant;
 
-use super::{Certificates, Shown};
+use super::{Certificates, Shown, Source};
 
-/// How long what HAProxy did not take is left alone while nobody changes it: what it clashes with may be
-/// gone then, and each try costs checks of the whole configuration.
+/// How long what HAProxy did not take is left alone while nobody changes it or what it is shown with: each try
+/// costs checks of the whole configuration.
 pub(super) const REFUSED_FOR: Duration = Duration::from_secs(600);
 
 /// Certificates that are shown together, and those of whose authorities clients are asked for.
@@ -36,8 +37,9 @@ pub(crate) enum Step {
     Certificate(CertificateName, Option<Shown>),
     /// Those whose certificates clients may show.
     Authorities(Option<ClientAuthorities>),
-    /// The list that says how certificates are shown.
-    List(CertificateList),
+    /// The list that says how certificates are shown, with the files that only one of the two lists names: what
+    /// is done with those is right with the new list alone.
+    List(CertificateList, BTreeMap<CertificateName, Option<Shown>>),
 }
 
 /// What a [`Step`] is about.
@@ -64,6 +66,8 @@ pub(super) struct Choice {
     taken: Showing,
     set: CertificateSet,
     refused: BTreeMap<Subject, Refused>,
+    /// What HAProxy judged them with.
+    table: RouteTable,
     /// Whether something was taken ever.
     begun: bool,
 }
@@ -73,7 +77,8 @@ pub(super) struct Choice {
 struct Refused {
     step: Step,
     why: String,
-    since: Instant,
+    /// It is not offered again before, while nothing else changes.
+    until: Instant,
 }
 
 // === impl Showing ===
@@ -84,17 +89,24 @@ impl Showing {
         let mut showing = self.clone();
         for step in steps {
             match step.clone() {
-                Step::Certificate(name, Some(shown)) => {
-                    showing.certificates.insert(name, shown);
-                }
-                Step::Certificate(name, None) => {
-                    showing.certificates.remove(&name);
-                }
+                Step::Certificate(name, shown) => showing.put(name, shown),
                 Step::Authorities(authorities) => showing.authorities = authorities,
-                Step::List(list) => showing.list = list,
+                Step::List(list, files) => {
+                    showing.list = list;
+                    for (name, shown) in files {
+                        showing.put(name, shown);
+                    }
+                }
             }
         }
         showing
+    }
+
+    fn put(&mut self, name: CertificateName, shown: Option<Shown>) {
+        match shown {
+            Some(shown) => self.certificates.insert(name, shown),
+            None => self.certificates.remove(&name),
+        };
     }
 
     /// As HAProxy gets the certificates.
@@ -120,17 +132,37 @@ impl Showing {
             .chain(other.certificates.keys())
             .collect();
         let differs = |name: &&CertificateName| self.certificate(name) != other.certificate(name);
-        let certificates = names.into_iter().filter(differs);
-        let mut steps: Vec<_> = certificates
-            .map(|name| Step::Certificate(name.clone(), other.certificates.get(name).cloned()))
+        let differing = names.into_iter().filter(differs);
+        let differing = differing.map(|name| (name.clone(), other.certificates.get(name).cloned()));
+        let (listed, alone): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            differing.partition(|(name, _)| self.goes_with_the_list_to(other, name));
+        let alone = alone.into_iter();
+        let mut steps: Vec<_> = alone
+            .map(|(name, shown)| Step::Certificate(name, shown))
             .collect();
         if self.authorities != other.authorities {
             steps.push(Step::Authorities(other.authorities.clone()));
         }
         if self.list != other.list {
-            steps.push(Step::List(other.list.clone()));
+            steps.push(Step::List(other.list.clone(), listed));
         }
         steps
+    }
+
+    /// Whether a name is a file's that only one of two lists names. What callers gave is shown without a list too,
+    /// and where there was no list before there is nothing that would be left in place.
+    fn goes_with_the_list_to(&self, other: &Self, name: &CertificateName) -> bool {
+        let shown = [self, other].map(|it| it.certificates.get(name));
+        let mut shown = shown.into_iter().flatten();
+        let is_file = shown.all(|shown| matches!(shown.source, Source::File(_)));
+        let [before, after] = [self, other].map(|it| it.lists(name));
+        let is_there = self.list != CertificateList::default();
+        is_there && is_file && before != after
+    }
+
+    fn lists(&self, name: &CertificateName) -> bool {
+        let mut entries = self.list.entries().iter();
+        entries.any(|entry| entry.name() == name)
     }
 }
 
@@ -146,21 +178,28 @@ impl Step {
         match self {
             Self::Certificate(name, _) => Subject::Certificate(name.clone()),
             Self::Authorities(_) => Subject::Authorities,
-            Self::List(_) => Subject::List,
+            Self::List(..) => Subject::List,
         }
     }
 
     fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Certificate(name, a), Self::Certificate(of, b)) => {
-                let certificate = |shown: &Option<Shown>| shown.clone().map(|it| it.certificate);
-                name == of && certificate(a) == certificate(b)
+                name == of && certificate_of(a) == certificate_of(b)
             }
             (Self::Authorities(a), Self::Authorities(b)) => a == b,
-            (Self::List(a), Self::List(b)) => a == b,
+            (Self::List(a, files), Self::List(b, others)) => {
+                let files = files.iter().map(|(name, it)| (name, certificate_of(it)));
+                let others = others.iter().map(|(name, it)| (name, certificate_of(it)));
+                a == b && files.eq(others)
+            }
             _ => false,
         }
     }
+}
+
+fn certificate_of(shown: &Option<Shown>) -> Option<&Certificate> {
+    shown.as_ref().map(|shown| &shown.certificate)
 }
 
 // === impl Choice ===
@@ -197,7 +236,7 @@ impl Choice {
         let mut steps = self.taken.steps_to(&self.wanted);
         steps.retain(|step| {
             let refused = self.refused.get(&step.subject());
-            refused.is_none_or(|old| now >= old.since + REFUSED_FOR || !old.step.is_same(step))
+            refused.is_none_or(|old| now >= old.until || !old.step.is_same(step))
         });
         (!steps.is_empty()).then(|| Offer {
             base: self.taken.clone(),
@@ -205,7 +244,22 @@ impl Choice {
         })
     }
 
-    fn take(&mut self, taken: Showing, preferred: &[Glob]) {
+    /// What is shown, and what was refused beside it.
+    fn take(
+        &mut self,
+        taken: Showing,
+        refused: Vec<(Step, String)>,
+        now: Instant,
+        preferred: &[Glob],
+    ) {
+        if !self.taken.steps_to(&taken).is_empty() {
+            self.try_refused_again(now);
+        }
+        for (step, why) in refused {
+            let subject = step.subject();
+            let until = now + REFUSED_FOR;
+            self.refused.insert(subject, Refused { step, why, until });
+        }
         self.set = taken.set(preferred);
         self.taken = taken;
         self.begun = true;
@@ -214,14 +268,27 @@ impl Choice {
             .retain(|_, refused| steps.iter().any(|step| step.is_same(&refused.step)));
     }
 
-    fn refuse(&mut self, step: Step, why: String, now: Instant) {
-        let subject = step.subject();
-        let refused = Refused {
-            step,
-            why,
-            since: now,
-        };
-        self.refused.insert(subject, refused);
+    /// What was refused is offered again: what it clashed with may be gone. Until then it is named as before.
+    fn try_refused_again(&mut self, now: Instant) {
+        for refused in self.refused.values_mut() {
+            refused.until = now;
+        }
+    }
+
+    /// As [`Choice::try_refused_again`], of one name that somebody wrote again.
+    pub(super) fn try_name_again(&mut self, name: &CertificateName, now: Instant) {
+        let subject = Subject::Certificate(name.clone());
+        if let Some(refused) = self.refused.get_mut(&subject) {
+            refused.until = now;
+        }
+    }
+
+    /// What HAProxy is asked with from now on.
+    fn judge_with(&mut self, table: &RouteTable, now: Instant) {
+        if self.table != *table {
+            self.table = table.clone();
+            self.try_refused_again(now);
+        }
     }
 
     /// What HAProxy did not take, by name, and what is shown instead.
@@ -267,6 +334,11 @@ impl Certificates {
         self.held().choice.taken.clone()
     }
 
+    /// Judges what is to be shown with a table from now on.
+    pub(crate) fn judge_with(&self, table: &RouteTable) {
+        self.held().choice.judge_with(table, Instant::now());
+    }
+
     /// What is to be shown and is not.
     pub(crate) fn offer(&self) -> Option<Offer> {
         self.held().choice.offer(Instant::now())
@@ -275,16 +347,16 @@ impl Certificates {
     /// What is shown from now on, and what HAProxy did not take of what was offered.
     pub(crate) fn take(&self, taken: Showing, refused: Vec<(Step, String)>) {
         let mut held = self.held();
-        for (step, why) in refused {
+        for (step, why) in &refused {
             let subject = step.subject();
             tracing::error!(
                 ?subject,
                 why,
                 "HAProxy does not take it with the whole configuration; what was shown before is shown on, where there was something"
             );
-            held.choice.refuse(step, why, Instant::now());
         }
-        held.choice.take(taken, &self.settings.preferred);
+        let preferred = &self.settings.preferred;
+        held.choice.take(taken, refused, Instant::now(), preferred);
         let ends = held.choice.taken.certificates.values();
         let ends = ends.map(|one| (one.name.as_str(), one.certificate.not_after()));
         self.metrics.certificates(ends);
@@ -299,7 +371,8 @@ impl Certificates {
     /// Shows nothing again, as before the start.
     pub(crate) fn take_back(&self) {
         let mut held = self.held();
-        held.choice.take(Showing::default(), &[]);
+        let nothing = Showing::default();
+        held.choice.take(nothing, Vec::new(), Instant::now(), &[]);
         held.choice.begun = false;
     }
 

@@ -270,6 +270,8 @@ impl Certificates {
             let mut held = self.held();
             held.unfit.remove(&name);
             held.unreadable.remove(&path.display().to_string());
+            // What it clashed with before may be mended since.
+            held.choice.try_name_again(&name, Instant::now());
             held.kept.insert(name, kept);
             self.settle(&mut held);
             held.forget()

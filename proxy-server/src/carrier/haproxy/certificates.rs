@@ -41,6 +41,7 @@ impl HaproxyCarrier {
 
     /// Shows what HAProxy takes with this table of what is to be shown.
     pub(super) async fn renew_certificates(&self, table: &RouteTable) -> Result<(), CheckError> {
+        self.certificates.judge_with(table);
         let Some(offer) = self.certificates.offer() else {
             if !self.certificates.is_begun() {
                 self.certificates.take_all();

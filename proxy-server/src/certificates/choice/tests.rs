@@ -27,7 +27,7 @@ fn named(steps: &[Step]) -> Vec<String> {
     let name = |step: &Step| match step {
         Step::Certificate(name, shown) => format!("{name} {}", shown.is_some()),
         Step::Authorities(_) => "authorities".to_owned(),
-        Step::List(_) => "list".to_owned(),
+        Step::List(_, files) => format!("list {}", files.len()),
     };
     steps.iter().map(name).collect()
 }
@@ -43,7 +43,7 @@ fn what_is_wanted_is_offered_name_by_name_until_it_is_taken_or_refused() {
     assert!(!choice.want(showing(&[&old, &other])), "it is the same");
     let offer = choice.offer(now).unwrap();
     assert_eq!(named(&offer.steps), ["a true", "b true"]);
-    choice.take(offer.base.with(&offer.steps), &[]);
+    choice.take(offer.base.with(&offer.steps), Vec::new(), now, &[]);
     assert!(choice.offer(now).is_none());
     assert_eq!(choice.set().files().len(), 2);
 
@@ -51,8 +51,8 @@ fn what_is_wanted_is_offered_name_by_name_until_it_is_taken_or_refused() {
     choice.want(showing(&[&new, &more]));
     let offer = choice.offer(now).unwrap();
     assert_eq!(named(&offer.steps), ["a true", "b false", "c true"]);
-    choice.refuse(offer.steps[0].clone(), "no".to_owned(), now);
-    choice.take(offer.base.with(&offer.steps[1..]), &[]);
+    let refused = vec![(offer.steps[0].clone(), "no".to_owned())];
+    choice.take(offer.base.with(&offer.steps[1..]), refused, now, &[]);
     assert_eq!(
         choice.refused(),
         BTreeMap::from([("a".to_owned(), "no; the version before is shown".to_owned())])
@@ -72,7 +72,7 @@ fn what_is_wanted_is_offered_name_by_name_until_it_is_taken_or_refused() {
     assert_eq!(choice.refused(), BTreeMap::new());
     let offer = choice.offer(now).unwrap();
     assert_eq!(named(&offer.steps), ["a true"]);
-    choice.take(offer.base.with(&offer.steps), &[]);
+    choice.take(offer.base.with(&offer.steps), Vec::new(), now, &[]);
     assert_eq!(choice.taken().certificate(&name), Some(&better.certificate));
 }
 
@@ -83,7 +83,7 @@ fn a_certificate_that_moves_from_a_file_to_a_call_is_the_same() {
     file.source = Source::File(PathBuf::from("/certs/a"));
     let mut choice = Choice::default();
     choice.want(showing(&[&file]));
-    choice.take(showing(&[&file]), &[]);
+    choice.take(showing(&[&file]), Vec::new(), Instant::now(), &[]);
     assert!(!choice.want(showing(&[&given])));
     assert!(choice.offer(Instant::now()).is_none());
     let source = choice.taken().certificates.values().next().unwrap();
@@ -96,8 +96,8 @@ fn what_was_never_shown_is_refused_without_a_version_before() {
     let one = shown("a", "a.com");
     let mut choice = Choice::default();
     choice.want(showing(&[&one]));
-    choice.refuse(Step::show(one), "no".to_owned(), now);
-    choice.take(Showing::default(), &[]);
+    let refused = vec![(Step::show(one), "no".to_owned())];
+    choice.take(Showing::default(), refused, now, &[]);
     assert_eq!(
         choice.refused(),
         BTreeMap::from([("a".to_owned(), "no".to_owned())])
@@ -105,4 +105,86 @@ fn what_was_never_shown_is_refused_without_a_version_before() {
     // Nobody wants it any more.
     choice.want(Showing::default());
     assert_eq!(choice.refused(), BTreeMap::new());
+}
+
+#[test]
+fn what_was_refused_is_tried_again_once_something_else_changed() {
+    let now = Instant::now();
+    let (one, other) = (shown("a", "a.com"), shown("b", "b.com"));
+    let refused = || {
+        let mut choice = Choice::default();
+        choice.want(showing(&[&one]));
+        let refused = vec![(Step::show(one.clone()), "no".to_owned())];
+        choice.take(Showing::default(), refused, now, &[]);
+        assert!(choice.offer(now).is_none());
+        choice
+    };
+    let is_tried = |choice: &Choice| {
+        let offer = choice.offer(now).unwrap();
+        assert_eq!(named(&offer.steps), ["a true"]);
+        // Nobody is told that it is shown meanwhile.
+        assert_eq!(choice.refused().len(), 1);
+    };
+    // Something else is shown.
+    let mut choice = refused();
+    choice.want(showing(&[&one, &other]));
+    choice.take(showing(&[&other]), Vec::new(), now, &[]);
+    is_tried(&choice);
+    // The same is given again.
+    let mut choice = refused();
+    choice.try_name_again(&other.name, now);
+    assert!(choice.offer(now).is_none(), "it is another name");
+    choice.try_name_again(&one.name, now);
+    is_tried(&choice);
+    // The services are others.
+    let mut choice = refused();
+    choice.judge_with(&RouteTable::new(), now);
+    assert!(choice.offer(now).is_none(), "they are the same");
+    let mut table = RouteTable::new();
+    table.apply(&crate::testing::put("x"));
+    choice.judge_with(&table, now);
+    is_tried(&choice);
+}
+
+#[test]
+fn a_list_and_the_files_that_it_alone_names_are_one_step() {
+    let now = Instant::now();
+    let file = |name: &str| {
+        let mut file = shown(name, "a.com");
+        file.source = Source::File(PathBuf::from("/certs").join(name));
+        file
+    };
+    let listed = |list: &str, all: &[&Shown]| Showing {
+        list: list.parse().unwrap(),
+        ..showing(all)
+    };
+    let (a, new_a, b, c) = (file("a"), file("a"), file("b"), file("c"));
+    let given = shown("given", "given.com");
+    let before = listed("a\nb b.com", &[&a, &b]);
+    let mut choice = Choice::default();
+    choice.want(before.clone());
+    // At first each counts by itself: a bad one must not leave the others out.
+    let offer = choice.offer(now).unwrap();
+    assert_eq!(named(&offer.steps), ["a true", "b true", "list 0"]);
+    choice.take(before, Vec::new(), now, &[]);
+    // One goes and one comes with the list; one is renewed whatever becomes of it, and so is one that was given.
+    choice.want(listed("c\na [bad]\ngiven", &[&new_a, &c, &given]));
+    let offer = choice.offer(now).unwrap();
+    assert_eq!(named(&offer.steps), ["a true", "given true", "list 2"]);
+    let refused = vec![(offer.steps[2].clone(), "no".to_owned())];
+    choice.take(offer.base.with(&offer.steps[..2]), refused, now, &[]);
+    let taken: Vec<_> = choice.taken().certificates.keys().collect();
+    assert_eq!(taken, [&a.name, &b.name, &given.name]);
+    assert_eq!(choice.taken().list, "a\nb b.com".parse().unwrap());
+    assert!(choice.refused().contains_key("CRT_LIST_PATH"));
+    assert!(choice.offer(now).is_none(), "it is left alone");
+    // A better file is tried at once, and a better list.
+    let new_c = file("c");
+    choice.want(listed("c\na [bad]\ngiven", &[&new_a, &new_c, &given]));
+    assert_eq!(named(&choice.offer(now).unwrap().steps), ["list 2"]);
+    choice.want(listed("c\na\ngiven", &[&new_a, &new_c, &given]));
+    let offer = choice.offer(now).unwrap();
+    choice.take(offer.base.with(&offer.steps), Vec::new(), now, &[]);
+    let taken: Vec<_> = choice.taken().certificates.keys().collect();
+    assert_eq!(taken, [&a.name, &c.name, &given.name]);
 }

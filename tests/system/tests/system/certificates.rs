@@ -520,6 +520,22 @@ async fn a_list_of_an_operator_says_which_certificates_are_shown_and_for_which_n
         assert_eq!(answer.alpn.as_deref(), Some(alpn), "{name}");
     }
 
+    // A list that HAProxy does not take leaves the one before in place, with all that it names.
+    fs::write(&list, "a.pem\nc.pem [nonsense x]\n").unwrap();
+    replica.call("reload").await.unwrap();
+    until("the list is named", async || {
+        let refused = replica.call("certs").await?.json["Refused"].to_string();
+        let named = refused.contains("nonsense");
+        named.then_some(()).ok_or_else(|| refused.into())
+    })
+    .await
+    .unwrap();
+    for (name, issued) in [("special.com", &b), ("c.com", &a)] {
+        assert!(issued.is(&shown(replica, name).await.unwrap()), "{name}");
+    }
+    fs::write(&list, &listed).unwrap();
+    replica.call("reload").await.unwrap();
+
     // What is given stands behind the list, or in its place there: then HAProxy is told while it serves.
     let put = cert(replica, "PUT", "certName=d", &d.bundle()).await;
     assert_eq!(put.status, 200, "{}", put.text);
