@@ -10,6 +10,7 @@
 mod claim;
 #[cfg(feature = "docker")]
 mod docker;
+mod files;
 mod follow;
 mod given;
 mod intake;

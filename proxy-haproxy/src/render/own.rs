@@ -1,6 +1,6 @@
 //! The lines that a service's own templates give: what they see, and what becomes of what they say.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proxy_core::{
     Destination, PathPattern, Port, RawError, RawLimits, RawLines, Service, ServiceTemplate,
@@ -18,6 +18,15 @@ use crate::{
 /// The most that one template may give: a line for each of 1,000 instances, and room to spare.
 const LIMITS: RawLimits = RawLimits::new(256 * 1024, 5_000);
 
+/// The most instances that the destinations of one service may have together: a name is made for each,
+/// again for each backend.
+const MOST_INSTANCES: usize = 10_000;
+
+/// The heading of the frontend that services share.
+const FRONTEND: &str = "frontend services";
+/// What belongs to the frontend as a whole, and to everybody in it.
+const FRONTENDS_OWN: [&str; 3] = ["bind", "mode", "default_backend"];
+
 /// Why the template of a service gives no lines.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -28,6 +37,17 @@ pub enum ServiceTemplateProblem {
     /// What it gives is not confined to its section, or too much.
     #[error("in what it gives, {0}")]
     Lines(#[from] RawError),
+    /// What it gives for the frontend changes that for all services.
+    #[error("in what it gives, line {line} begins with {word}, which would be so for all services")]
+    NotItsOwn {
+        /// The line, from 1.
+        line: usize,
+        /// What it begins with.
+        word: &'static str,
+    },
+    /// The catalog shows too many instances.
+    #[error("it sees {0} instances; at most {MOST_INSTANCES} are allowed")]
+    TooManyInstances(usize),
 }
 
 /// What a template sees. Names with a capital are Docker Flow Proxy's.
@@ -100,8 +120,8 @@ impl FrontendLines {
         let Some(template) = &service.options().templates.frontend else {
             return Ok(());
         };
-        let model = Model::new(service, destinations, destinations.first(), addresses);
-        let lines = lines(template, &model, "frontend services")
+        let lines = Model::new(service, destinations, destinations.first(), addresses)
+            .and_then(|model| lines(template, &model, FRONTEND))
             .map_err(|problem| refusal(service, "templateFePath", template, problem))?;
         let (switches, rules) = lines.partition(|line| line.starts_with("use_backend "));
         self.rules.push(RawText::from(&rules));
@@ -124,10 +144,9 @@ pub(super) fn backend_lines(
     let Some(template) = &service.options().templates.backend else {
         return Ok(None);
     };
-    let model = Model::new(service, destinations, Some(own), addresses);
     let heading = format!("backend {}", own.1);
-    let lines = lines(template, &model, &heading);
-    lines
+    Model::new(service, destinations, Some(own), addresses)
+        .and_then(|model| lines(template, &model, &heading))
         .map(Some)
         .map_err(|problem| refusal(service, "templateBePath", template, problem))
 }
@@ -168,6 +187,14 @@ fn lines(
             },
         )
         .collect();
+    if heading == FRONTEND {
+        for (line, text) in (1..).zip(&kept) {
+            let first = text.split_whitespace().next();
+            if let Some(word) = FRONTENDS_OWN.into_iter().find(|word| first == Some(word)) {
+                return Err(ServiceTemplateProblem::NotItsOwn { line, word });
+            }
+        }
+    }
     Ok(RawLines::of_text(&kept.join("\n"), LIMITS)?)
 }
 
@@ -193,15 +220,22 @@ impl<'a> Model<'a> {
         destinations: &[Named<'a>],
         own: Option<&Named<'a>>,
         addresses: &'a AddressBook,
-    ) -> Self {
+    ) -> Result<Self, ServiceTemplateProblem> {
+        let seen = destinations
+            .iter()
+            .map(|(to, _)| instances(service, to, addresses).len());
+        let seen = seen.sum();
+        if seen > MOST_INSTANCES {
+            return Err(ServiceTemplateProblem::TooManyInstances(seen));
+        }
         let destination = |named: &Named<'a>| DestinationModel::new(service, *named, addresses);
-        Self {
+        Ok(Self {
             service_name: service.name().as_str(),
             acl_name: service.acl_name().as_str(),
             service_color: service.color().map(|color| color.as_str()),
             service_dest: destinations.iter().map(destination).collect(),
             own: own.map(destination),
-        }
+        })
     }
 }
 
@@ -214,9 +248,6 @@ impl<'a> DestinationModel<'a> {
         addresses: &'a AddressBook,
     ) -> Self {
         let texts = |paths: &'a [PathPattern]| paths.iter().map(PathPattern::text).collect();
-        let instances = service
-            .catalog_key(destination)
-            .and_then(|key| addresses.instances().get(&key));
         Self {
             index: destination.index(),
             port: destination.port().map(Port::get),
@@ -233,14 +264,27 @@ impl<'a> DestinationModel<'a> {
             req_mode: destination.mode().as_str(),
             backend,
             host: dns_name(service.host_of(destination)),
-            instances: named(instances.map(|known| &**known).unwrap_or_default()),
+            instances: named(instances(service, destination, addresses)),
         }
     }
+}
+
+/// The instances of a destination in the catalog.
+fn instances<'a>(
+    service: &Service,
+    destination: &Destination,
+    addresses: &'a AddressBook,
+) -> &'a [CatalogInstance] {
+    let key = service.catalog_key(destination);
+    let known = key.and_then(|key| addresses.instances().get(&key));
+    known.map(|known| &**known).unwrap_or_default()
 }
 
 /// A name for each: its id where it can be the name of a server, with a number where another has it.
 fn named(instances: &[CatalogInstance]) -> Vec<InstanceModel<'_>> {
     let mut taken = BTreeSet::new();
+    // What is free begins here: many may have one id, on a node each.
+    let mut next: BTreeMap<String, usize> = BTreeMap::new();
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
     let plain = |id: &str| -> String {
         let id = id.chars().map(|c| if fits(c) { c } else { '_' });
@@ -250,9 +294,17 @@ fn named(instances: &[CatalogInstance]) -> Vec<InstanceModel<'_>> {
         .iter()
         .map(|instance| {
             let plain = plain(&instance.id);
-            let more = (2..).map(|number| format!("{plain}-{number}"));
-            let mut names = std::iter::once(plain.clone()).chain(more);
-            let name = names.find(|name| !taken.contains(name)).unwrap_or_default();
+            let number = next.entry(plain.clone()).or_insert(1);
+            let name = loop {
+                let name = match *number {
+                    1 => plain.clone(),
+                    more => format!("{plain}-{more}"),
+                };
+                *number += 1;
+                if !taken.contains(&name) {
+                    break name;
+                }
+            };
             taken.insert(name.clone());
             InstanceModel { name, instance }
         })

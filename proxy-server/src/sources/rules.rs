@@ -4,7 +4,7 @@ use std::{io::Read as _, path::Path, sync::Arc};
 
 use proxy_core::{Params, ReconfigureRules, SecretUsers, TemplateSources, is_secret_name};
 
-use super::templates;
+use super::{files::FileReads, templates};
 
 /// The longest secret file of users in bytes: more than [`proxy_core::MAX_USERS`] users have.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
@@ -15,6 +15,7 @@ pub(crate) struct ParameterRules {
     rules: Arc<ReconfigureRules>,
     secrets: Arc<Path>,
     templates: Arc<Path>,
+    reads: FileReads,
 }
 
 // === impl ParameterRules ===
@@ -26,13 +27,14 @@ impl ParameterRules {
             rules: Arc::new(rules),
             secrets: secrets.into(),
             templates: templates.into(),
+            reads: FileReads::default(),
         }
     }
 
     /// The rules for a call: with the files that it names, which are read anew each time.
     pub(crate) async fn for_call(&self, params: &Params) -> Arc<ReconfigureRules> {
         let rules = self.with_secret(params).await;
-        let templates = templates::read(&self.templates, params).await;
+        let templates = templates::read(&self.reads, &self.templates, params).await;
         match templates == TemplateSources::default() {
             true => rules,
             false => Arc::new(Arc::unwrap_or_clone(rules).with_templates(templates)),
@@ -47,18 +49,20 @@ impl ParameterRules {
             return self.rules.clone();
         };
         let path = self.secrets.join(format!("dfp_users_{name}"));
-        let read = tokio::task::spawn_blocking(move || read(&path)).await;
-        let secret = read.unwrap_or_else(|error| SecretUsers::Unreadable(error.to_string()));
+        let file = path.display().to_string();
+        let read = self.reads.read(move || read(&path)).await;
+        let secret = read.unwrap_or_else(|why| unreadable(&file, &why));
         let users = self.rules.users.clone().with_secret(secret);
         Arc::new(ReconfigureRules::clone(&self.rules).with_users(users))
     }
 }
 
+fn unreadable(path: &str, why: &str) -> SecretUsers {
+    SecretUsers::Unreadable(format!("the secret file {path} cannot be read: {why}"))
+}
+
 fn read(path: &Path) -> SecretUsers {
-    let unreadable = |why: String| {
-        let path = path.display();
-        SecretUsers::Unreadable(format!("the secret file {path} cannot be read: {why}"))
-    };
+    let unreadable = |why: String| unreadable(&path.display().to_string(), &why);
     let mut text = String::new();
     let read = std::fs::File::open(path)
         .and_then(|file| file.take(MAX_SECRET_BYTES + 1).read_to_string(&mut text));

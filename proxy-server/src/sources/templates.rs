@@ -8,15 +8,18 @@ use std::{
 
 use proxy_core::{MAX_TEMPLATE_BYTES, Params, TemplateSource, TemplateSources};
 
+use super::files::FileReads;
+
 /// Reads the files that the parameters name, below this folder.
-pub(super) async fn read(folder: &Path, params: &Params) -> TemplateSources {
+pub(super) async fn read(reads: &FileReads, folder: &Path, params: &Params) -> TemplateSources {
     let source = async |parameter: &str| {
         let Some(name) = params.get(parameter).map(str::to_owned) else {
             return TemplateSource::NotRead;
         };
         let folder = folder.to_owned();
-        let read = tokio::task::spawn_blocking(move || text_of(&folder, &name)).await;
-        match read.unwrap_or_else(|error| Err(error.to_string())) {
+        let file = name.clone();
+        let read = reads.read(move || text_of(&folder, &name)).await;
+        match read.unwrap_or_else(|why| Err(format!("the template {file} cannot be read: {why}"))) {
             Ok(text) => TemplateSource::Text(text),
             Err(why) => TemplateSource::Unreadable(why),
         }

@@ -189,6 +189,24 @@ fn what_is_wrong_with_a_template_names_service_file_and_line() {
             "{told}"
         );
     }
+    for (frontend, words) in [
+        (
+            "frontend services\nbind *:9000",
+            "line 2 begins with bind, which would be so for all services",
+        ),
+        ("  mode tcp", "line 1 begins with mode"),
+        (
+            "default_backend web-be80",
+            "line 1 begins with default_backend",
+        ),
+    ] {
+        let refused = rendered(&service(query, frontend, ""), &AddressBook::new());
+        let told = refused.unwrap_err().to_string();
+        assert!(
+            told.contains("(templateFePath)") && told.contains(words),
+            "{told}"
+        );
+    }
     let service = service(query, "frontend services\nbackend x", "");
     let told = rendered(&service, &AddressBook::new())
         .unwrap_err()
@@ -197,6 +215,35 @@ fn what_is_wrong_with_a_template_names_service_file_and_line() {
         told.contains("(templateFePath) cannot be used: in what it gives, line 2"),
         "{told}"
     );
+}
+
+#[test]
+fn every_instance_has_a_name_of_its_own_and_too_many_are_refused() {
+    let of = |ids: &[&str]| -> Vec<String> {
+        let all: Vec<_> = ids.iter().map(|id| instance("n", id, "1", true)).collect();
+        named(&all).into_iter().map(|it| it.name).collect()
+    };
+    assert_eq!(
+        of(&["a", "a-2", "a", "a", "a-2"]),
+        ["a", "a-2", "a-3", "a-4", "a-2-2"]
+    );
+    let text = |text: &str| TemplateSource::Text(text.to_owned());
+    let rules = ReconfigureRules::default()
+        .with_catalog(proxy_core::CatalogUse::WhenAsked)
+        .with_templates(TemplateSources::new(text(""), text("retries 2")));
+    let query = "serviceName=web&servicePath=/a&discoveryType=catalog&templateBePath=be";
+    let params = Params::from_query(query).unwrap();
+    let service = parse_reconfigure_with(&params, &rules)
+        .unwrap()
+        .value
+        .service;
+    let many = vec![instance("n", "one", "1", true); MOST_INSTANCES];
+    assert!(rendered(&service, &book(&service, &many)).is_ok());
+    let more = vec![instance("n", "one", "1", true); MOST_INSTANCES + 1];
+    let told = rendered(&service, &book(&service, &more))
+        .unwrap_err()
+        .to_string();
+    assert!(told.contains("it sees 10001 instances"), "{told}");
 }
 
 #[test]
