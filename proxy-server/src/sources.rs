@@ -31,7 +31,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use intent::{Intent, Rules};
-pub(crate) use report::SourceReport;
+pub(crate) use report::{SourceReport, Told};
 pub(crate) use rules::ParameterRules;
 
 use crate::{
@@ -70,8 +70,8 @@ const LISTENER_LOOKS: u32 = 3;
 /// listener that lost its sight of the swarm.
 const LISTENER_DOUBTED: Duration = Duration::from_secs(600);
 
-/// Somebody who asked for a list to be read again, and waits for how many services it had.
-type Asking = oneshot::Sender<Result<usize, String>>;
+/// Somebody who asked for a list to be read again, and waits for what came of it.
+type Asking = oneshot::Sender<Result<Told, String>>;
 
 /// What the API knows of services from elsewhere.
 #[derive(Clone, Debug)]
@@ -214,11 +214,11 @@ impl Sources {
         self.listener.as_ref().ok_or_else(none)
     }
 
-    /// Asks the listeners for their services now, and says how many they have.
+    /// Asks the listeners for their services now, and says what came of it.
     ///
     /// # Errors
     /// That there is no listener, or why they did not answer.
-    pub(crate) async fn ask_listeners(&self) -> Result<usize, String> {
+    pub(crate) async fn ask_listeners(&self) -> Result<Told, String> {
         let listener = self.listener()?;
         let (asking, answer) = oneshot::channel();
         let sent = listener.asked.try_send(asking);

@@ -9,7 +9,10 @@ use super::{
     request::{Received, flag, params},
     wait::{Manner, manner_of},
 };
-use crate::{chain::chain, engine::ChangeRequest};
+use crate::{chain::chain, engine::ChangeRequest, sources::Told};
+
+/// How many of the refused an answer names; `status` names more.
+const MOST_TOLD: usize = 10;
 
 /// What is loaded again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,9 +98,84 @@ async fn from_listeners(api: &Api, mode: Mode) -> Answered {
         return tried.with("Stored", false).with("DryRun", true);
     }
     match api.sources.ask_listeners().await {
-        Ok(count) => Answered::ok(format!(
-            "the listeners were asked; they have {count} services, and those that are right are configured"
-        )),
+        Ok(told) => answer(&told),
         Err(why) => not_asked(why),
+    }
+}
+
+/// What the listeners told and what came of it; anything but all of it is no success.
+fn answer(told: &Told) -> Answered {
+    let Told {
+        listed,
+        again,
+        part,
+        refused,
+    } = told;
+    let (status, mut message) = match (part, again) {
+        (Some(why), _) => (
+            StatusCode::BAD_GATEWAY,
+            format!(
+                "not all of the listeners' list could be read ({why}); of what was, {listed} services, those that are right are configured or tried again"
+            ),
+        ),
+        (None, true) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!(
+                "the listeners have {listed} services, and not all of them could be stored; what is served is served on, and it is tried again; see status"
+            ),
+        ),
+        (None, false) => (
+            StatusCode::OK,
+            format!(
+                "the listeners were asked; they have {listed} services, and those that are right are configured"
+            ),
+        ),
+    };
+    if refused.count > 0 {
+        let first = refused.first.iter().take(MOST_TOLD);
+        let first = first.map(|(called, why)| format!("{called}: {why}"));
+        let first = first.collect::<Vec<_>>().join("; ");
+        message = format!("{message}; {} are refused: {first}", refused.count);
+    }
+    match status {
+        StatusCode::OK => Answered::ok(message),
+        _ => Answered::refused(status, message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_that_did_not_all_get_through_is_no_success() {
+        let named = |name: &str| {
+            [(name.to_owned(), "no port".to_owned())]
+                .into_iter()
+                .collect()
+        };
+        let told = Told {
+            listed: 2,
+            again: false,
+            part: None,
+            refused: named("wrong of here"),
+        };
+        let silent = Some("there: silent".to_owned());
+        for (part, again, outcome, words) in [
+            (None, false, "ok", "1 are refused: wrong of here: no port"),
+            (None, true, "failed", "not all of them could be stored"),
+            (silent.clone(), false, "partial", "there: silent"),
+            (silent, true, "partial", "wrong of here: no port"),
+        ] {
+            let told = Told {
+                part,
+                again,
+                ..told.clone()
+            };
+            let answered = answer(&told);
+            let said = format!("{answered:?}");
+            assert!(said.contains(words), "{said}");
+            assert_eq!(answered.outcome(), outcome, "{said}");
+        }
     }
 }

@@ -80,30 +80,28 @@ impl Labels {
         Ok(docker)
     }
 
-    async fn is_gone_as(&mut self, service: &ServiceName, called: &str) -> bool {
-        let Ok(docker) = self.docker().await else {
-            return false;
-        };
+    async fn is_gone_as(&mut self, service: &ServiceName, called: &str) -> Result<bool, Error> {
+        let docker = self.docker().await?;
         let found = docker.inspect_service(called, None::<InspectServiceOptions>);
         match found.await {
             Err(Error::DockerResponseServerError {
                 status_code: 404, ..
-            }) => true,
-            Err(_) => false,
-            Ok(there) => there.spec.is_some_and(|spec| !stands_for(&spec, service)),
+            }) => Ok(true),
+            Err(error) => Err(error),
+            Ok(there) => Ok(there.spec.is_some_and(|spec| !stands_for(&spec, service))),
         }
     }
 
     /// Whether no service of Docker, with labels or without, stands for this one.
-    async fn is_none_of_all(&mut self, service: &ServiceName) -> bool {
-        if self.all.is_none() {
-            self.all = self.everything().await.ok();
-        }
-        let Some(all) = &self.all else {
-            return false;
+    async fn is_none_of_all(&mut self, service: &ServiceName) -> Result<bool, Error> {
+        let all = match self.all.take() {
+            Some(all) => all,
+            None => self.everything().await?,
         };
         let mut specs = all.iter().map(|service| service.spec.as_ref());
-        !specs.any(|spec| spec.is_none_or(|spec| stands_for(spec, service)))
+        let stands = specs.any(|spec| spec.is_none_or(|spec| stands_for(spec, service)));
+        self.all = Some(all);
+        Ok(!stands)
     }
 
     async fn everything(&mut self) -> Result<Vec<Service>, Error> {
@@ -169,17 +167,18 @@ impl List for Labels {
     }
 
     /// The list is of those with a label: Docker is asked for the service itself.
-    async fn is_gone(&mut self, service: &ServiceName) -> bool {
-        let gone = match self.called.get(service).cloned() {
+    async fn is_gone(&mut self, service: &ServiceName) -> Result<bool, String> {
+        let asked = match self.called.get(service).cloned() {
             Some(called) => self.is_gone_as(service, &called).await,
             // A list of this run never had it, so what Docker calls it is not known: the name in the table
             // may be a shorter one.
             None => self.is_none_of_all(service).await,
         };
+        let gone = asked.map_err(|error| format!("{}: {}", self.host, chain(&error)))?;
         if gone {
             self.called.remove(service);
         }
-        gone
+        Ok(gone)
     }
 
     async fn changed(&mut self) {

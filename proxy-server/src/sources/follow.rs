@@ -7,19 +7,19 @@ use async_trait::async_trait;
 use proxy_core::ServiceName;
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Asking,
+    Asking, Told,
     claim::Look,
-    intake::{Brought, Intake, Unreadable, Wanted},
+    intake::{Brought, Intake, Taken, Unreadable, Wanted},
     missing::{Missing, Patience},
     report::{Named, Reporter, SourceReport},
 };
 
-/// How long reading a list may take.
+/// How long reading a list may take, and how long asking for all that it lacks.
 const LIST_DEADLINE: Duration = Duration::from_secs(20);
 /// For ever, where nothing is waited for.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -33,8 +33,11 @@ pub(super) trait List: Send + 'static {
     /// Why it cannot be read, in words.
     async fn read(&mut self) -> Result<Listing, String>;
 
-    /// Whether a service that the list lacks is gone for sure.
-    async fn is_gone(&mut self, service: &ServiceName) -> bool;
+    /// Whether a service that the list lacks is gone for sure. Cancel safe.
+    ///
+    /// # Errors
+    /// Why that cannot be known now, in words.
+    async fn is_gone(&mut self, service: &ServiceName) -> Result<bool, String>;
 
     /// Waits until the list may have changed. Cancel safe.
     async fn changed(&mut self);
@@ -75,7 +78,7 @@ pub(super) struct Pace {
 
 /// Follows one list.
 pub(super) struct Follower<L> {
-    list: L,
+    pub(super) list: L,
     intake: Intake,
     pace: Pace,
     /// Told of the first list that was brought in.
@@ -137,7 +140,7 @@ impl<L: List> Follower<L> {
     }
 
     /// Reads the list once and brings it in. When to read it next, and what is said to who asked.
-    async fn once(&mut self, look: Look) -> (Duration, Result<usize, String>) {
+    async fn once(&mut self, look: Look) -> (Duration, Result<Told, String>) {
         let read = timeout(LIST_DEADLINE, self.list.read()).await;
         let read =
             read.unwrap_or_else(|_| Err(format!("no answer within {} s", LIST_DEADLINE.as_secs())));
@@ -153,6 +156,10 @@ impl<L: List> Follower<L> {
                 self.missing.clear();
                 return (self.pace.retry, Err(why));
             }
+        };
+        let part = match &extent {
+            Extent::Part(why) => Some(why.clone()),
+            _ => None,
         };
         self.trouble(match &extent {
             Extent::Part(why) => Some(why),
@@ -175,13 +182,7 @@ impl<L: List> Follower<L> {
                 let much = judged.doubted.iter();
                 let much = much.map(|name| (name.to_string(), MUCH.to_owned()));
                 let mut said: Vec<(String, String)> = much.collect();
-                for name in judged.gone {
-                    match self.remove(&name).await {
-                        Removed::Gone => {}
-                        Removed::NotGone(why) => said.push((name.to_string(), why.to_owned())),
-                        Removed::Again => again = true,
-                    }
-                }
+                again |= self.remove(judged.gone, &mut said).await;
                 doubted = said.into_iter().collect();
             }
             _ => self.missing.clear(),
@@ -196,19 +197,46 @@ impl<L: List> Follower<L> {
             next if self.missing.is_empty() => next,
             next => next.min(self.pace.confirm),
         };
-        (next, Ok(count))
+        let told = Told {
+            listed: count,
+            again,
+            part,
+            refused: self.reporter.refused(),
+        };
+        (next, Ok(told))
     }
 
-    /// Removes a service that lists lack, where its place says that it is gone.
-    async fn remove(&mut self, name: &ServiceName) -> Removed {
-        if !self.list.is_gone(name).await {
-            return Removed::NotGone("the list lacks it, and it is not known to be gone");
+    /// Removes services that lists lack, where their place says that they are gone; what is served on is said.
+    /// Whether something is to be tried again.
+    pub(super) async fn remove(
+        &mut self,
+        gone: Vec<ServiceName>,
+        said: &mut Vec<(String, String)>,
+    ) -> bool {
+        let until = Instant::now() + LIST_DEADLINE;
+        let (mut again, mut silent) = (false, None);
+        for name in gone {
+            if silent.is_none() {
+                match timeout_at(until, self.list.is_gone(&name)).await {
+                    Ok(Ok(true)) => match self.intake.take_away(&name).await {
+                        Taken::Away => self.missing.forget(&name),
+                        Taken::Refused(why) => said.push((name.to_string(), why)),
+                        Taken::Again => again = true,
+                    },
+                    Ok(Ok(false)) => said.push((name.to_string(), NOT_GONE.to_owned())),
+                    Ok(Err(why)) => silent = Some(why),
+                    Err(_) => {
+                        silent = Some(format!("no answer within {} s", LIST_DEADLINE.as_secs()))
+                    }
+                }
+            }
+            // The others would wait as long, one after another.
+            if let Some(why) = &silent {
+                let why = format!("{NOT_GONE}: it could not be asked for: {why}");
+                said.push((name.to_string(), why));
+            }
         }
-        if !self.intake.take_away(name).await {
-            return Removed::Again;
-        }
-        self.missing.forget(name);
-        Removed::Gone
+        again || silent.is_some()
     }
 
     /// Says once, and not with every look, that the list cannot be read or can be read again.
@@ -267,10 +295,4 @@ impl<L: List> Follower<L> {
 /// Why a service is served on that a list lacks.
 const MUCH: &str = "the list suddenly lacks most of what it had: it is believed after a while, or where somebody asks for it (reload?fromListener=true)";
 
-/// What became of a service that lists lack.
-enum Removed {
-    Gone,
-    NotGone(&'static str),
-    /// The change did not get through.
-    Again,
-}
+const NOT_GONE: &str = "the list lacks it, and it is not known to be gone";

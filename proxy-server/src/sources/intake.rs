@@ -93,6 +93,16 @@ enum Wish {
 /// What a list says of each service.
 type Wishes = BTreeMap<ServiceName, (Wanted, Wish)>;
 
+/// How the removal of a service ended that its source does not want any more.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    Away,
+    /// For good, and why.
+    Refused(String),
+    /// To be tried with the next look.
+    Again,
+}
+
 /// How a wish ended.
 enum End {
     /// It is so, or another's word stands.
@@ -190,6 +200,7 @@ impl Intake {
     pub(super) async fn bring(&mut self, list: Vec<Wanted>, look: Look) -> Brought {
         if look == Look::Asked {
             self.catch_up().await;
+            self.refused.clear();
         }
         let mut brought = Brought::default();
         let now = Instant::now();
@@ -220,8 +231,8 @@ impl Intake {
         brought
     }
 
-    /// Removes a service that the source does not want any more; false where it is to be tried again.
-    pub(super) async fn take_away(&mut self, name: &ServiceName) -> bool {
+    /// Removes a service that the source does not want any more.
+    pub(super) async fn take_away(&mut self, name: &ServiceName) -> Taken {
         let wanted = Wanted {
             called: name.to_string(),
             name: name.clone(),
@@ -229,7 +240,12 @@ impl Intake {
         };
         let mut wishes = Wishes::from([(name.clone(), (wanted, Wish::Gone))]);
         let again = self.hold_to_the_table(&mut wishes, Look::OfItself).await;
-        !again && wishes.is_empty()
+        // It is in no list, so nothing else was refused under this name.
+        match self.refused.remove(name.as_str()) {
+            Some(refused) => Taken::Refused(refused.why),
+            None if again || !wishes.is_empty() => Taken::Again,
+            None => Taken::Away,
+        }
     }
 
     async fn read(&self, wanted: &Wanted) -> Result<Wish, String> {

@@ -160,9 +160,9 @@ impl List for Listeners {
         })
     }
 
-    async fn is_gone(&mut self, _: &ServiceName) -> bool {
+    async fn is_gone(&mut self, _: &ServiceName) -> Result<bool, String> {
         // It has no more to say than its lists, which have said so.
-        true
+        Ok(true)
     }
 
     async fn changed(&mut self) {

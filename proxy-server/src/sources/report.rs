@@ -31,6 +31,19 @@ pub(crate) struct Named {
 #[derive(Debug, Default)]
 pub(super) struct Reporter(watch::Sender<SourceReport>);
 
+/// What came of a list that somebody asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// How many services it has that can be read.
+    pub(crate) listed: usize,
+    /// Whether some could not be stored now, and are tried again.
+    pub(crate) again: bool,
+    /// Why it is not whole, where it is not.
+    pub(crate) part: Option<String>,
+    /// What cannot be configured of it, by what it is called there, and why.
+    pub(crate) refused: Named,
+}
+
 // === impl SourceReport ===
 
 impl SourceReport {
@@ -60,6 +73,11 @@ impl FromIterator<(String, String)> for Named {
 impl Reporter {
     pub(super) fn reports(&self) -> watch::Receiver<SourceReport> {
         self.0.subscribe()
+    }
+
+    /// What is refused of the list that was reported last.
+    pub(super) fn refused(&self) -> Named {
+        self.0.borrow().refused.clone()
     }
 
     pub(super) fn say(&self, change: impl FnOnce(&mut SourceReport)) {

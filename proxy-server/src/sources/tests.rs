@@ -313,7 +313,16 @@ async fn a_listener_says_what_has_no_replica_and_what_is_wrong_hurts_no_other() 
     });
     let [a, by_hand] = idle;
     script.say([list(&[a, by_hand, wrong, entry("b")])]);
-    assert_eq!(sources.ask_listeners().await, Ok(4));
+    let told = sources.ask_listeners().await.unwrap();
+    assert_eq!((told.listed, told.again, told.part), (4, false, None));
+    assert!(
+        told.refused
+            .first
+            .keys()
+            .next()
+            .unwrap()
+            .starts_with("wrong of")
+    );
     assert_eq!(bench.names(), ["b", "by-hand"]);
     assert!(sources.listener_was_read());
 
@@ -369,7 +378,7 @@ async fn what_was_removed_a_moment_ago_comes_back_with_one_question() {
     script.asked(2).await;
     drop(gate);
     removed.await.unwrap().unwrap();
-    assert_eq!(asked.await.unwrap(), Ok(1));
+    assert_eq!(asked.await.unwrap().unwrap().listed, 1);
     assert!(bench.stored("a").is_some());
 }
 
@@ -479,4 +488,80 @@ async fn a_list_that_suddenly_lacks_most_removes_nothing_until_somebody_asks() {
         .unwrap();
     sources.ask_listeners().await.unwrap();
     assert_eq!(bench.names(), ["a"]);
+}
+
+#[tokio::test]
+async fn who_asks_is_told_what_did_not_get_through_and_has_it_tried_again() {
+    let bench = Bench::new().await;
+    let script = Script::default();
+    script.say([list(&[entry("a"), entry("b")])]);
+    let server = listener(&script).await;
+    bench.carrier.unable.store(true, SeqCst);
+    let sources = bench.start(&repeated(&server.uri()));
+    let told = sources.ask_listeners().await.unwrap();
+    assert!(told.again, "{told:?}");
+    assert!(bench.names().is_empty());
+
+    bench.carrier.bad.lock().unwrap().insert("b");
+    bench.carrier.unable.store(false, SeqCst);
+    bench.until(|services| services.contains_key("a")).await;
+    let told = sources.ask_listeners().await.unwrap();
+    assert_eq!((told.again, told.refused.count), (false, 1), "{told:?}");
+    // What was refused is left alone for a while, but not for who asks.
+    bench.carrier.bad.lock().unwrap().clear();
+    let told = sources.ask_listeners().await.unwrap();
+    assert_eq!((told.again, told.refused.count), (false, 0), "{told:?}");
+    assert_eq!(bench.names(), ["a", "b"]);
+
+    // One of two does not answer.
+    let silent = format!("{},http://127.0.0.1:1", server.uri());
+    let sources = bench.start(&repeated(&silent));
+    let told = sources.ask_listeners().await.unwrap();
+    assert!(told.part.unwrap().contains("http://127.0.0.1:1"));
+}
+
+/// A place that does not say whether something is gone.
+struct Silent(usize);
+
+#[async_trait::async_trait]
+impl follow::List for Silent {
+    async fn read(&mut self) -> Result<follow::Listing, String> {
+        Err("silent".to_owned())
+    }
+
+    async fn is_gone(&mut self, _: &ServiceName) -> Result<bool, String> {
+        self.0 += 1;
+        Err("silent".to_owned())
+    }
+
+    async fn changed(&mut self) {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_place_that_does_not_answer_is_asked_once_for_all_that_is_missing() {
+    let bench = Bench::new().await;
+    let way = Way {
+        engine: bench.engine.clone(),
+        store: Arc::clone(&bench.store) as Arc<dyn RouteStore>,
+        rules: Rules::default(),
+    };
+    let pace = Pace {
+        again: None,
+        retry: Duration::from_secs(1),
+        confirm: Duration::from_secs(1),
+        patience: None,
+    };
+    let intake = Intake::new(way, Source::Docker);
+    let mut follower = Follower::new(Silent(0), intake, pace, watch::channel(false).0);
+    let names = ["a", "b", "c"].map(|name| name.parse().unwrap());
+    let mut said = Vec::new();
+    assert!(follower.remove(names.to_vec(), &mut said).await);
+    assert_eq!(follower.list.0, 1);
+    assert_eq!(said.len(), 3, "{said:?}");
+    assert!(
+        said.iter().all(|(_, why)| why.ends_with("silent")),
+        "{said:?}"
+    );
 }
