@@ -1,8 +1,8 @@
 //! The parameters of a service, as flags and by the names that the API knows.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{ArgAction, Args};
 use secrecy::ExposeSecret;
 
@@ -75,11 +75,24 @@ impl Reconfigure {
             }
             params.push((name.clone(), value.clone()));
         }
+        params.retain(|(name, _)| !flags::is_secret(name));
         Ok(params)
     }
 
     /// The parameters that are secret, as a form; none where none is given.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or standard input is to be several of them.
     pub(crate) fn form(&self) -> Result<Option<String>> {
+        let given = self.given.secrets.iter();
+        let files = given.filter_map(|(_, secret)| match secret {
+            Secret::Text(_) => None,
+            Secret::File(file) => Some(file),
+        });
+        let files = files.chain(&self.users_file);
+        if files.filter(|file| *file == Path::new("-")).count() > 1 {
+            bail!("standard input (`-`) can be one file and not two; nothing was sent");
+        }
         let mut form = reqwest::Url::parse("form:///")?;
         let read = |file: &PathBuf| -> Result<String> {
             String::from_utf8(read_file(file)?)
@@ -95,6 +108,11 @@ impl Reconfigure {
         if let Some(file) = &self.users_file {
             form.query_pairs_mut()
                 .append_pair(USERS, read(file)?.trim());
+        }
+        for (name, value) in &self.params {
+            if flags::is_secret(name) {
+                form.query_pairs_mut().append_pair(name, value);
+            }
         }
         Ok(form.query().map(str::to_owned))
     }
@@ -177,6 +195,31 @@ mod tests {
                 "x=a=b",
             ]
         );
+    }
+
+    #[test]
+    fn what_is_secret_is_sent_in_the_body_however_it_is_given() {
+        let service = |arguments: &[&str]| {
+            let arguments = ["proxyctl", "reconfigure", "a"].iter().chain(arguments);
+            match Cli::try_parse_from(arguments).unwrap().command {
+                Command::Reconfigure(service) => service,
+                other => panic!("{other:?}"),
+            }
+        };
+        let given = service(&["--param=users=b:c d", "--param=port=1"]);
+        let names: Vec<_> = given
+            .params()
+            .unwrap()
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(names, ["serviceName", "port"]);
+        assert_eq!(given.form().unwrap().unwrap(), "users=b%3Ac+d");
+        let twice = service(&["--users-file=-", "--service-cert=-"])
+            .form()
+            .unwrap_err();
+        assert!(twice.to_string().contains("standard input"), "{twice}");
+        assert_eq!(service(&["--port=1"]).form().unwrap(), None);
     }
 
     #[test]

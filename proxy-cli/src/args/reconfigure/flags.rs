@@ -59,6 +59,12 @@ pub(super) enum Secret {
     File(PathBuf),
 }
 
+/// Whether a parameter's value is sent in the body, however it is given.
+pub(super) fn is_secret(name: &str) -> bool {
+    let mut flags = FLAGS.iter();
+    flags.any(|flag| flag.name == name && matches!(flag.kind, Kind::Secret | Kind::SecretFile))
+}
+
 fn secret(text: &str) -> Result<SecretString, Infallible> {
     Ok(text.to_owned().into())
 }
