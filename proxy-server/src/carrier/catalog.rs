@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use self::addresses::Addresses;
+use self::addresses::{Addresses, Asked};
 use super::{haproxy::held::Held, places::Places};
 use crate::{chain::chain, store::replace_file};
 
@@ -174,7 +174,9 @@ impl CatalogFollower {
         let view = self.catalog.look_up(&names, until).await;
         let left = until.saturating_duration_since(Instant::now());
         let services = names.iter().map(|name| &**name);
-        self.addresses.look_up(services, &view, left).await;
+        self.addresses
+            .look_up(services, &view, Asked::New, left)
+            .await;
         view
     }
 
@@ -314,7 +316,10 @@ impl CatalogFollower {
             }
             all_at = Instant::now() + NAMES_EVERY;
             let services = keys.iter().map(|key| &*key.service);
-            if self.addresses.look_up(services, &view, NAMES_ROUND).await {
+            let round = self
+                .addresses
+                .look_up(services, &view, Asked::All, NAMES_ROUND);
+            if round.await {
                 self.fill_all(&self.catalog.view());
             }
             tokio::select! {
@@ -353,7 +358,8 @@ impl CatalogFollower {
         let saved = Saved {
             instances: instances.map(|(n, i)| (n.to_owned(), i.to_vec())).collect(),
             slots: slots.iter().map(|(k, s)| (k.clone(), s.clone())).collect(),
-            names: self.addresses.book(),
+            // What nothing is known of is asked for anew by the next run.
+            names: self.addresses.answered(),
             live: live.iter().map(|(k, i)| (k.clone(), i.to_vec())).collect(),
         };
         let Ok(text) = serde_json::to_vec(&saved) else {

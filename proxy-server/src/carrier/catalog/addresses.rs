@@ -17,6 +17,15 @@ use proxy_haproxy::{AddressBook, NameResolver};
 /// The most names that are followed: each is a question to DNS, again and again.
 const MOST_NAMES: usize = 1_000;
 
+/// Which names are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// Those that were never asked for: a change waits for the answers.
+    New,
+    /// All, and what is known of any other is forgotten.
+    All,
+}
+
 /// Knows the addresses of instances.
 #[derive(Debug)]
 pub(super) struct Addresses {
@@ -39,6 +48,13 @@ impl Addresses {
         self.known().clone()
     }
 
+    /// The same without names of which nothing is known.
+    pub(super) fn answered(&self) -> AddressBook {
+        let book = self.known();
+        let known = book.iter().filter(|(_, known)| known.address().is_some());
+        known.map(|(host, known)| (host.clone(), known)).collect()
+    }
+
     /// Where an instance is; none where it has no port, or no address that is known.
     pub(super) fn of(&self, key: &CatalogKey, instance: &Instance) -> Option<SocketAddr> {
         let port = key.port.map_or(instance.port, |port| port.get());
@@ -49,29 +65,49 @@ impl Addresses {
         (port != 0 && !ip.is_unspecified()).then(|| SocketAddr::new(ip, port))
     }
 
-    /// Looks up the names of these services' instances, of which nothing is forgotten that is not
-    /// answered. Whether one has another address than before.
+    /// Looks up names of these services' instances. One that is not answered keeps the address that it
+    /// had. Whether one has another address than before.
     pub(super) async fn look_up<'a>(
         &self,
         services: impl Iterator<Item = &'a str>,
         view: &CatalogView,
+        asked: Asked,
         deadline: Duration,
     ) -> bool {
         let instances = services.filter_map(|service| view.instances(service));
         let names = instances.flat_map(|instances| instances.iter().filter_map(name));
-        let names: BTreeSet<Host> = names.take(MOST_NAMES).collect();
+        let mut names: BTreeSet<Host> = names.collect();
+        if asked == Asked::All {
+            self.forget_others(&names);
+        }
+        let before = self.book();
+        if asked == Asked::New {
+            names.retain(|name| !before.contains(name));
+        }
+        let names: BTreeSet<Host> = names.into_iter().take(MOST_NAMES).collect();
         if names.is_empty() {
             return false;
         }
-        let before = self.book();
         let found = self.resolver.resolve_all(&names, deadline, &before).await;
         let mut book = self.known();
         let mut moved = false;
-        for (host, now) in found.iter().filter(|(_, now)| now.address().is_some()) {
-            moved |= book.get(host).address() != now.address();
-            book.insert(host.clone(), now);
+        for name in names {
+            let now = found.get(&name);
+            moved |= now.address().is_some() && book.get(&name).address() != now.address();
+            // That it was asked for is written down too.
+            if now.address().is_some() || !book.contains(&name) {
+                book.insert(name, now);
+            }
         }
         moved
+    }
+
+    fn forget_others(&self, names: &BTreeSet<Host>) {
+        let mut book = self.known();
+        if book.iter().any(|(host, _)| !names.contains(host)) {
+            let kept = book.iter().filter(|(host, _)| names.contains(*host));
+            *book = kept.map(|(host, known)| (host.clone(), known)).collect();
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, AddressBook> {

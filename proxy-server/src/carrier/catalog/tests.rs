@@ -49,7 +49,7 @@ async fn an_instance_with_a_name_is_where_the_name_is() {
         instance("unknown", "nowhere.internal", Health::Passing),
     ];
     let view: CatalogView = [("web", all.clone())].into_iter().collect();
-    let look_up = || places.look_up(["web"].into_iter(), &view, NAMES_ROUND);
+    let look_up = || places.look_up(["web"].into_iter(), &view, Asked::All, NAMES_ROUND);
     let found = || -> Vec<String> {
         let addresses = usable(&key(), &all, &places);
         addresses.iter().map(ToString::to_string).collect()
@@ -66,6 +66,38 @@ async fn an_instance_with_a_name_is_where_the_name_is() {
     std::fs::write(&hosts, "").unwrap();
     assert!(!look_up().await);
     assert_eq!(found(), ["10.0.0.1:80", "10.0.0.8:80"]);
+}
+
+#[tokio::test]
+async fn a_change_asks_for_new_names_alone_and_a_round_forgets_those_that_are_gone() {
+    let (folder, places) = places("10.0.0.7 web.internal\n", AddressBook::new());
+    let view = |name: &str| -> CatalogView {
+        let all = vec![
+            instance("name", name, Health::Passing),
+            instance("unknown", "nowhere.internal", Health::Passing),
+        ];
+        [("web", all)].into_iter().collect()
+    };
+    let (before, after) = (view("web.internal"), view("other.internal"));
+    let look_up = |view, asked| places.look_up(["web"].into_iter(), view, asked, NAMES_ROUND);
+    let [web, other, nowhere] = ["web.internal", "other.internal", "nowhere.internal"]
+        .map(|name| name.parse::<Host>().unwrap());
+    assert!(look_up(&before, Asked::New).await);
+    assert!(places.book().contains(&nowhere), "it was asked for");
+    assert!(!places.answered().contains(&nowhere));
+
+    let hosts = "10.0.0.8 web.internal\n10.0.0.9 nowhere.internal\n10.0.0.10 other.internal\n";
+    std::fs::write(folder.path().join("hosts"), hosts).unwrap();
+    let address = |host| places.book().get(host).address().map(|ip| ip.to_string());
+    assert!(!look_up(&before, Asked::New).await, "nobody is asked again");
+    assert_eq!(address(&web).as_deref(), Some("10.0.0.7"));
+    assert_eq!(address(&nowhere), None);
+    assert!(look_up(&after, Asked::New).await);
+    assert_eq!(address(&other).as_deref(), Some("10.0.0.10"));
+
+    assert!(look_up(&after, Asked::All).await);
+    assert_eq!(address(&nowhere).as_deref(), Some("10.0.0.9"));
+    assert!(!places.book().contains(&web), "nobody has that name");
 }
 
 #[test]
