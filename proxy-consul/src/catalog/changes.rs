@@ -121,6 +121,18 @@ pub(super) fn registered_anew(
     wanted.iter().filter(is_other).cloned().collect()
 }
 
+/// The services behind the one that was last, and from the first again: at most so many.
+pub(super) fn in_turn(
+    wanted: &BTreeSet<Arc<str>>,
+    last: Option<&Arc<str>>,
+    most: usize,
+) -> Vec<Arc<str>> {
+    let is_behind = |name: &&Arc<str>| last.is_none_or(|last| *name > last);
+    let behind = wanted.iter().filter(is_behind);
+    let before = wanted.iter().filter(|name| !is_behind(name));
+    behind.chain(before).take(most).cloned().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -181,5 +193,21 @@ mod tests {
         assert_eq!(anew(&nodes("10.0.0.1", 5, more)), names(&["more"]));
         assert_eq!(anew(&Registered::new()), names(&["WEB", "other"]));
         assert!(parse_registered(&answer(r#"{"a":1}"#)).is_err());
+    }
+
+    #[test]
+    fn all_have_their_turn() {
+        let wanted: BTreeSet<Arc<str>> = ["a", "b", "c", "d", "e"].map(Arc::from).into();
+        let mut last = None;
+        let mut turns = Vec::new();
+        for _ in 0..3 {
+            let turn = in_turn(&wanted, last.as_ref(), 2);
+            last = turn.last().cloned();
+            turns.push(turn.concat());
+        }
+        assert_eq!(turns, ["ab", "cd", "ea"]);
+        // The last one may be gone, and the first may come.
+        assert_eq!(in_turn(&wanted, Some(&"bb".into()), 9).concat(), "cdeab");
+        assert!(in_turn(&BTreeSet::new(), last.as_ref(), 2).is_empty());
     }
 }

@@ -22,7 +22,7 @@ use tokio::{
 
 use super::{
     Instance, Instances, Shown,
-    changes::{AllFailing, Registered, meant, registered_anew},
+    changes::{AllFailing, Registered, in_turn, meant, registered_anew},
     gate,
     rights::Settled,
 };
@@ -38,7 +38,9 @@ const FEW: usize = 16;
 /// The least pause between two rounds, in which changes gather.
 pub(super) const MIN_REST: Duration = Duration::from_millis(50);
 
-/// All are read again after this, since a node that moves to another address wakes neither query.
+/// After this what is registered is looked at again, since a node that moves to another address wakes neither
+/// query, and [`FEW`] services are read in turn: what no query told of is known after as many rounds as it
+/// takes to read them all.
 const ROUND_AT_LEAST: Duration = Duration::from_secs(60);
 
 /// Follows the instances of services, in a task that ends when this is dropped.
@@ -70,6 +72,8 @@ pub(super) struct Shared {
     pub(super) active: watch::Sender<bool>,
     /// What is registered, as it was read last; held while it is read.
     registered: tokio::sync::Mutex<Option<Registered>>,
+    /// Which service was the last to be read in turn.
+    last_in_turn: Mutex<Option<Arc<str>>>,
     troubles: Mutex<BTreeMap<Part, Arc<str>>>,
 }
 
@@ -106,6 +110,7 @@ impl Catalog {
             wake: Notify::new(),
             active: watch::Sender::new(false),
             registered: tokio::sync::Mutex::default(),
+            last_in_turn: Mutex::default(),
             troubles: Mutex::default(),
         });
         let task = tokio::spawn(run(Arc::clone(&shared)));
@@ -286,12 +291,15 @@ impl Shared {
     async fn long_ago(&self) {
         let hidden: Vec<_> = self.view.borrow().hidden.keys().cloned().collect();
         self.registered_anew().await;
+        let mut last = self
+            .last_in_turn
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         self.due(|wanted| {
-            wanted
-                .iter()
-                .filter(|n| hidden.contains(n))
-                .cloned()
-                .collect()
+            let turn = in_turn(wanted, last.as_ref(), FEW);
+            *last = turn.last().cloned();
+            let hidden = wanted.iter().filter(|name| hidden.contains(name)).cloned();
+            hidden.chain(turn).collect()
         });
     }
 

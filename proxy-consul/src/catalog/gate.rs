@@ -33,13 +33,16 @@ struct Gate<'a> {
     path: &'static str,
     pauses: Pauses,
     seen: u64,
+    /// Whether it was not answered since: a check that began and ceased to fail meanwhile leaves no trace.
+    broke: bool,
 }
 
 /// What an answer says of the one before.
 enum Turn {
     Same,
     Changed,
-    /// Nothing is known of what was before: it is the first, or the store was restored.
+    /// Nothing is known of what was before: it is the first, none was answered for a while, or the store was
+    /// restored.
     Anew,
 }
 
@@ -53,6 +56,7 @@ impl<'a> Gate<'a> {
             path,
             pauses: Pauses::new(shared.client.timeouts()),
             seen: 0,
+            broke: false,
         }
     }
 
@@ -88,6 +92,7 @@ impl<'a> Gate<'a> {
                     self.pauses.reset();
                     self.shared.trouble(self.part, None);
                     let turn = match self.seen {
+                        _ if std::mem::take(&mut self.broke) => Turn::Anew,
                         0 => Turn::Anew,
                         seen if index < seen => Turn::Anew,
                         seen if index == seen => Turn::Same,
@@ -98,6 +103,7 @@ impl<'a> Gate<'a> {
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the watch of the catalog broke");
+                    self.broke = true;
                     self.shared.trouble(self.part, Some(&error));
                     sleep(self.pauses.next()).await;
                 }
