@@ -136,9 +136,7 @@ impl Request {
             deadline,
         }
     }
-}
 
-impl Request {
     /// A question that does not fit into a path.
     pub(crate) fn post(
         operation: Operation,

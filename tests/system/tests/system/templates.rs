@@ -19,8 +19,8 @@ const BACKEND: &str = "balance roundrobin
 {% endfor %}
 ";
 
-async fn start() -> Result<Topology, Failure> {
-    let plan = Plan::replicas(2)
+async fn start(replicas: usize) -> Result<Topology, Failure> {
+    let plan = Plan::replicas(replicas)
         .setting("MODE", "default")
         .consul(ClusterOptions::servers(1));
     plan.start().await
@@ -59,7 +59,7 @@ async fn until_lines(replica: &Replica, there: &[&str], gone: &[&str]) -> Result
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_template_sees_the_catalog_and_traffic_goes_where_it_says() -> Result<(), Failure> {
-    let mut topology = start().await?;
+    let mut topology = start(2).await?;
     let demos = [
         DemoBackend::start("web").await?,
         DemoBackend::start("web").await?,
@@ -172,10 +172,7 @@ async fn a_template_sees_the_catalog_and_traffic_goes_where_it_says() -> Result<
 
 #[tokio::test(flavor = "multi_thread")]
 async fn instances_that_fit_no_template_hold_back_no_other_service() -> Result<(), Failure> {
-    let plan = Plan::replicas(1)
-        .setting("MODE", "default")
-        .consul(ClusterOptions::servers(1));
-    let topology = plan.start().await?;
+    let topology = start(1).await?;
     let replica = topology.replica(1);
     let demo = DemoBackend::start("web").await?;
     let entry = |nth: usize, tag: &str| {
@@ -222,10 +219,7 @@ async fn instances_that_fit_no_template_hold_back_no_other_service() -> Result<(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn instances_without_a_port_are_refused_before_haproxy_is_told() -> Result<(), Failure> {
-    let plan = Plan::replicas(1)
-        .setting("MODE", "default")
-        .consul(ClusterOptions::servers(1));
-    let topology = plan.start().await?;
+    let topology = start(1).await?;
     let replica = topology.replica(1);
     let demo = DemoBackend::start("web").await?;
     let nowhere = std::net::SocketAddr::new(demo.address().ip(), 0);
