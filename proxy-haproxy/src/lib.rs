@@ -77,6 +77,8 @@ mod master;
 mod names;
 #[cfg(feature = "run")]
 mod process;
+#[cfg(feature = "run")]
+mod program;
 mod raw;
 mod redact;
 #[cfg(feature = "run")]
@@ -123,6 +125,8 @@ pub use process::{
     DEFAULT_START_DEADLINE, DownReason, Haproxy, HaproxyState, OldWorkers, ProcessSettings, Start,
     StartError, Stopped,
 };
+#[cfg(feature = "run")]
+pub use program::Program;
 pub use redact::redacted;
 #[cfg(feature = "run")]
 pub use reload::{Reload, ReloadError, Reloaded, Serving};

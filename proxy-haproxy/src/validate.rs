@@ -2,7 +2,6 @@
 //! becomes current.
 
 use std::{
-    ffi::OsString,
     io,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -13,12 +12,14 @@ use std::{
 use async_trait::async_trait;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
-    process::Command,
     sync::Semaphore,
     time::timeout,
 };
 
-use crate::diagnostic::{Diagnostic, Severity};
+use crate::{
+    diagnostic::{Diagnostic, Severity},
+    program::Program,
+};
 
 /// A check reads files and resolves nothing (the renderer's doing), so it takes milliseconds; half
 /// a second for 10,000 services. Past this it hangs.
@@ -40,9 +41,7 @@ pub trait Validate: Send + Sync + std::fmt::Debug {
 /// Asks the HAProxy binary.
 #[derive(Clone, Debug)]
 pub struct Validator {
-    binary: PathBuf,
-    /// What of our environment HAProxy must not have.
-    hidden: Arc<[OsString]>,
+    program: Program,
     deadline: Duration,
     slots: Arc<Semaphore>,
 }
@@ -76,24 +75,13 @@ pub enum ValidateError {
 // === impl Validator ===
 
 impl Validator {
-    /// Checks with this binary, looked up on `PATH` where it is a bare name.
+    /// Checks with this HAProxy.
     #[must_use]
-    pub fn new(binary: impl Into<PathBuf>) -> Self {
+    pub fn new(program: impl Into<Program>) -> Self {
         Self {
-            binary: binary.into(),
-            hidden: Arc::default(),
+            program: program.into(),
             deadline: DEFAULT_VALIDATE_DEADLINE,
             slots: Arc::new(Semaphore::new(DEFAULT_PARALLEL_VALIDATIONS)),
-        }
-    }
-
-    /// Keeps variables of our own environment from HAProxy: those that hold secrets, which it would put
-    /// into what it says of a configuration that asks for them.
-    #[must_use]
-    pub fn without_variables(self, names: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
-        Self {
-            hidden: names.into_iter().map(Into::into).collect(),
-            ..self
         }
     }
 
@@ -115,11 +103,9 @@ impl Validator {
     async fn run(&self, main: &Path) -> Result<(ExitStatus, String), io::Error> {
         // The semaphore is never closed; without a slot the check just goes ahead.
         let _slot = self.slots.acquire().await;
-        let mut command = Command::new(&self.binary);
-        for variable in self.hidden.iter() {
-            command.env_remove(variable);
-        }
-        let mut child = command
+        let mut child = self
+            .program
+            .command()
             .arg("-c")
             .arg("-f")
             .arg(main)
@@ -144,7 +130,7 @@ impl Validate for Validator {
             .await
             .map_err(|_| ValidateError::Deadline(self.deadline))?
             .map_err(|source| ValidateError::Run {
-                binary: self.binary.clone(),
+                binary: self.program.binary().to_path_buf(),
                 source,
             })?;
         let mut diagnostics = Diagnostic::parse_all(&text);

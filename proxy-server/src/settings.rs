@@ -26,7 +26,6 @@ use secrecy::SecretString;
 
 pub use definitions::{DEFINITIONS, Definition, Sensitivity};
 pub use elsewhere::{DockerSettings, GivenService, ListenerSettings, Repeat, SourceSettings};
-pub(crate) use environment::secret_variables;
 pub use source::{Layered, MapSource, ProcessEnv, SecretFiles, SettingsSource};
 
 /// The exit code for settings that cannot be used (`EX_USAGE` of BSD's sysexits).

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use tokio::{
-    process::{Child, Command},
+    process::Child,
     time::{Instant, sleep},
 };
 
@@ -46,7 +46,7 @@ pub(super) async fn launch(
     settings: &ProcessSettings,
     others: &[MasterProcess],
 ) -> Result<(MasterProcess, Processes), StartError> {
-    let mut command = Command::new(settings.binary());
+    let mut command = settings.program().command();
     let others: Vec<String> = others
         .iter()
         .filter_map(|other| Some(other.pid()?.to_string()))
@@ -64,11 +64,8 @@ pub(super) async fn launch(
     for variable in RE_EXECUTION_VARIABLES {
         command.env_remove(variable);
     }
-    for variable in &settings.hidden {
-        command.env_remove(variable);
-    }
     let child = command.spawn().map_err(|source| StartError::Spawn {
-        binary: settings.binary().to_path_buf(),
+        binary: settings.program().binary().to_path_buf(),
         source,
     })?;
     let pid = child.id();

@@ -1,12 +1,11 @@
 //! What the supervisor needs to know.
 
 use std::{
-    ffi::OsString,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use crate::run_path::RunPath;
+use crate::{program::Program, run_path::RunPath};
 
 /// A start takes a tenth of a second; reading 10,000 services a second. A port in use takes two.
 pub const DEFAULT_START_DEADLINE: Duration = Duration::from_secs(15);
@@ -23,43 +22,29 @@ pub const DEFAULT_RESTART_DELAY_LIMIT: Duration = Duration::from_secs(10);
 /// What the supervisor needs to know.
 #[derive(Clone, Debug)]
 pub struct ProcessSettings {
-    binary: PathBuf,
+    program: Program,
     config: PathBuf,
     run: RunPath,
     start_deadline: Duration,
     reload_deadline: Duration,
-    /// What of our environment it must not have.
-    pub(super) hidden: Vec<OsString>,
     pub(super) restart_delay: Duration,
     pub(super) restart_delay_limit: Duration,
 }
 
 impl ProcessSettings {
-    /// HAProxy from this binary (looked up on `PATH` where it is a bare name), with this
+    /// This HAProxy, with this
     /// configuration ([`ConfigDir::main_path`](crate::ConfigDir::main_path)) and its sockets in this
     /// run path.
     #[must_use]
-    pub fn new(binary: impl Into<PathBuf>, config: impl Into<PathBuf>, run: RunPath) -> Self {
+    pub fn new(program: impl Into<Program>, config: impl Into<PathBuf>, run: RunPath) -> Self {
         Self {
-            binary: binary.into(),
+            program: program.into(),
             config: config.into(),
             run,
-            hidden: Vec::new(),
             start_deadline: DEFAULT_START_DEADLINE,
             reload_deadline: DEFAULT_RELOAD_DEADLINE,
             restart_delay: DEFAULT_RESTART_DELAY,
             restart_delay_limit: DEFAULT_RESTART_DELAY_LIMIT,
-        }
-    }
-
-    /// Keeps variables of our own environment from HAProxy, which puts `${NAME}` into whatever its
-    /// configuration says (configuration manual, section 2.3): those that hold secrets. HAProxy has all
-    /// others. One that is taken over keeps the environment that it was started with.
-    #[must_use]
-    pub fn without_variables(self, names: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
-        Self {
-            hidden: names.into_iter().map(Into::into).collect(),
-            ..self
         }
     }
 
@@ -91,8 +76,8 @@ impl ProcessSettings {
         }
     }
 
-    pub(super) fn binary(&self) -> &Path {
-        &self.binary
+    pub(super) fn program(&self) -> &Program {
+        &self.program
     }
 
     pub(super) fn run(&self) -> &RunPath {

@@ -19,7 +19,7 @@ use std::{
 use async_trait::async_trait;
 use proxy_core::{Port, RouteOrder, RouteTable};
 use proxy_haproxy::{
-    AddressBook, Applier, ConfigDir, Haproxy, HaproxyState, InstanceBook, OldWorkers,
+    AddressBook, Applier, ConfigDir, Haproxy, HaproxyState, InstanceBook, OldWorkers, Program,
     RenderSettings, RenderedConfig, Renderer, RoutingForm, Staged, Validator,
 };
 use tokio::{sync::Mutex, time::Instant};
@@ -32,7 +32,7 @@ use super::{
 use crate::{
     certificates::{Certificates, Step},
     chain::chain,
-    settings::{RefusedConfig, secret_variables},
+    settings::RefusedConfig,
 };
 
 /// How long a change waits for the names of new services, and their instances in the catalog. What does
@@ -42,7 +42,7 @@ const NAMES_DEADLINE: Duration = Duration::from_secs(2);
 /// What the carrier needs to know.
 #[derive(Debug)]
 pub(crate) struct CarrierSettings {
-    pub(crate) binary: PathBuf,
+    pub(crate) program: Program,
     pub(crate) configs_path: PathBuf,
     pub(crate) run: proxy_haproxy::RunPath,
     pub(crate) render: RenderSettings,
@@ -128,7 +128,7 @@ impl HaproxyCarrier {
             ..Shown::default()
         };
         Ok(Self {
-            validator: Validator::new(&settings.binary).without_variables(secret_variables()),
+            validator: Validator::new(settings.program.clone()),
             entry: EntryPorts::new(settings.render.binds().to_vec(), settings.api),
             renderer: StdMutex::new(Renderer::new(settings.render.clone())),
             settings,

@@ -411,7 +411,7 @@ fn carrier_settings(
         render = render.with_template(template);
     }
     Ok(CarrierSettings {
-        binary: settings.binary.clone(),
+        program: settings.program(),
         configs_path: settings.configs_path.clone(),
         run,
         render,

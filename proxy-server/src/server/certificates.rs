@@ -12,13 +12,13 @@ use crate::{
         CertificateExchange, Certificates, CertificatesSettings, read_authorities, read_list,
     },
     metrics::Metrics,
-    settings::{Settings, secret_variables},
+    settings::Settings,
 };
 
 pub(super) fn all(settings: &Settings, metrics: &Arc<Metrics>) -> Arc<Certificates> {
     let given = &settings.certificates;
     let probe = CertificateProbe::new(
-        Validator::new(&settings.haproxy.binary).without_variables(secret_variables()),
+        Validator::new(settings.haproxy.program()),
         given.tls.clone(),
         settings.state_path.clone(),
     );

@@ -1,10 +1,19 @@
 //! What of our environment HAProxy must not have, for whoever starts it.
 
-use super::{DEFINITIONS, Sensitivity, elsewhere::PREFIX};
+use proxy_haproxy::Program;
+
+use super::{DEFINITIONS, HaproxySettings, Sensitivity, elsewhere::PREFIX};
+
+impl HaproxySettings {
+    /// The HAProxy that is checked with and run, without our secrets.
+    pub(crate) fn program(&self) -> Program {
+        Program::new(&self.binary).without_variables(secret_variables())
+    }
+}
 
 /// The variables that hold secrets. HAProxy puts `${NAME}` into whatever its configuration says, and parts of
 /// that come from others: templates and raw lines of services, the catalog's values in them.
-pub(crate) fn secret_variables() -> Vec<String> {
+fn secret_variables() -> Vec<String> {
     let secrets = DEFINITIONS
         .iter()
         .filter(|definition| definition.sensitivity == Sensitivity::Secret);

@@ -9,7 +9,6 @@ use super::{Candidate, CarrierSettings, HaproxyCarrier, Stage};
 use crate::{
     carrier::{Applied, ApplyError, Carrier as _, CheckError, Reload, places::Places},
     chain::chain,
-    settings::secret_variables,
 };
 
 impl HaproxyCarrier {
@@ -73,9 +72,8 @@ impl HaproxyCarrier {
             Some(dir) => dir,
             None => ConfigDir::open(&self.settings.configs_path).map_err(ApplyError::new)?,
         };
-        let CarrierSettings { binary, run, .. } = &self.settings;
-        let process = ProcessSettings::new(binary, dir.main_path(), run.clone())
-            .without_variables(secret_variables());
+        let CarrierSettings { program, run, .. } = &self.settings;
+        let process = ProcessSettings::new(program.clone(), dir.main_path(), run.clone());
         let runs = UnixStream::connect(run.master_socket()).is_ok();
         let has_config = dir.active().is_ok_and(|active| active.is_some());
         let mut staged = candidate.staged;
