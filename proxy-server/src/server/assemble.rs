@@ -14,12 +14,11 @@ use proxy_haproxy::{
 use proxy_peers::{
     Broadcast, BroadcastSettings, Discover, DnsDiscover, FollowSettings, NameServers, Peers, Signer,
 };
-use tokio::net::{TcpListener, TcpSocket};
 
 use super::{
     Server, Stops,
     error_files::extras,
-    serve::{HEAD_DEADLINE, serve, warn_if_open},
+    serve::{HEAD_DEADLINE, listen, serve, warn_if_open},
 };
 use crate::{
     announce::{Announce, AnnouncerSettings, PeerAnnouncer, identity},
@@ -41,9 +40,6 @@ use crate::{
     store::{CALL_DEADLINE, Exchange, MOST_ASKED, Others, ReplicatedStore},
     works::Works,
 };
-
-/// Connections that may wait to be accepted; the system's own bound (`somaxconn`) holds as well.
-const BACKLOG: u32 = 4_096;
 
 /// A store, and what else there is because of it.
 struct Kept {
@@ -269,18 +265,6 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         engine,
         followers,
     })
-}
-
-/// Listens with room for a burst: with the usual 128 the kernel drops connections of a thousand
-/// callers at once, and they come again a second later.
-fn listen(at: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = match at {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    socket.set_reuseaddr(true)?;
-    socket.bind(at)?;
-    socket.listen(BACKLOG)
 }
 
 fn kept(

@@ -1,6 +1,6 @@
 //! Serving the admin API: connections, each with a deadline for the head of its requests.
 
-use std::{io, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -9,7 +9,11 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, task::JoinSet, time::sleep};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    task::JoinSet,
+    time::sleep,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::settings::ApiSettings;
@@ -19,8 +23,22 @@ use crate::settings::ApiSettings;
 pub(super) const HEAD_DEADLINE: Duration = Duration::from_secs(30);
 /// Connections at once. One more waits in the system's queue until another closes.
 const MOST_CONNECTIONS: usize = 8_192;
+/// Connections that may wait to be accepted; the system's own bound (`somaxconn`) holds as well.
+const BACKLOG: u32 = 4_096;
 /// The pause after the system gave no descriptor for a connection.
 const NO_DESCRIPTOR: Duration = Duration::from_secs(1);
+
+/// Listens with room for a burst: with the usual 128 the kernel drops connections of a thousand
+/// callers at once, and they come again a second later.
+pub(super) fn listen(at: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match at {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(at)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves until it is told to stop; then takes no new connections, and returns once the calls that
 /// run are answered. Dropping the future cuts them.
@@ -86,7 +104,7 @@ pub(super) fn warn_if_open(api: &ApiSettings) {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::SocketAddr, sync::Arc};
+    use std::sync::Arc;
 
     use axum::routing::get;
     use tokio::{
@@ -140,6 +158,20 @@ mod tests {
         // A reset is an end as well.
         let _ = read.await.unwrap();
         String::from_utf8_lossy(&text).into_owned()
+    }
+
+    #[tokio::test]
+    async fn a_thousand_callers_at_once_are_let_in_before_any_is_accepted() {
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut callers = JoinSet::new();
+        for _ in 0..1_000 {
+            callers.spawn(timeout(PATIENCE, TcpStream::connect(address)));
+        }
+        // One for whom there is no room comes in vain until others are accepted, which nobody is here.
+        for caller in callers.join_all().await {
+            caller.expect("the kernel drops callers").unwrap();
+        }
     }
 
     #[tokio::test]
