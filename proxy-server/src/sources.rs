@@ -31,7 +31,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use intent::{Intent, Rules};
-pub(crate) use report::{SourceReport, Told};
+pub(crate) use report::{Shortfall, SourceReport, Told};
 pub(crate) use rules::ParameterRules;
 
 use crate::{
@@ -193,6 +193,14 @@ impl Sources {
     pub(crate) fn reports(&self) -> impl Iterator<Item = (Source, SourceReport)> {
         let reports = self.reports.iter();
         reports.map(|(source, report)| (*source, report.borrow().clone()))
+    }
+
+    /// How one of them is, from now on.
+    #[cfg(test)]
+    pub(crate) fn reports_of(&self, source: Source) -> watch::Receiver<SourceReport> {
+        let mut reports = self.reports.iter();
+        let (_, report) = reports.find(|(of, _)| *of == source).unwrap();
+        report.clone()
     }
 
     /// Whether the listeners were asked with success; false also where there are none.

@@ -27,6 +27,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Scripted {
     pub(crate) bad: Mutex<BTreeSet<&'static str>>,
+    /// Services without which a table is refused.
+    pub(crate) needed: Mutex<BTreeSet<&'static str>>,
     /// Services that pass the check and are not loaded.
     pub(crate) unloadable: Mutex<BTreeSet<&'static str>>,
     /// Paths whose services pass the check and are not loaded.
@@ -70,6 +72,12 @@ impl Carrier for Scripted {
             .lock()
             .unwrap()
             .filter(|pair| pair.iter().all(|n| has(n)));
+        let needed = self.needed.lock().unwrap().clone();
+        if let Some(name) = needed.into_iter().find(|name| !has(name)) {
+            return Err(CheckError::Rejected {
+                words: format!("{name} is needed"),
+            });
+        }
         match (bad, clash) {
             (Some(name), _) => Err(CheckError::Rejected {
                 words: format!("{name} is bad"),

@@ -9,7 +9,11 @@ use super::{
     request::{Received, flag, params},
     wait::{Manner, manner_of},
 };
-use crate::{chain::chain, engine::ChangeRequest, sources::Told};
+use crate::{
+    chain::chain,
+    engine::ChangeRequest,
+    sources::{Shortfall, Told},
+};
 
 /// How many of the refused an answer names; `status` names more.
 const MOST_TOLD: usize = 10;
@@ -108,11 +112,18 @@ fn answer(told: &Told) -> Answered {
     let Told {
         listed,
         again,
-        part,
+        shortfall,
         refused,
+        doubted,
     } = told;
-    let (status, mut message) = match (part, again) {
-        (Some(why), _) => (
+    let (status, mut message) = match (shortfall, again) {
+        (Some(Shortfall::Empty { kept }), _) => (
+            StatusCode::BAD_GATEWAY,
+            format!(
+                "the listeners have no services, which is not believed while {kept} are served that came from them: these are served on, and nothing was changed; ask again once the listeners have looked, or remove the services"
+            ),
+        ),
+        (Some(Shortfall::Part(why)), _) => (
             StatusCode::BAD_GATEWAY,
             format!(
                 "not all of the listeners' list could be read ({why}); of what was, {listed} services, those that are right are configured or tried again"
@@ -131,11 +142,17 @@ fn answer(told: &Told) -> Answered {
             ),
         ),
     };
-    if refused.count > 0 {
-        let first = refused.first.iter().take(MOST_TOLD);
+    for (what, named) in [
+        ("are refused", refused),
+        ("are not listed and served on", doubted),
+    ] {
+        if named.count == 0 {
+            continue;
+        }
+        let first = named.first.iter().take(MOST_TOLD);
         let first = first.map(|(called, why)| format!("{called}: {why}"));
         let first = first.collect::<Vec<_>>().join("; ");
-        message = format!("{message}; {} are refused: {first}", refused.count);
+        message = format!("{message}; {} {what}: {first}", named.count);
     }
     match status {
         StatusCode::OK => Answered::ok(message),
@@ -157,18 +174,27 @@ mod tests {
         let told = Told {
             listed: 2,
             again: false,
-            part: None,
+            shortfall: None,
             refused: named("wrong of here"),
+            doubted: named("old"),
         };
-        let silent = Some("there: silent".to_owned());
-        for (part, again, outcome, words) in [
+        let silent = Some(Shortfall::Part("there: silent".to_owned()));
+        let empty = Some(Shortfall::Empty { kept: 3 });
+        for (shortfall, again, outcome, words) in [
             (None, false, "ok", "1 are refused: wrong of here: no port"),
+            (
+                None,
+                false,
+                "ok",
+                "1 are not listed and served on: old: no port",
+            ),
+            (empty, false, "partial", "while 3 are served"),
             (None, true, "failed", "not all of them could be stored"),
             (silent.clone(), false, "partial", "there: silent"),
             (silent, true, "partial", "wrong of here: no port"),
         ] {
             let told = Told {
-                part,
+                shortfall,
                 again,
                 ..told.clone()
             };

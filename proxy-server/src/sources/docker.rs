@@ -174,11 +174,11 @@ impl List for Labels {
             // may be a shorter one.
             None => self.is_none_of_all(service).await,
         };
-        let gone = asked.map_err(|error| format!("{}: {}", self.host, chain(&error)))?;
-        if gone {
-            self.called.remove(service);
-        }
-        Ok(gone)
+        asked.map_err(|error| format!("{}: {}", self.host, chain(&error)))
+    }
+
+    fn removed(&mut self, service: &ServiceName) {
+        self.called.remove(service);
     }
 
     async fn changed(&mut self) {

@@ -16,7 +16,7 @@ use super::{
     claim::Look,
     intake::{Brought, Intake, Taken, Unreadable, Wanted},
     missing::{Missing, Patience},
-    report::{Named, Reporter, SourceReport},
+    report::{Named, Reporter, Shortfall, SourceReport},
 };
 
 /// How long reading a list may take, and how long asking for all that it lacks.
@@ -38,6 +38,9 @@ pub(super) trait List: Send + 'static {
     /// # Errors
     /// Why that cannot be known now, in words.
     async fn is_gone(&mut self, service: &ServiceName) -> Result<bool, String>;
+
+    /// A service is removed of which it said that it is gone.
+    fn removed(&mut self, _service: &ServiceName) {}
 
     /// Waits until the list may have changed. Cancel safe.
     async fn changed(&mut self);
@@ -131,6 +134,7 @@ impl<L: List> Follower<L> {
                 () = stop.cancelled() => return,
                 () = sleep(next) => {}
                 () = self.list.changed() => {}
+                () = unstuck(&self.intake, self.pace.retry) => {}
                 Some(asked) = asking.recv() => who.push(asked),
             }
             while let Ok(asked) = asking.try_recv() {
@@ -157,15 +161,18 @@ impl<L: List> Follower<L> {
                 return (self.pace.retry, Err(why));
             }
         };
-        let part = match &extent {
-            Extent::Part(why) => Some(why.clone()),
-            _ => None,
+        let shortfall = match &extent {
+            Extent::Part(why) => Some(Shortfall::Part(why.clone())),
+            Extent::Empty => match self.intake.kept().len() {
+                0 => None,
+                kept => Some(Shortfall::Empty { kept }),
+            },
+            Extent::Whole => None,
         };
-        self.trouble(match &extent {
-            Extent::Part(why) => Some(why),
-            Extent::Empty if !self.intake.kept().is_empty() => Some("the list is empty"),
-            Extent::Whole | Extent::Empty => None,
-        });
+        self.trouble(shortfall.as_ref().map(|shortfall| match shortfall {
+            Shortfall::Part(why) => why,
+            Shortfall::Empty { .. } => "the list is empty",
+        }));
         let count = services.len();
         let Brought {
             mut named,
@@ -194,14 +201,15 @@ impl<L: List> Follower<L> {
         }
         let next = match self.pace.again.unwrap_or(NEVER) {
             _ if again => self.pace.retry,
-            next if self.missing.is_empty() => next,
-            next => next.min(self.pace.confirm),
+            next if self.missing.is_undecided() => next.min(self.pace.confirm),
+            next => next,
         };
         let told = Told {
             listed: count,
             again,
-            part,
+            shortfall,
             refused: self.reporter.refused(),
+            doubted: self.reporter.doubted(),
         };
         (next, Ok(told))
     }
@@ -219,8 +227,14 @@ impl<L: List> Follower<L> {
             if silent.is_none() {
                 match timeout_at(until, self.list.is_gone(&name)).await {
                     Ok(Ok(true)) => match self.intake.take_away(&name).await {
-                        Taken::Away => self.missing.forget(&name),
-                        Taken::Refused(why) => said.push((name.to_string(), why)),
+                        Taken::Away => {
+                            self.missing.forget(&name);
+                            self.list.removed(&name);
+                        }
+                        Taken::Refused(why) => {
+                            let why = format!("{REFUSED}: {why}");
+                            said.push((name.to_string(), why));
+                        }
                         Taken::Again => again = true,
                     },
                     Ok(Ok(false)) => said.push((name.to_string(), NOT_GONE.to_owned())),
@@ -295,4 +309,12 @@ impl<L: List> Follower<L> {
 /// Why a service is served on that a list lacks.
 const MUCH: &str = "the list suddenly lacks most of what it had: it is believed after a while, or where somebody asks for it (reload?fromListener=true)";
 
+const REFUSED: &str = "the list lacks it, and its removal is refused";
+
 const NOT_GONE: &str = "the list lacks it, and it is not known to be gone";
+
+/// Waits until what could not be removed is worth another try, at its own pace: each costs a check.
+async fn unstuck(intake: &Intake, pause: Duration) {
+    intake.unstuck().await;
+    sleep(pause).await;
+}

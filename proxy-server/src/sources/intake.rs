@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::future::join_all;
 use proxy_core::{
-    Change, CommitError, Params, RouteStore, RouteTable, Service, ServiceName, Source,
+    Change, CommitError, Params, Revision, RouteStore, RouteTable, Service, ServiceName, Source,
 };
 use tokio::time::Instant;
 
@@ -21,7 +21,7 @@ use crate::engine::{Answer, ChangeError, ChangeRequest, EngineHandle, Wait};
 /// Changes that are sent at once. The engine takes four times as many, so that callers find room too.
 const MOST_AT_ONCE: usize = 1_000;
 /// How long what was refused is left alone while nobody changes it: HAProxy's judgement of one service may
-/// depend on the others, and costs a check each time.
+/// depend on the others, and costs a check each time. A removal is tried sooner if the table changes.
 const REFUSED_FOR: Duration = Duration::from_secs(600);
 /// How often a list is held to the table again because somebody else changed a service of it meanwhile.
 const MOST_TRIES: usize = 4;
@@ -72,12 +72,25 @@ pub(super) struct Intake {
     before: BTreeMap<ServiceName, Arc<Service>>,
     /// What was refused, so that it is said and tried once and not with every list.
     refused: BTreeMap<String, Refused>,
+    /// Removals that were refused.
+    stuck: BTreeMap<ServiceName, Stuck>,
+    /// The table at the last look.
+    looked_at: Option<Revision>,
 }
 
 /// What was refused.
 #[derive(Debug)]
 struct Refused {
     params: Params,
+    since: Instant,
+    why: String,
+}
+
+/// A removal that was refused.
+#[derive(Debug)]
+struct Stuck {
+    /// The table that was refused without the service.
+    on: Option<Revision>,
     since: Instant,
     why: String,
 }
@@ -97,7 +110,7 @@ type Wishes = BTreeMap<ServiceName, (Wanted, Wish)>;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Taken {
     Away,
-    /// For good, and why.
+    /// Until something else changes, and why.
     Refused(String),
     /// To be tried with the next look.
     Again,
@@ -144,6 +157,8 @@ impl Intake {
             source,
             before: BTreeMap::new(),
             refused: BTreeMap::new(),
+            stuck: BTreeMap::new(),
+            looked_at: None,
         }
     }
 
@@ -171,9 +186,22 @@ impl Intake {
         refused.map(|(called, refused)| (called.clone(), refused.why.clone()))
     }
 
-    /// Forgets what was wanted of services that a whole list does not name.
+    /// Forgets what was wanted of services that a whole list does not name, and which of the others could not be
+    /// removed.
     pub(super) fn forget_but(&mut self, named: &BTreeSet<ServiceName>) {
         self.before.retain(|name, _| named.contains(name));
+        let kept = self.kept();
+        let missing = |name: &ServiceName| kept.contains(name) && !named.contains(name);
+        self.stuck.retain(|name, _| missing(name));
+    }
+
+    /// Waits until a removal that was refused may be taken: the table is another one since the last look. Cancel
+    /// safe.
+    pub(super) async fn unstuck(&self) {
+        let mut view = self.way.store.view();
+        while self.stuck.is_empty() || self.looked_at == view.revision {
+            view = self.way.store.changed(view.seq).await;
+        }
     }
 
     /// The table as it is stored.
@@ -201,7 +229,9 @@ impl Intake {
         if look == Look::Asked {
             self.catch_up().await;
             self.refused.clear();
+            self.stuck.clear();
         }
+        self.looked_at = self.way.store.view().revision;
         let mut brought = Brought::default();
         let now = Instant::now();
         let listed: BTreeSet<_> = list.iter().map(|wanted| wanted.called.clone()).collect();
@@ -231,8 +261,14 @@ impl Intake {
         brought
     }
 
-    /// Removes a service that the source does not want any more.
+    /// Removes a service that the source does not want any more. What was refused is not asked for again while
+    /// the table is the same.
     pub(super) async fn take_away(&mut self, name: &ServiceName) -> Taken {
+        let (on, since) = (self.way.store.view().revision, Instant::now());
+        let before = self.stuck.get(name);
+        if let Some(stuck) = before.filter(|it| it.on == on && since < it.since + REFUSED_FOR) {
+            return Taken::Refused(stuck.why.clone());
+        }
         let wanted = Wanted {
             called: name.to_string(),
             name: name.clone(),
@@ -242,9 +278,20 @@ impl Intake {
         let again = self.hold_to_the_table(&mut wishes, Look::OfItself).await;
         // It is in no list, so nothing else was refused under this name.
         match self.refused.remove(name.as_str()) {
-            Some(refused) => Taken::Refused(refused.why),
+            Some(Refused { why, .. }) => {
+                let stuck = Stuck {
+                    on,
+                    since,
+                    why: why.clone(),
+                };
+                self.stuck.insert(name.clone(), stuck);
+                Taken::Refused(why)
+            }
             None if again || !wishes.is_empty() => Taken::Again,
-            None => Taken::Away,
+            None => {
+                self.stuck.remove(name);
+                Taken::Away
+            }
         }
     }
 

@@ -32,7 +32,11 @@ pub(super) struct Patience {
 
 /// What lists lack.
 #[derive(Debug, Default)]
-pub(super) struct Missing(BTreeMap<ServiceName, Absence>);
+pub(super) struct Missing {
+    absences: BTreeMap<ServiceName, Absence>,
+    /// Whether the next list may decide what this one could not.
+    undecided: bool,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Absence {
@@ -54,17 +58,17 @@ pub(super) struct Judged {
 impl Missing {
     /// Forgets what lists lacked: the next is the first in a row.
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        *self = Self::default();
     }
 
-    /// Whether the last list lacked nothing.
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// Whether something is missing of which too few lists were read yet.
+    pub(super) fn is_undecided(&self) -> bool {
+        self.undecided
     }
 
     /// It is removed.
     pub(super) fn forget(&mut self, service: &ServiceName) {
-        self.0.remove(service);
+        self.absences.remove(service);
     }
 
     /// Takes note of what a list lacks of what its source keeps, and says what follows. Where an operator
@@ -76,7 +80,7 @@ impl Missing {
         patience: Patience,
         (look, now): (Look, Instant),
     ) -> Judged {
-        let before = std::mem::take(&mut self.0);
+        let before = std::mem::take(self).absences;
         for name in kept.difference(named) {
             let first = Absence {
                 looks: 0,
@@ -84,15 +88,17 @@ impl Missing {
             };
             let mut absence = before.get(name).copied().unwrap_or(first);
             absence.looks = absence.looks.saturating_add(1);
-            self.0.insert(name.clone(), absence);
+            self.absences.insert(name.clone(), absence);
         }
         let (times, of) = MOST_AT_ONCE;
-        let is_much = self.0.len() > FEW && self.0.len() * of > kept.len() * times;
+        let count = self.absences.len();
+        let is_much = count > FEW && count * of > kept.len() * times;
         let doubts = is_much && look == Look::OfItself;
         let mut judged = Judged::default();
-        for (name, absence) in &self.0 {
+        for (name, absence) in &self.absences {
             let lasted = now.saturating_duration_since(absence.since);
             if absence.looks < patience.looks || lasted < patience.least {
+                self.undecided = true;
                 continue;
             }
             match doubts && lasted < patience.doubted {
@@ -176,6 +182,19 @@ mod tests {
             &[(0, short), (9, short), (10, both), (20, short), (40, short)],
         );
         assert!(after.iter().all(Vec::is_empty), "{after:?}");
+    }
+
+    #[test]
+    fn only_what_the_next_list_may_decide_is_undecided() {
+        let (start, mut missing) = (Instant::now(), Missing::default());
+        let mut undecided = |named: &[&str], seconds: u32| {
+            let when = (Look::OfItself, start + SECOND * seconds);
+            missing.judge(&names(&["a", "b"]), &names(named), PATIENCE, when);
+            missing.is_undecided()
+        };
+        let after = [0, 5, 10, 15].map(|seconds| undecided(&["a"], seconds));
+        assert_eq!(after, [true, true, false, false]);
+        assert!(!undecided(&["a", "b"], 20));
     }
 
     #[test]

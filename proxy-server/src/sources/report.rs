@@ -38,10 +38,21 @@ pub(crate) struct Told {
     pub(crate) listed: usize,
     /// Whether some could not be stored now, and are tried again.
     pub(crate) again: bool,
-    /// Why it is not whole, where it is not.
-    pub(crate) part: Option<String>,
+    /// What it falls short of being believed whole, where it does.
+    pub(crate) shortfall: Option<Shortfall>,
     /// What cannot be configured of it, by what it is called there, and why.
     pub(crate) refused: Named,
+    /// What it lacks and is served on, and why.
+    pub(crate) doubted: Named,
+}
+
+/// Why a list is not believed to be all that there is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Shortfall {
+    /// Some of it could not be read, and why.
+    Part(String),
+    /// There is nothing in it, while so many services are kept that came from it.
+    Empty { kept: usize },
 }
 
 // === impl SourceReport ===
@@ -78,6 +89,11 @@ impl Reporter {
     /// What is refused of the list that was reported last.
     pub(super) fn refused(&self) -> Named {
         self.0.borrow().refused.clone()
+    }
+
+    /// What is served on that the list lacks which was reported last.
+    pub(super) fn doubted(&self) -> Named {
+        self.0.borrow().doubted.clone()
     }
 
     pub(super) fn say(&self, change: impl FnOnce(&mut SourceReport)) {

@@ -19,11 +19,11 @@ use crate::{
     testing::{Notes, Scripted, put, store},
 };
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) struct Bench {
     store: Arc<MemoryStore>,
-    carrier: Arc<Scripted>,
+    pub(super) carrier: Arc<Scripted>,
     engine: EngineHandle,
     pub(super) stop: CancellationToken,
 }
@@ -79,6 +79,14 @@ impl Bench {
         .unwrap();
         drop(tasks);
         sources
+    }
+
+    fn way(&self) -> Way {
+        Way {
+            engine: self.engine.clone(),
+            store: Arc::clone(&self.store) as Arc<dyn RouteStore>,
+            rules: Rules::default(),
+        }
     }
 
     /// Waits until the services that are served, with their ports, are right.
@@ -314,7 +322,7 @@ async fn a_listener_says_what_has_no_replica_and_what_is_wrong_hurts_no_other() 
     let [a, by_hand] = idle;
     script.say([list(&[a, by_hand, wrong, entry("b")])]);
     let told = sources.ask_listeners().await.unwrap();
-    assert_eq!((told.listed, told.again, told.part), (4, false, None));
+    assert_eq!((told.listed, told.again, told.shortfall), (4, false, None));
     assert!(
         told.refused
             .first
@@ -491,6 +499,23 @@ async fn a_list_that_suddenly_lacks_most_removes_nothing_until_somebody_asks() {
 }
 
 #[tokio::test]
+async fn who_asks_is_told_of_an_empty_list_that_is_not_believed() {
+    let bench = Bench::new().await;
+    let script = Script::default();
+    script.say([list(&[])]);
+    let server = listener(&script).await;
+    let sources = bench.start(&[("LISTENER_ADDRESS", &server.uri())]);
+    let told = sources.ask_listeners().await.unwrap();
+    assert_eq!((told.listed, told.shortfall), (0, None), "nothing is kept");
+    script.say([list(&[entry("a"), entry("b")]), list(&[])]);
+    let told = sources.ask_listeners().await.unwrap();
+    assert_eq!((told.listed, told.shortfall), (2, None));
+    let told = sources.ask_listeners().await.unwrap();
+    assert_eq!(told.shortfall, Some(Shortfall::Empty { kept: 2 }));
+    assert_eq!(bench.names(), ["a", "b"]);
+}
+
+#[tokio::test]
 async fn who_asks_is_told_what_did_not_get_through_and_has_it_tried_again() {
     let bench = Bench::new().await;
     let script = Script::default();
@@ -517,7 +542,70 @@ async fn who_asks_is_told_what_did_not_get_through_and_has_it_tried_again() {
     let silent = format!("{},http://127.0.0.1:1", server.uri());
     let sources = bench.start(&repeated(&silent));
     let told = sources.ask_listeners().await.unwrap();
-    assert!(told.part.unwrap().contains("http://127.0.0.1:1"));
+    let Some(Shortfall::Part(why)) = told.shortfall else {
+        panic!("{told:?}");
+    };
+    assert!(why.contains("http://127.0.0.1:1"), "{why}");
+}
+
+/// A place from which everything is gone.
+struct Gone;
+
+#[async_trait::async_trait]
+impl follow::List for Gone {
+    async fn read(&mut self) -> Result<follow::Listing, String> {
+        Ok(follow::Listing {
+            services: Vec::new(),
+            unreadable: Vec::new(),
+            extent: follow::Extent::Whole,
+        })
+    }
+
+    async fn is_gone(&mut self, _: &ServiceName) -> Result<bool, String> {
+        Ok(true)
+    }
+
+    async fn changed(&mut self) {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_removal_that_was_refused_is_tried_again_when_the_table_changes() {
+    let bench = Bench::new().await;
+    let Change::Put(service) = put("a") else {
+        panic!("no service");
+    };
+    let service = Arc::unwrap_or_clone(service).with_source(Some(Source::Docker));
+    let ours = request(Change::Put(Arc::new(service)));
+    bench.engine.change(ours).await.unwrap();
+    bench.carrier.needed.lock().unwrap().insert("a");
+    let pace = Pace {
+        again: None,
+        retry: Duration::from_millis(10),
+        confirm: Duration::from_millis(10),
+        patience: Some(Patience {
+            looks: 2,
+            least: Duration::ZERO,
+            doubted: Duration::ZERO,
+        }),
+    };
+    let intake = Intake::new(bench.way(), Source::Docker);
+    let follower = Follower::new(Gone, intake, pace, watch::channel(false).0);
+    let mut reports = follower.reports();
+    let (stop, asking) = (CancellationToken::new(), mpsc::channel(1));
+    let running = tokio::spawn(follower.run(asking.1, stop.clone()));
+    let refused = reports.wait_for(|report| report.doubted.count == 1);
+    tokio::time::timeout(PATIENCE, refused)
+        .await
+        .unwrap()
+        .unwrap();
+    bench.carrier.needed.lock().unwrap().clear();
+    bench.reconfigure("b", 80).await;
+    bench.until(|services| !services.contains_key("a")).await;
+    assert_eq!(bench.names(), ["b"]);
+    stop.cancel();
+    running.await.unwrap();
 }
 
 /// A place that does not say whether something is gone.
@@ -542,18 +630,13 @@ impl follow::List for Silent {
 #[tokio::test]
 async fn a_place_that_does_not_answer_is_asked_once_for_all_that_is_missing() {
     let bench = Bench::new().await;
-    let way = Way {
-        engine: bench.engine.clone(),
-        store: Arc::clone(&bench.store) as Arc<dyn RouteStore>,
-        rules: Rules::default(),
-    };
     let pace = Pace {
         again: None,
         retry: Duration::from_secs(1),
         confirm: Duration::from_secs(1),
         patience: None,
     };
-    let intake = Intake::new(way, Source::Docker);
+    let intake = Intake::new(bench.way(), Source::Docker);
     let mut follower = Follower::new(Silent(0), intake, pace, watch::channel(false).0);
     let names = ["a", "b", "c"].map(|name| name.parse().unwrap());
     let mut said = Vec::new();

@@ -1,13 +1,16 @@
 //! Labels as Docker's API tells them, and an API that lies.
 
+use std::sync::atomic::Ordering::SeqCst;
+
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use wiremock::{
     Mock, MockServer, ResponseTemplate,
     matchers::{method, path_regex},
 };
 
 use super::{
-    super::tests::{Bench, Script, list},
+    super::tests::{Bench, PATIENCE, Script, list},
     *,
 };
 
@@ -177,6 +180,44 @@ async fn labels_drive_the_proxy_and_a_list_that_lies_removes_nothing() {
     services.say([list(&[])]);
     b.say([ResponseTemplate::new(200).set_body_json(service("shop_b", 1, json!({})))]);
     bench.until(|services| services.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_removal_that_is_refused_is_left_alone_until_the_table_changes() {
+    let bench = Bench::new().await;
+    let (services, a, b) = (Script::default(), Script::default(), Script::default());
+    services.say([list(&[demo("a"), of_stack("b")])]);
+    let server = engine(&services, &a, &b).await;
+    let host = server.uri().replace("http://", "tcp://");
+    let sources = bench.start(&settings(&host));
+    bench.until(|services| services.len() == 2).await;
+
+    bench.carrier.needed.lock().unwrap().insert("a");
+    a.say([ResponseTemplate::new(404).set_body_json(json!({ "message": "no such service" }))]);
+    services.say([list(&[of_stack("b")])]);
+    let mut reports = sources.reports_of(proxy_core::Source::Docker);
+    let doubted = reports.wait_for(|report| report.doubted.count == 1);
+    let doubted = timeout(PATIENCE, doubted).await.unwrap().unwrap().clone();
+    let why = &doubted.doubted.first["a"];
+    assert!(
+        why.starts_with("the list lacks it, and its removal is refused")
+            && why.contains("a is needed")
+            && why.contains("nothing was changed"),
+        "{why}"
+    );
+    let checks = bench.carrier.checks.load(SeqCst);
+    services.say([list(&[of_stack("b")])]);
+    services.asked(4).await;
+    assert_eq!(bench.carrier.checks.load(SeqCst), checks);
+    assert_eq!(bench.names(), ["a", "b"]);
+
+    // What changes elsewhere may have been what stood in the way.
+    bench.carrier.needed.lock().unwrap().clear();
+    bench.reconfigure("c", 80).await;
+    bench.until(|services| !services.contains_key("a")).await;
+    assert_eq!(bench.names(), ["b", "c"]);
+    let well = reports.wait_for(|report| report.doubted.count == 0);
+    timeout(PATIENCE, well).await.unwrap().unwrap();
 }
 
 fn settings(host: &str) -> [(&str, &str); 3] {
