@@ -1,8 +1,12 @@
 //! The template engine's set-up: strict, and unable to turn a value into syntax.
 
+mod place;
 mod quotes;
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+};
 
 use minijinja::{
     Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value,
@@ -11,6 +15,7 @@ use minijinja::{
 };
 use serde::Serialize;
 
+use self::place::{Misplaced, Recorder};
 use crate::{raw::RawLine, word};
 
 const NAME: &str = "haproxy.cfg";
@@ -30,11 +35,21 @@ const FUEL: u64 = 200_000;
 #[derive(Clone)]
 pub struct Template {
     environment: Arc<Environment<'static>>,
+    values: Values,
+}
+
+/// What is known of the values that a template is given.
+#[derive(Clone, Copy)]
+enum Values {
+    /// They were made for where they stand, or that is the author's care.
+    Made,
+    /// They are what somebody said, and are held to where they came to stand.
+    Said,
 }
 
 /// What is wrong with a template, or with a value that it was given.
 #[derive(Debug, thiserror::Error)]
-#[error("the template cannot be {} (line {line}): {message}", if *.compiled { "rendered" } else { "read" })]
+#[error("the template cannot be {}{}: {message}", if *.compiled { "rendered" } else { "read" }, at(*.line))]
 pub struct TemplateError {
     /// The line of the template, from 1; 0 where the engine does not know.
     line: usize,
@@ -60,17 +75,22 @@ impl Template {
     /// # Errors
     /// When the text is no template, or a value stands between quotes; says the line.
     pub fn new(text: impl Into<String>) -> Result<Self, TemplateError> {
-        Self::read(Environment::new(), text.into())
+        Self::read(Environment::new(), text.into(), Values::Made)
     }
 
-    /// Reads a template that anybody may have written: what it does when it is rendered is bounded.
+    /// Reads a template that anybody may have written: what it does when it is rendered is bounded, and a
+    /// value that would be more than a value where it came to stand fails the rendering.
     pub(crate) fn bounded(text: &str) -> Result<Self, TemplateError> {
         let mut environment = Environment::new();
         environment.set_fuel(Some(FUEL));
-        Self::read(environment, text.to_owned())
+        Self::read(environment, text.to_owned(), Values::Said)
     }
 
-    fn read(mut environment: Environment<'static>, text: String) -> Result<Self, TemplateError> {
+    fn read(
+        mut environment: Environment<'static>,
+        text: String,
+        values: Values,
+    ) -> Result<Self, TemplateError> {
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_formatter(format_word);
         environment.set_syntax(syntax().map_err(|error| TemplateError::new(error, false))?);
@@ -86,6 +106,7 @@ impl Template {
         })?;
         Ok(Self {
             environment: Arc::new(environment),
+            values,
         })
     }
 
@@ -102,10 +123,35 @@ impl Template {
     }
 
     pub(crate) fn render(&self, model: impl Serialize) -> Result<String, TemplateError> {
-        self.environment
-            .get_template(NAME)
-            .and_then(|template| template.render(Serde(model)))
-            .map_err(|error| TemplateError::new(error, true))
+        match self.values {
+            Values::Made => {
+                let template = self.environment.get_template(NAME);
+                template.and_then(|template| template.render(Serde(model)))
+            }
+            Values::Said => return self.render_said(model),
+        }
+        .map_err(|error| TemplateError::new(error, true))
+    }
+
+    /// Renders values that somebody said, each where HAProxy reads it as one.
+    fn render_said(&self, model: impl Serialize) -> Result<String, TemplateError> {
+        let mut recorder = Recorder::default();
+        let is_value = recorder.is_value();
+        let mut environment = Environment::clone(&self.environment);
+        environment.set_formatter(move |out, state, value| {
+            let is_raw = value.downcast_object_ref::<RawLine>().is_some();
+            is_value.store(!is_raw, Ordering::Relaxed);
+            let written = format_word(out, state, value);
+            is_value.store(false, Ordering::Relaxed);
+            written
+        });
+        let rendered = environment.get_template(NAME);
+        let rendered = rendered.and_then(|template| {
+            let rendered = template.render_captured_to(Serde(model), &mut recorder);
+            rendered.map(drop)
+        });
+        rendered.map_err(|error| TemplateError::new(error, true))?;
+        recorder.finish().map_err(TemplateError::misplaced)
     }
 }
 
@@ -140,10 +186,27 @@ impl TemplateError {
         }
     }
 
+    fn misplaced(misplaced: Misplaced) -> Self {
+        let Misplaced { line, word, why } = misplaced;
+        Self {
+            line: 0,
+            message: format!("in line {line} of what it gives, {word:?} {}", why.words()),
+            compiled: true,
+            source: None,
+        }
+    }
+
     /// The line of the template, from 1; 0 where it is not known.
     #[must_use]
     pub fn line(&self) -> usize {
         self.line
+    }
+}
+
+fn at(line: usize) -> String {
+    match line {
+        0 => String::new(),
+        line => format!(" (line {line})"),
     }
 }
 

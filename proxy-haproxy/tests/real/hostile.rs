@@ -18,7 +18,7 @@ use crate::bench::Bench;
 const CASES: u32 = 150;
 
 /// What means something to HAProxy, to the template, to a shell or to C.
-const PIECES: [&str; 40] = [
+pub(crate) const PIECES: [&str; 40] = [
     "a",
     "Z",
     "0",
@@ -60,7 +60,7 @@ const PIECES: [&str; 40] = [
     "unless",
     "!",
 ];
-const WORSE: [&str; 9] = [
+pub(crate) const WORSE: [&str; 9] = [
     " ",
     "\n",
     "\r\n",

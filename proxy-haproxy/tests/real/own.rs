@@ -1,26 +1,38 @@
 //! What templates of services do to requests, and what only they can show: a server with a limit.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use proxy_core::{
-    Params, ReconfigureRules, RouteTable, TemplateSource, TemplateSources, parse_reconfigure_with,
+    CatalogUse, Params, ReconfigureRules, RouteTable, Service, TemplateSource, TemplateSources,
+    parse_reconfigure_with,
 };
-use proxy_haproxy::{AccessLog, AddressBook, Extras, Timeouts, render};
+use proxy_haproxy::{
+    AccessLog, AddressBook, CatalogInstance, Extras, InstanceBook, Timeouts, render,
+};
 use testkit::haproxy::{DemoBackend, Request, request};
 use tokio::{net::UdpSocket, time::timeout};
 
-use crate::bench::{Bench, at, silent};
+use crate::{
+    bench::{Bench, at, silent},
+    hostile::{PIECES, WORSE},
+};
 
 const DEADLINE: Duration = Duration::from_secs(15);
 
 /// A service with a template for its backends.
 fn with_backend(query: &str, text: &str) -> RouteTable {
+    [backend_of(query, text)].into_iter().collect()
+}
+
+fn backend_of(query: &str, text: &str) -> Arc<Service> {
     let text = TemplateSource::Text(text.to_owned());
     let sources = TemplateSources::new(TemplateSource::NotRead, text);
-    let rules = ReconfigureRules::default().with_templates(sources);
+    let rules = ReconfigureRules::default()
+        .with_catalog(CatalogUse::WhenAsked)
+        .with_templates(sources);
     let params = Params::from_query(format!("{query}&templateBePath=be")).unwrap();
     let parsed = parse_reconfigure_with(&params, &rules).unwrap();
-    [parsed.value.service].into_iter().collect()
+    parsed.value.service
 }
 
 #[tokio::test]
@@ -139,5 +151,88 @@ async fn a_request_waits_for_a_free_connection_no_longer_than_the_settings_say()
     assert!(line.contains(" 503 ") && line.contains(" sQ-- "), "{line}");
     assert!(!first.is_finished(), "the first one is still served");
     first.abort();
+    haproxy.shutdown(Duration::from_secs(5)).await;
+}
+
+/// Where a value may stand in a template, and what an answer shows of it.
+const PLACES: &str = "{% for it in instances %}{% set v = it.meta.v %}
+{% if 'text' in it.tags %}
+http-request return status 200 content-type text/plain lf-string {{ v }} if { path /{{ it.id }} }
+{% elif 'expression' in it.tags %}
+http-request return status 200 content-type text/plain lf-string %[str({{ v }})] if { path /{{ it.id }} }
+{% elif 'part' in it.tags %}
+http-request return status 200 content-type text/plain lf-string <%[str(x)]{{ v }}> if { path /{{ it.id }} }
+{% else %}
+http-request return status 200 content-type text/plain string matched if { path /{{ it.id }} } { req.fhdr(x-v) -m str {{ v }} }
+{% endif %}
+{% endfor %}
+";
+
+#[tokio::test]
+async fn what_a_template_takes_of_a_value_is_that_value_to_haproxy() {
+    let bench = Bench::new();
+    let (haproxy, mut applier) = bench.serve::<&str>(&[]).await;
+    let service = backend_of(
+        "serviceName=web&servicePath=/&discoveryType=catalog",
+        PLACES,
+    );
+    let key = service.catalog_key(&service.destinations()[0]).unwrap();
+    let table: RouteTable = [service].into_iter().collect();
+    let rendered = |instances: &[CatalogInstance]| {
+        let book: InstanceBook = [(key.clone(), instances.into())].into_iter().collect();
+        let addresses = AddressBook::new().with_instances(book);
+        render(&table, &bench.render_settings(), &addresses)
+    };
+
+    let mut taken = Vec::new();
+    let mut asked = 0;
+    for piece in PIECES.into_iter().chain(WORSE) {
+        for v in [
+            piece.to_owned(),
+            format!("a{piece}"),
+            format!("{piece}b"),
+            format!("a{piece}b"),
+        ] {
+            for place in ["text", "expression", "part", "pattern"] {
+                let mut instance = CatalogInstance::default();
+                instance.id = asked.to_string();
+                instance.tags = vec![place.to_owned()];
+                instance.meta = [("v".to_owned(), v.clone())].into();
+                asked += 1;
+                if rendered(std::slice::from_ref(&instance)).is_ok() {
+                    taken.push(instance);
+                }
+            }
+        }
+    }
+    let of = |place: &str| taken.iter().filter(|it| it.tags[0] == place).count();
+    assert!(
+        of("text") > asked / 8 && of("pattern") > asked / 8 && of("expression") > asked / 16,
+        "{} {} {} of {asked}",
+        of("text"),
+        of("pattern"),
+        of("expression"),
+    );
+    applier.apply(&rendered(&taken).unwrap()).await.unwrap();
+    for instance in &taken {
+        let v = &instance.meta["v"];
+        let shown = match &*instance.tags[0] {
+            "part" => format!("<x{v}>"),
+            "pattern" => "matched".to_owned(),
+            _ => v.clone(),
+        };
+        let asked = Request::get(format!("/{}", instance.id))
+            .with_header("Host", "acme.com")
+            .with_header("X-V", v.as_str());
+        let answer = request(bench.address(), &asked).await.unwrap();
+        // HAProxy takes white space off the ends of headers.
+        if v.trim() == v || instance.tags[0] != "pattern" {
+            assert_eq!(
+                (answer.status, &*answer.body),
+                (200, &*shown),
+                "{instance:?}"
+            );
+        }
+    }
     haproxy.shutdown(Duration::from_secs(5)).await;
 }

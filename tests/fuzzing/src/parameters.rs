@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use proxy_core::{Document, Params, RouteTable, Service, parse_reconfigure, parse_remove};
-use proxy_haproxy::{AddressBook, RenderSettings, Routing, RunPath, render};
+use proxy_haproxy::{AddressBook, RenderError, RenderSettings, Routing, RunPath, render};
 
 /// Reads bytes as the query of a `reconfigure` and of a `remove`.
 ///
@@ -52,13 +52,17 @@ pub(crate) fn check(service: &Arc<Service>) {
 
 #[expect(clippy::expect_used, reason = "a panic is what a finding is")]
 pub(crate) fn rendered(table: &RouteTable, routing: Routing) -> String {
+    try_rendered(table, routing).expect("what was accepted is rendered")
+}
+
+#[expect(clippy::expect_used, reason = "a panic is what a finding is")]
+pub(crate) fn try_rendered(table: &RouteTable, routing: Routing) -> Result<String, RenderError> {
     let run = RunPath::new("/run/p").expect("a short path");
     let settings = RenderSettings::new(run)
         .with_binds(vec!["80".parse().map(any).expect("a port")])
         .with_routing(routing);
-    let config =
-        render(table, &settings, &AddressBook::new()).expect("what was accepted is rendered");
-    config.main_text().to_owned()
+    let config = render(table, &settings, &AddressBook::new())?;
+    Ok(config.main_text().to_owned())
 }
 
 fn any(port: proxy_core::Port) -> proxy_haproxy::Bind {

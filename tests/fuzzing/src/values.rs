@@ -1,9 +1,28 @@
 //! A value in each of the parameters that take text: it is one word of the configuration, or refused.
 
-use proxy_core::{Params, RouteTable, parse_reconfigure};
-use proxy_haproxy::Routing;
+use std::sync::Arc;
 
-use crate::parameters::{check, rendered};
+use proxy_core::{
+    Params, ReconfigureRules, RouteTable, Service, TemplateSource, TemplateSources,
+    parse_reconfigure, parse_reconfigure_with,
+};
+use proxy_haproxy::{RenderError, Routing};
+
+use crate::parameters::{check, rendered, try_rendered};
+
+/// Lines of templates in which a path stands, and what would be more than a path there.
+const LINES: [(&str, &str); 4] = [
+    ("acl own path_beg -- {{ ServicePath[0] }}", ""),
+    ("http-request set-header X {{ ServicePath[0] }}", "%()[]\\"),
+    (
+        "http-request set-header X <{{ ServicePath[0] }}>",
+        "%()[]\\",
+    ),
+    (
+        "http-request set-header X %[str({{ ServicePath[0] }})]",
+        "%()[]\\'\",{}#$&;!|?^`<> ",
+    ),
+];
 
 /// The parameters that take text, with what a `reconfigure` needs beside each.
 const TEXTS: [(&str, &str); 8] = [
@@ -43,13 +62,88 @@ pub fn values(data: &[u8]) {
         if all {
             check(&asked.value.service);
             quoted(&asked.value.service);
+            if name == "servicePath" {
+                LINES.iter().for_each(|line| in_template(&params, *line));
+            }
         }
     }
 }
 
+/// A path in a line of a template is that path to who reads the line, or refused.
+fn in_template(params: &Params, (line, more): (&str, &str)) {
+    let mut params = params.clone();
+    if params
+        .insert("templateFePath".to_owned(), "fe".to_owned())
+        .is_err()
+    {
+        return;
+    }
+    let source = TemplateSource::Text(line.to_owned());
+    let sources = TemplateSources::new(source, TemplateSource::NotRead);
+    let rules = ReconfigureRules::default().with_templates(sources);
+    let Ok(asked) = parse_reconfigure_with(&params, &rules) else {
+        return;
+    };
+    let service = asked.value.service;
+    let paths = service.destinations().iter().flat_map(|to| to.paths());
+    let Some(path) = paths.map(|path| path.text().to_owned()).next() else {
+        return;
+    };
+    let table: RouteTable = [service].into_iter().collect();
+    let rendered = try_rendered(&table, Routing::Acl);
+    let is_refused = matches!(rendered, Err(RenderError::ServiceTemplate { .. }));
+    assert_eq!(
+        is_refused,
+        path.contains(|c| more.contains(c)),
+        "{path:?} in {line:?}: {rendered:?}"
+    );
+    let Ok(text) = rendered else { return };
+    let mark = "{{ ServicePath[0] }}";
+    let wanted: Vec<String> = line
+        .replace(mark, "\0")
+        .split(' ')
+        .map(|word| word.replace('\0', &path))
+        .collect();
+    assert!(
+        text.lines().any(|line| words(line) == wanted),
+        "no line is {wanted:?} in\n{text}"
+    );
+}
+
+/// The words of a line, as HAProxy reads them.
+fn words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quote = None;
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        let read = match (quote, c) {
+            (None, ' ') => {
+                words.push(String::new());
+                None
+            }
+            (None, '#') => break,
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                None
+            }
+            (Some(open), c) if open == c => {
+                quote = None;
+                None
+            }
+            (None | Some('"'), '\\') => chars.next(),
+            (_, c) => Some(c),
+        };
+        if let Some(word) = words.last_mut() {
+            word.extend(read);
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
 /// Every quote of the configuration is closed on its line, as HAProxy reads quotes.
-fn quoted(service: &std::sync::Arc<proxy_core::Service>) {
-    let table: RouteTable = [std::sync::Arc::clone(service)].into_iter().collect();
+fn quoted(service: &Arc<Service>) {
+    let table: RouteTable = [Arc::clone(service)].into_iter().collect();
     let text = rendered(&table, Routing::Acl);
     for line in text.lines() {
         let (mut strong, mut weak, mut escaped) = (false, false, false);

@@ -1,0 +1,369 @@
+//! Whether each value stands where HAProxy reads it as a value, in what a template gives.
+//!
+//! Quoting makes a value one word. Within words HAProxy has languages of its own: expressions
+//! (`str(a),lower`), texts with expressions (`by %[src]`), conditions with flags and names. What they
+//! mean by a character depends on where it stands, so it is looked at where the value came to stand, as
+//! HAProxy reads the line (configuration manual, sections 2.2, 7.1, 7.3 and 8.2.4).
+
+use std::{
+    io,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// What joins or ends conditions, wherever it stands alone.
+const OF_CONDITIONS: [&str; 7] = ["if", "unless", "or", "||", "!", "{", "}"];
+/// What begins an ACL without a name.
+const OPEN: [&str; 2] = ["{", "!{"];
+/// What takes an expression, and nothing that a value could be.
+const EXPRESSIONS: [&str; 12] = [
+    "capture",
+    "match",
+    "on",
+    "pool-conn-name",
+    "set-dst",
+    "set-dst-port",
+    "set-priority-class",
+    "set-priority-offset",
+    "set-src",
+    "set-src-port",
+    "sni",
+    "store-request",
+];
+/// What compares numbers, where it stands alone in a pattern's place.
+const OPERATORS: [&str; 5] = ["eq", "ge", "gt", "le", "lt"];
+/// The methods of `-m` that know those.
+const NUMERIC: [&str; 3] = ["int", "len", "ver"];
+
+/// What a template gives, and which parts of it came from values.
+#[derive(Debug, Default)]
+pub(super) struct Recorder {
+    text: Vec<u8>,
+    values: Vec<Range<usize>>,
+    is_value: Arc<AtomicBool>,
+}
+
+/// A value that HAProxy would not read as one.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Misplaced {
+    /// The line of what the template gives, from 1.
+    pub(super) line: usize,
+    /// The word that the value is, or is a part of.
+    pub(super) word: String,
+    pub(super) why: Why,
+}
+
+/// What is wrong with the place of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// It says what the line is about.
+    Directive,
+    /// A character that ends, or goes on, where something else stands in the word.
+    Within(char),
+    /// A character that begins an expression or a reference.
+    Bare(char),
+    /// It would be an expression.
+    Expression,
+    /// It would be a flag.
+    Flag,
+    /// It would be a part of the condition.
+    Condition,
+    /// It would compare numbers.
+    Operator,
+}
+
+/// A word as HAProxy reads it: its characters, and whether each came from a value.
+type Word = Vec<(char, bool)>;
+
+/// What the words that follow are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    /// What an action, a server or an option takes.
+    Arguments,
+    /// Names of ACLs, and what joins them.
+    Condition,
+    /// A name is declared.
+    Name,
+    /// The expression of an ACL.
+    Criterion,
+    /// The flags and patterns of an ACL.
+    Patterns {
+        flags: Flags,
+        /// Values and numbers cannot be mistaken for each other.
+        is_text: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flags {
+    May,
+    /// What stands here belongs to a flag: to `-m`, and to another one.
+    Method,
+    File,
+    /// `--` stands before.
+    Ended,
+}
+
+// === impl Recorder ===
+
+impl Recorder {
+    /// Whether what is written next is a value.
+    pub(super) fn is_value(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_value)
+    }
+
+    /// What was written, unless some value is misplaced.
+    pub(super) fn finish(self) -> Result<String, Misplaced> {
+        let text = String::from_utf8(self.text)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+        check(&text, &self.values)?;
+        Ok(text)
+    }
+}
+
+impl io::Write for Recorder {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let from = self.text.len();
+        self.text.extend_from_slice(bytes);
+        if self.is_value.load(Ordering::Relaxed) {
+            self.values.push(from..self.text.len());
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+// === impl Why ===
+
+impl Why {
+    /// What is wrong, and what to write.
+    pub(super) fn words(self) -> String {
+        match self {
+            Self::Directive => {
+                "says what the line does; that must stand in the template itself".to_owned()
+            }
+            Self::Within(c) => format!(
+                "has {c:?} from a value, which stands in an expression, a name or behind a %; there a value may hold letters, digits and . _ ~ : / @ * + = - alone"
+            ),
+            Self::Bare(c) => format!(
+                "has {c:?} from a value, with which HAProxy may begin an expression; a value may hold it as a pattern of an acl alone"
+            ),
+            Self::Expression => {
+                "comes from a value, where HAProxy takes an expression; write str() around it"
+                    .to_owned()
+            }
+            Self::Flag => {
+                "begins like a flag and has a value in it; write -- before the patterns".to_owned()
+            }
+            Self::Condition => {
+                "comes from a value and is a part of conditions to HAProxy".to_owned()
+            }
+            Self::Operator => {
+                "comes from a value and compares numbers to HAProxy; write -m str before it"
+                    .to_owned()
+            }
+        }
+    }
+}
+
+// === impl Reading ===
+
+impl Reading {
+    /// What the first patterns of an ACL are read as.
+    const PATTERNS: Self = Self::Patterns {
+        flags: Flags::May,
+        is_text: false,
+    };
+
+    /// How the words behind this one are read, where this one is the author's own.
+    fn behind(self, word: &str) -> Self {
+        match (self, word) {
+            (Self::Arguments, "if" | "unless") => Self::Condition,
+            (Self::Condition, open) if OPEN.contains(&open) => Self::Criterion,
+            (Self::Name, _) => Self::Criterion,
+            (Self::Criterion, _) => Self::PATTERNS,
+            (Self::Patterns { flags, is_text }, _) => {
+                let (flags, is_text) = match (flags, word) {
+                    (Flags::May, "-m") => (Flags::Method, is_text),
+                    (Flags::May, "-f" | "-u") => (Flags::File, is_text),
+                    (Flags::May, "--") => (Flags::Ended, is_text),
+                    (Flags::Method, method) => (Flags::May, !NUMERIC.contains(&method)),
+                    (Flags::File, _) => (Flags::May, is_text),
+                    (flags, _) => (flags, is_text),
+                };
+                Self::Patterns { flags, is_text }
+            }
+            (reading, _) => reading,
+        }
+    }
+
+    /// Whether a word with a value in it may stand here.
+    fn check(self, word: &Word, text: &str) -> Result<(), Why> {
+        match self {
+            Self::Arguments if OF_CONDITIONS.contains(&text) => Err(Why::Condition),
+            Self::Arguments => argument(word, text),
+            Self::Condition if OF_CONDITIONS.contains(&text) => Err(Why::Condition),
+            Self::Patterns { flags, is_text } => match flags {
+                Flags::Method | Flags::File => within(word),
+                Flags::May if text.starts_with(['-', '(']) => Err(Why::Flag),
+                _ if !is_text && OPERATORS.contains(&text) => Err(Why::Operator),
+                _ => Ok(()),
+            },
+            Self::Condition | Self::Name | Self::Criterion => within(word),
+        }
+    }
+}
+
+/// Looks at every line that has a value.
+fn check(text: &str, values: &[Range<usize>]) -> Result<(), Misplaced> {
+    let mut values = values.iter().peekable();
+    let mut from = 0;
+    for (number, line) in (1..).zip(text.split('\n')) {
+        let to = from + line.len();
+        let mut is_value = Vec::new();
+        while let Some(value) = values.next_if(|value| value.start < to) {
+            is_value.resize(line.len(), false);
+            let within = value.start.saturating_sub(from)..value.end.saturating_sub(from);
+            is_value
+                .get_mut(within)
+                .into_iter()
+                .for_each(|of| of.fill(true));
+        }
+        if !is_value.is_empty() {
+            check_line(&words(line, &is_value)).map_err(|(word, why)| Misplaced {
+                line: number,
+                word,
+                why,
+            })?;
+        }
+        from = to + 1;
+    }
+    Ok(())
+}
+
+fn check_line(words: &[Word]) -> Result<(), (String, Why)> {
+    let mut reading = Reading::Arguments;
+    let (mut is_first, mut in_braces) = (true, false);
+    let mut before = String::new();
+    for word in words {
+        let text: String = word.iter().map(|(c, _)| c).collect();
+        if word.iter().any(|(_, is_value)| *is_value) {
+            let judged = match reading {
+                _ if is_first => Err(Why::Directive),
+                _ if in_braces && text == "}" => Err(Why::Condition),
+                Reading::Arguments if takes_expression(&before) => Err(Why::Expression),
+                reading => reading.check(word, &text),
+            };
+            judged.map_err(|why| (text.clone(), why))?;
+        }
+        if is_first {
+            // HAProxy takes these off a line before it reads its first word.
+            is_first = matches!(&*text, "no" | "default");
+            if text == "acl" {
+                reading = Reading::Name;
+            }
+        } else if in_braces && text == "}" {
+            (reading, in_braces) = (Reading::Condition, false);
+        } else {
+            in_braces |= reading == Reading::Condition && OPEN.contains(&&*text);
+            reading = reading.behind(&text);
+            before = text;
+        }
+    }
+    Ok(())
+}
+
+/// Whether HAProxy reads what stands behind this word as an expression.
+fn takes_expression(before: &str) -> bool {
+    EXPRESSIONS.contains(&before)
+        || ["set-var(", "track-sc"]
+            .iter()
+            .any(|it| before.starts_with(it))
+}
+
+/// What an action, a server or an option takes: a text, which may have expressions in it, or all sorts of
+/// expressions.
+fn argument(word: &Word, text: &str) -> Result<(), Why> {
+    if is_address(text) {
+        return Ok(());
+    }
+    let mut own = word.iter().filter(|(_, is_value)| !is_value);
+    if own.any(|(c, _)| matches!(c, '%' | '(' | '[' | '{')) {
+        return within(word);
+    }
+    let mut values = word.iter().filter(|(_, is_value)| *is_value);
+    match values.find(|(c, _)| matches!(c, '%' | '(' | ')' | '[' | ']' | '\\')) {
+        Some((c, _)) => Err(Why::Bare(*c)),
+        None => Ok(()),
+    }
+}
+
+/// In an expression, and where a word is more than a value: nothing that ends or goes on there.
+fn within(word: &Word) -> Result<(), Why> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._~:/@*+=-".contains(c);
+    // An odd number of them begins a reference (`%ci`), which a value would name.
+    let mut percents = 0_usize;
+    for (c, is_value) in word.iter().copied() {
+        if is_value && (!plain(c) || percents % 2 == 1) {
+            return Err(Why::Within(c));
+        }
+        percents = if c == '%' { percents + 1 } else { 0 };
+    }
+    Ok(())
+}
+
+/// Brackets around an address of IPv6 are no expression.
+fn is_address(text: &str) -> bool {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    let is_v6 = |text: &str| text.parse::<std::net::Ipv6Addr>().is_ok();
+    text.parse::<std::net::SocketAddrV6>().is_ok() || bare.is_some_and(is_v6)
+}
+
+/// The words of a line, as HAProxy reads them.
+fn words(line: &str, is_value: &[bool]) -> Vec<Word> {
+    let mut words = vec![Word::new()];
+    let mut quote = None;
+    let mut chars = line.char_indices();
+    while let Some((at, c)) = chars.next() {
+        let read = match (quote, c) {
+            (None, '#') => break,
+            (None, ' ' | '\t') => {
+                words.push(Word::new());
+                continue;
+            }
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                continue;
+            }
+            (Some(open), c) if open == c => {
+                quote = None;
+                continue;
+            }
+            (None | Some('"'), '\\') => match chars.next() {
+                Some((_, 'x')) => {
+                    let digits: String = chars.by_ref().take(2).map(|(_, c)| c).collect();
+                    u8::from_str_radix(&digits, 16).map_or('x', char::from)
+                }
+                Some((_, c)) => c,
+                None => break,
+            },
+            (_, c) => c,
+        };
+        if let Some(word) = words.last_mut() {
+            word.push((read, is_value.get(at).copied().unwrap_or_default()));
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+#[cfg(test)]
+mod tests;
