@@ -16,7 +16,7 @@ use tracing::debug;
 use crate::address::PeerAddress;
 use crate::call::{Call, PeerReply, Repeat};
 use crate::places::Places;
-use crate::sign::{BodyDigest, Signer};
+use crate::sign::{BodyDigest, Nonce, SignedCall, Signer};
 use crate::transport::{
     BuildError, DEFAULT_CONNECT_DEADLINE, DEFAULT_MAX_REPLY_BYTES, HttpTransport, Reach, Transport,
     TransportError,
@@ -160,7 +160,9 @@ impl BroadcastSettings {
         self
     }
 
-    /// Every call is signed at the moment it is sent, in place of a bearer token.
+    /// Every call is signed at the moment it is sent, in place of a bearer token, and an answer counts
+    /// only if it is signed too ([`Signer::sign_answer`]). A 401 need not be, since a peer with another
+    /// secret could not: it is a refusal and confirms nothing.
     #[must_use]
     pub fn signer(mut self, signer: Signer) -> Self {
         self.authorization = Authorization::Signed(signer);
@@ -188,6 +190,12 @@ pub struct Broadcast {
 struct Dressed {
     call: Call,
     digest: Option<BodyDigest>,
+}
+
+/// What a signed answer is held to.
+struct Asked<'a> {
+    signer: &'a Signer,
+    as_signed: SignedCall,
 }
 
 /// How a try ended, and whether the next may follow.
@@ -262,16 +270,46 @@ impl Broadcast {
         Dressed { call, digest }
     }
 
-    /// The call as it is sent now: a signature holds for a moment only.
-    fn signed<'a>(&self, dressed: &'a Dressed) -> Cow<'a, Call> {
+    /// The call as it is sent now: a signature holds for a moment only. Where there are no random bytes it
+    /// goes unsigned, and the peer refuses it.
+    fn signed<'a>(&self, dressed: &'a Dressed) -> (Cow<'a, Call>, Option<Asked<'_>>) {
         let call = &dressed.call;
-        match (&self.settings.authorization, &dressed.digest) {
-            (Authorization::Signed(signer), Some(digest)) => {
-                let now = SystemTime::now();
-                let value = signer.authorize(call.method(), call.path(), digest, now);
-                Cow::Owned(call.clone().header(header::AUTHORIZATION, value))
+        let (Authorization::Signed(signer), Some(digest)) =
+            (&self.settings.authorization, dressed.digest)
+        else {
+            return (Cow::Borrowed(call), None);
+        };
+        let Ok(nonce) = Nonce::random() else {
+            return (Cow::Borrowed(call), None);
+        };
+        let now = (SystemTime::now(), nonce);
+        let as_signed = signer.authorize(call.method(), call.path(), digest, now);
+        let call = call
+            .clone()
+            .header(header::AUTHORIZATION, as_signed.header());
+        (Cow::Owned(call), Some(Asked { signer, as_signed }))
+    }
+
+    /// A reply, if it is the peer's where calls are signed.
+    fn verified(
+        &self,
+        reply: PeerReply,
+        asked: Option<&Asked<'_>>,
+    ) -> Result<PeerReply, TransportError> {
+        let Some(Asked { signer, as_signed }) = asked else {
+            return Ok(reply);
+        };
+        let from = self.settings.identity.as_ref().map(|it| &it.header);
+        match signer.verify_answer(as_signed, &reply, from) {
+            Ok(()) => Ok(reply),
+            // Its words help whoever looks for the reason; who sends them is not known, so no header counts.
+            Err(_) if reply.status() == StatusCode::UNAUTHORIZED => {
+                Ok(PeerReply::new(reply.status(), reply.body().clone()))
             }
-            _ => Cow::Borrowed(call),
+            Err(source) => Err(TransportError::Unverified {
+                status: reply.status(),
+                source,
+            }),
         }
     }
 
@@ -319,11 +357,12 @@ impl Broadcast {
     }
 
     async fn attempt(&self, peer: &PeerAddress, dressed: &Dressed, left: Duration) -> Tried {
-        let call = &*self.signed(dressed);
+        let (call, asked) = self.signed(dressed);
         let deadline = self.settings.attempt_deadline.min(left);
-        let sent = timeout(deadline, self.transport.send(peer, call)).await;
-        match sent.unwrap_or(Err(TransportError::Timeout { deadline })) {
-            Ok(reply) => self.judge(reply, call),
+        let sent = timeout(deadline, self.transport.send(peer, &call)).await;
+        let sent = sent.unwrap_or(Err(TransportError::Timeout { deadline }));
+        match sent.and_then(|reply| self.verified(reply, asked.as_ref())) {
+            Ok(reply) => self.judge(reply, &call),
             Err(error) => {
                 let again = match error.reach() {
                     Reach::NotSent => true,

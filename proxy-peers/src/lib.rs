@@ -77,7 +77,8 @@ pub use self::follow::{
 pub use self::own::OwnAddresses;
 pub use self::seal::{SealError, Sealer};
 pub use self::sign::{
-    BodyDigest, SIGNATURE_SCHEME, SIGNATURE_WINDOW, SignatureError, Signer, Skew,
+    AnswerError, BodyDigest, NoNonce, Nonce, SIGNATURE_HEADER, SIGNATURE_SCHEME, SIGNATURE_WINDOW,
+    SignatureError, SignedCall, Signer, Skew,
 };
 pub use self::transport::{
     BuildError, DEFAULT_CONNECT_DEADLINE, DEFAULT_MAX_REPLY_BYTES, HttpTransport, Reach, Transport,

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use http::StatusCode;
 use reqwest::redirect;
 
 use crate::address::PeerAddress;
 use crate::call::{Call, PeerReply};
+use crate::sign::AnswerError;
 
 /// How long a connection may take. Peers share a network: one that is there
 /// accepts within milliseconds, one second allows for a lost SYN.
@@ -85,6 +87,15 @@ pub enum TransportError {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
+    /// The answer is not the peer's, or something changed it on its way.
+    #[error("answered {status}, which is not taken for the peer's answer")]
+    Unverified {
+        /// The status that it claims.
+        status: StatusCode,
+        /// Why not.
+        #[source]
+        source: AnswerError,
+    },
     /// The answer is longer than what is read of one.
     #[error("the answer is longer than {limit} bytes")]
     TooLong {
@@ -99,7 +110,9 @@ impl TransportError {
         match self {
             Self::Connect { .. } | Self::ConnectTimeout { .. } => Reach::NotSent,
             Self::Timeout { .. } | Self::Broken { .. } => Reach::MaybeHeard,
-            Self::Garbled { .. } | Self::TooLong { .. } => Reach::Misunderstood,
+            Self::Garbled { .. } | Self::TooLong { .. } | Self::Unverified { .. } => {
+                Reach::Misunderstood
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ use std::{
 
 use async_trait::async_trait;
 use proxy_core::{CommitRecord, InstanceId, Named, RegisterSet, Revision, ServiceName, Stamp};
+use proxy_peers::HeaderName;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -30,7 +31,7 @@ pub(crate) const REGISTERS_PATH: &str = "/v1/docker-flow-proxy/peer/registers";
 /// The longest that a caller may wait for other replicas.
 pub(crate) const MOST_WAIT: Duration = Duration::from_secs(300);
 /// The header in which replicas name themselves to each other.
-pub(crate) const INSTANCE_HEADER: &str = "x-proxy-instance";
+pub(crate) const INSTANCE_HEADER: HeaderName = HeaderName::from_static("x-proxy-instance");
 
 /// Tells the other replicas.
 #[async_trait]

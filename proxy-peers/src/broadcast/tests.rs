@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use http::Method;
 
 use super::*;
+use crate::sign::SIGNATURE_HEADER;
 
 const INSTANCE: HeaderName = HeaderName::from_static("x-test-instance");
 
@@ -17,6 +18,7 @@ const INSTANCE: HeaderName = HeaderName::from_static("x-test-instance");
 enum Step {
     Reply(u16),
     From(&'static str, u16),
+    Signed(&'static str, &'static str, u16),
     Slow(Duration, u16),
     Refuse,
     Break,
@@ -90,6 +92,16 @@ impl Transport for Script {
             Step::From(instance, status) => {
                 Ok(reply(status).with_header(INSTANCE, HeaderValue::from_static(instance)))
             }
+            Step::Signed(secret, instance, status) => {
+                let answer =
+                    reply(status).with_header(INSTANCE, HeaderValue::from_static(instance));
+                let header = call.header_value(&header::AUTHORIZATION);
+                let heard =
+                    signer("geheim").verify(call.method(), call.path(), header, SystemTime::now());
+                let signature =
+                    signer(secret).sign_answer(&heard.unwrap(), &answer, Some(&INSTANCE));
+                Ok(answer.with_header(SIGNATURE_HEADER, signature))
+            }
             Step::Slow(delay, status) => {
                 sleep(delay).await;
                 Ok(reply(status))
@@ -100,6 +112,10 @@ impl Transport for Script {
             Step::Hang => std::future::pending().await,
         }
     }
+}
+
+fn signer(secret: &str) -> Signer {
+    Signer::new(&secret.to_owned().into())
 }
 
 fn ping(repeat: Repeat) -> Call {
@@ -319,29 +335,74 @@ async fn the_secret_is_sent_and_never_shown() {
     assert!(!format!("{call:?} {bearer:?} {report:?}").contains("geheim"));
 }
 
-#[tokio::test(start_paused = true)]
-async fn every_try_is_signed_for_itself() {
-    let script = Script::new([("a:1", vec![Step::Break, Step::Reply(200)])]);
-    let signer = Signer::new(&"geheim".to_owned().into());
+fn signing() -> (Signer, BroadcastSettings) {
+    let signer = signer("geheim");
     let settings = BroadcastSettings::default()
         .bearer("other".to_owned().into())
+        .identity(Identity::new(INSTANCE, HeaderValue::from_static("me")))
         .signer(signer.clone());
+    (signer, settings)
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_try_is_signed_for_itself() {
+    let script = Script::new([("a:1", vec![Step::Break, Step::Signed("geheim", "a", 200)])]);
+    let (signer, settings) = signing();
     let call = ping(Repeat::Harmless).body("{}");
 
     let report = run(&script, settings, &call).await;
 
     assert!(report.all_confirmed());
+    assert_eq!(row(&report, "a:1").instance(), Some("a"));
     let heard = script.heard.lock().unwrap();
-    assert_eq!(heard.len(), 2);
-    for (_, call) in heard.iter() {
+    let headers = heard.iter().map(|(_, call)| {
         let header = call.header_value(&header::AUTHORIZATION);
-        let digest = signer.verify(call.method(), call.path(), header, SystemTime::now());
-        assert_eq!(digest.unwrap().check(call.body_bytes()), Ok(()));
-        assert!(
-            signer
-                .verify(call.method(), "/other", header, SystemTime::now())
-                .is_err()
-        );
+        let verify = |path| signer.verify(call.method(), path, header, SystemTime::now());
+        let signed = verify(call.path()).unwrap();
+        assert_eq!(signed.body().check(call.body_bytes()), Ok(()));
+        assert!(verify("/other").is_err());
+        header.unwrap()
+    });
+    let headers: Vec<_> = headers.collect();
+    assert_eq!(headers.len(), 2);
+    // Within one second, and so an answer to the one is none to the other.
+    assert_ne!(headers[0], headers[1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_not_the_peers_confirms_nothing() {
+    let script = Script::new([
+        ("another-secret:1", vec![Step::Signed("gemein", "a", 200)]),
+        ("refused:1", vec![Step::Signed("geheim", "a", 503)]),
+        ("says-its-me:1", vec![Step::From("me", 200)]),
+        ("stranger-refuses:1", vec![Step::From("me", 401)]),
+        ("unsigned:1", vec![Step::Reply(200)]),
+        ("unsigned-and-busy:1", vec![Step::Reply(503)]),
+    ]);
+    let (_, settings) = signing();
+
+    let report = run(&script, settings.attempts(2), &ping(Repeat::Harmless)).await;
+
+    assert_eq!(report.missing().count(), 6);
+    for (peer, word, words) in [
+        ("another-secret:1", "unanswered", "another secret"),
+        ("refused:1", "refused", "answered 503"),
+        (
+            "says-its-me:1",
+            "unanswered",
+            "answered 200 OK, which is not taken",
+        ),
+        // It could not sign it, and is no reason to believe anything.
+        ("stranger-refuses:1", "refused", "answered 401"),
+        ("unsigned:1", "unanswered", "not signed"),
+        ("unsigned-and-busy:1", "unanswered", "not signed"),
+    ] {
+        let row = row(&report, peer);
+        let reason = row.reason().unwrap();
+        assert_eq!(row.outcome().word(), word, "{peer}: {reason}");
+        assert!(reason.contains(words), "{peer}: {reason}");
+        let named = (peer == "refused:1").then_some("a");
+        assert_eq!(row.instance(), named, "{peer}");
     }
 }
 

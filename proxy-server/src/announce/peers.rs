@@ -285,8 +285,5 @@ fn call(mut announcement: Announcement) -> Result<Call, String> {
 /// The header by which replicas tell themselves from their peers.
 pub(crate) fn identity(instance: &InstanceId) -> Option<proxy_peers::Identity> {
     let own = HeaderValue::from_str(instance.as_str()).ok()?;
-    Some(proxy_peers::Identity::new(
-        HeaderName::from_static(INSTANCE_HEADER),
-        own,
-    ))
+    Some(proxy_peers::Identity::new(INSTANCE_HEADER, own))
 }

@@ -3,7 +3,8 @@
 //! A signature is verified before the body is read, so that a stranger's body never is; that the body
 //! is the signed one is checked where it is read ([`check_body`]). A signed call that is played again
 //! within the minute that it holds for is answered again and changes nothing: what replicas tell each
-//! other is ordered by revisions and stamps, and hearing it twice is as good as once.
+//! other is ordered by revisions and stamps, and hearing it twice is as good as once. The answer to a
+//! signed call is signed for it.
 
 use std::time::SystemTime;
 
@@ -14,12 +15,14 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use proxy_peers::{BodyDigest, SIGNATURE_SCHEME, SignatureError, Signer};
+use proxy_peers::{
+    BodyDigest, PeerReply, SIGNATURE_HEADER, SIGNATURE_SCHEME, SignatureError, SignedCall, Signer,
+};
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
 use super::{Api, MAX_TABLE_BODY, answer::Answered};
-use crate::announce::PEER_PATHS;
+use crate::announce::{INSTANCE_HEADER, PEER_PATHS};
 
 /// Routes that health checks call without a token.
 const OPEN: [&str; 6] = [
@@ -43,10 +46,11 @@ pub(super) async fn check(State(api): State<Api>, mut request: Request, next: Ne
         .filter(|_| path.starts_with(PEER_PATHS))
     {
         return match verify(&request, signer) {
-            Ok(body) => {
-                request.extensions_mut().insert(body);
-                next.run(request).await
+            Ok(call) => {
+                request.extensions_mut().insert(call.body());
+                answered(next.run(request).await, signer, &call).await
             }
+            // Whoever called could not have signed this, so nothing is lost where the answer is not.
             Err(error) => not_a_peer(&error),
         };
     }
@@ -77,7 +81,24 @@ pub(super) async fn check_body(request: Request, next: Next) -> Response {
     }
 }
 
-fn verify(request: &Request, signer: &Signer) -> Result<BodyDigest, SignatureError> {
+/// The answer to a peer's call, signed.
+async fn answered(response: Response, signer: &Signer, call: &SignedCall) -> Response {
+    let (mut parts, body) = response.into_parts();
+    // It is whole already; no caller reads more.
+    let Ok(body) = to_bytes(body, MAX_TABLE_BODY).await else {
+        let message = format!("the answer has more than {MAX_TABLE_BODY} bytes; this is a bug");
+        return Answered::refused(StatusCode::INTERNAL_SERVER_ERROR, message).into_response();
+    };
+    let mut answer = PeerReply::new(parts.status, body.clone());
+    if let Some(me) = parts.headers.get(INSTANCE_HEADER) {
+        answer = answer.with_header(INSTANCE_HEADER, me.clone());
+    }
+    let signature = signer.sign_answer(call, &answer, Some(&INSTANCE_HEADER));
+    parts.headers.insert(SIGNATURE_HEADER, signature);
+    Response::from_parts(parts, Body::from(body))
+}
+
+fn verify(request: &Request, signer: &Signer) -> Result<SignedCall, SignatureError> {
     let uri = request.uri();
     let path = uri
         .path_and_query()

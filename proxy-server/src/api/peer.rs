@@ -7,7 +7,7 @@ use axum::{
     Json,
     body::Bytes,
     extract::State,
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
+    http::{HeaderMap, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
 };
 use proxy_core::{Revision, ServiceName, ViewSeq};
@@ -86,8 +86,7 @@ pub(super) async fn registers(State(api): State<Api>, Json(call): Json<RegisterC
 fn named(api: &Api, answer: impl IntoResponse) -> Response {
     let mut response = answer.into_response();
     if let Ok(me) = HeaderValue::from_str(api.instance.as_str()) {
-        let header = HeaderName::from_static(INSTANCE_HEADER);
-        response.headers_mut().insert(header, me);
+        response.headers_mut().insert(INSTANCE_HEADER, me);
     }
     response
 }

@@ -7,7 +7,6 @@ use axum::{
     body::{Body, to_bytes},
     http::{Method, Request},
 };
-use proxy_peers::BodyDigest;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +22,7 @@ use crate::{
 mod dry_run;
 mod health;
 mod history;
+mod peer;
 mod status;
 mod wait;
 mod writes;
@@ -277,88 +277,6 @@ async fn secrets_open_their_own_doors() {
         );
     }
     assert_eq!(bench.get("ping").await.0, 200);
-}
-
-#[tokio::test]
-async fn only_a_signed_call_is_a_peers() {
-    let signer = |secret: &str| Signer::new(&secret.to_owned().into());
-    let keys = Keys {
-        api: None,
-        peer: Some(signer("sesame")),
-    };
-    let bench = Bench::with(keys).await;
-    let base = bench.store.view();
-    let committed = bench.store.commit(&base, &[put("a")]).await.unwrap();
-    let news = Announcement::new(
-        committed.view.revision,
-        vec![committed.record],
-        Default::default(),
-    );
-    let body = serde_json::to_vec(&news).unwrap();
-    let now = SystemTime::now();
-    let call = |signer: Signer, path: &str, at: SystemTime, sent: Vec<u8>| {
-        let digest = BodyDigest::of(&body);
-        let value = signer.authorize(&Method::POST, path, &digest, at);
-        let request = Request::post(PEER_PATH)
-            .header("content-type", "application/json")
-            .header("authorization", value);
-        bench.send(request.body(sent.into()).unwrap())
-    };
-    let hours = Duration::from_secs(7_200);
-    for (signer, path, at, sent, words) in [
-        (
-            signer("other"),
-            PEER_PATH,
-            now,
-            body.clone(),
-            "another secret",
-        ),
-        (
-            signer("sesame"),
-            PEER_PATH,
-            now - hours,
-            body.clone(),
-            "s behind this",
-        ),
-        (
-            signer("sesame"),
-            PEER_PATH,
-            now + hours,
-            body.clone(),
-            "s ahead of this",
-        ),
-        (
-            signer("sesame"),
-            "/peer/other",
-            now,
-            body.clone(),
-            "signature is wrong",
-        ),
-        (
-            signer("sesame"),
-            PEER_PATH,
-            now,
-            b"{}".to_vec(),
-            "its body is not",
-        ),
-    ] {
-        let (status, json) = call(signer, path, at, sent).await;
-        let message = json["Message"].as_str().unwrap();
-        assert_eq!(status, 401, "{json}");
-        assert!(
-            message.contains(words) && message.contains("nothing was changed"),
-            "{message}"
-        );
-    }
-    let (status, json) = bench.announce("other", &news).await;
-    assert_eq!(status, 401, "{json}");
-    // The right one is taken, and taken again: hearing it twice is as good as once.
-    for _ in 0..2 {
-        let (status, json) = call(signer("sesame"), PEER_PATH, now, body.clone()).await;
-        assert_eq!(status, 200, "{json}");
-    }
-    assert_eq!(bench.carrier.live(), ["a"]);
-    assert_eq!(bench.get("status").await.0, 200);
 }
 
 #[tokio::test]

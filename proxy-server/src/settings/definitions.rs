@@ -98,7 +98,7 @@ pub const DEFINITIONS: &[Definition] = &[
     ),
     secret(
         "PEER_SECRET",
-        "what calls between replicas are signed with, the same on all of them; absent: they carry API_TOKEN where that is set",
+        "what calls between replicas and their answers are signed with, the same on all of them; absent: they carry API_TOKEN where that is set",
     ),
     plain(
         "WAIT_TIMEOUT",

@@ -179,7 +179,7 @@ impl Transport for Wire {
         };
         let ask = serde_json::from_slice(call.body_bytes()).unwrap();
         let answer = answer(&store, ask).await.unwrap();
-        let header = proxy_peers::HeaderName::from_static(INSTANCE_HEADER);
+        let header = INSTANCE_HEADER;
         let me = proxy_peers::HeaderValue::from_str(store.instance.as_str()).unwrap();
         let body = serde_json::to_vec(&answer).unwrap();
         Ok(PeerReply::new(StatusCode::OK, body).with_header(header, me))

@@ -1,0 +1,152 @@
+//! What replicas that hold a secret say to each other, and what others say in their place.
+
+use proxy_peers::{AnswerError, BodyDigest, Nonce, PeerReply, SIGNATURE_HEADER, SignedCall};
+
+use super::*;
+use crate::{announce::REGISTERS_PATH, standing::STANDING_PATH};
+
+fn signer(secret: &str) -> Signer {
+    Signer::new(&secret.to_owned().into())
+}
+
+fn keys() -> Keys {
+    Keys {
+        api: None,
+        peer: Some(signer("sesame")),
+    }
+}
+
+fn request(path: &str, signed: &SignedCall, sent: Vec<u8>) -> Request<Body> {
+    let method = match sent.is_empty() {
+        true => Method::GET,
+        false => Method::POST,
+    };
+    let request = Request::builder().method(method).uri(path);
+    let request = request
+        .header("content-type", "application/json")
+        .header("authorization", signed.header());
+    request.body(sent.into()).unwrap()
+}
+
+#[tokio::test]
+async fn only_a_signed_call_is_a_peers() {
+    let bench = Bench::with(keys()).await;
+    let base = bench.store.view();
+    let committed = bench.store.commit(&base, &[put("a")]).await.unwrap();
+    let news = Announcement::new(
+        committed.view.revision,
+        vec![committed.record],
+        Default::default(),
+    );
+    let body = serde_json::to_vec(&news).unwrap();
+    let now = SystemTime::now();
+    let call = |signer: Signer, path: &str, at: SystemTime, sent: Vec<u8>| {
+        let (digest, nonce) = (BodyDigest::of(&body), Nonce::random().unwrap());
+        let signed = signer.authorize(&Method::POST, path, digest, (at, nonce));
+        bench.send(request(PEER_PATH, &signed, sent))
+    };
+    let hours = Duration::from_secs(7_200);
+    for (signer, path, at, sent, words) in [
+        (
+            signer("other"),
+            PEER_PATH,
+            now,
+            body.clone(),
+            "another secret",
+        ),
+        (
+            signer("sesame"),
+            PEER_PATH,
+            now - hours,
+            body.clone(),
+            "s behind this",
+        ),
+        (
+            signer("sesame"),
+            PEER_PATH,
+            now + hours,
+            body.clone(),
+            "s ahead of this",
+        ),
+        (
+            signer("sesame"),
+            "/peer/other",
+            now,
+            body.clone(),
+            "signature is wrong",
+        ),
+        (
+            signer("sesame"),
+            PEER_PATH,
+            now,
+            b"{}".to_vec(),
+            "its body is not",
+        ),
+    ] {
+        let (status, json) = call(signer, path, at, sent).await;
+        let message = json["Message"].as_str().unwrap();
+        assert_eq!(status, 401, "{json}");
+        assert!(
+            message.contains(words) && message.contains("nothing was changed"),
+            "{message}"
+        );
+    }
+    let (status, json) = bench.announce("other", &news).await;
+    assert_eq!(status, 401, "{json}");
+    // The right one is taken, and taken again: hearing it twice is as good as once.
+    for _ in 0..2 {
+        let (status, json) = call(signer("sesame"), PEER_PATH, now, body.clone()).await;
+        assert_eq!(status, 200, "{json}");
+    }
+    assert_eq!(bench.carrier.live(), ["a"]);
+    assert_eq!(bench.get("status").await.0, 200);
+}
+
+#[tokio::test]
+async fn every_answer_to_a_peer_is_signed_for_its_call() {
+    let bench = Bench::with(keys()).await;
+    let signed = |method: &Method, path: &str, body: &[u8]| {
+        let (digest, nonce) = (BodyDigest::of(body), Nonce::random().unwrap());
+        signer("sesame").authorize(method, path, digest, (SystemTime::now(), nonce))
+    };
+    let base = bench.store.view();
+    let committed = bench.store.commit(&base, &[put("a")]).await.unwrap();
+    let news = vec![committed.record];
+    let news = Announcement::new(committed.view.revision, news, Default::default());
+    let news = serde_json::to_vec(&news).unwrap();
+    let (get, post) = (Method::GET, Method::POST);
+    for (method, path, body, sent, expected) in [
+        (&post, PEER_PATH, &news[..], &news[..], 200),
+        (&get, STANDING_PATH, b"", b"", 200),
+        // Not of this kind of store, not understood, not there, not the body that was signed.
+        (&post, REGISTERS_PATH, br#""digest""#, br#""digest""#, 409),
+        (&post, PEER_PATH, b"{", b"{", 400),
+        (&get, "/v1/docker-flow-proxy/peer/none", b"", b"", 404),
+        (&post, PEER_PATH, &news, b"{}", 401),
+    ] {
+        let call = signed(method, path, body);
+        let answered = bench.app.clone();
+        let answered = answered.oneshot(request(path, &call, sent.to_vec()));
+        let (parts, body) = answered.await.unwrap().into_parts();
+        assert_eq!(parts.status.as_u16(), expected, "{path}");
+        let mut answer = PeerReply::new(parts.status, to_bytes(body, 1 << 20).await.unwrap());
+        for (name, value) in parts.headers {
+            answer = answer.with_header(name.unwrap(), value);
+        }
+        let verify = |secret: &str, call: &SignedCall| {
+            signer(secret).verify_answer(call, &answer, Some(&INSTANCE_HEADER))
+        };
+        assert_eq!(verify("sesame", &call), Ok(()), "{path}: {answer:?}");
+        let wrong = Err(AnswerError::Wrong);
+        assert_eq!(verify("other", &call), wrong);
+        assert_eq!(verify("sesame", &signed(method, path, sent)), wrong);
+        assert_eq!(
+            answer.header(&INSTANCE_HEADER).is_some(),
+            expected == 200 || expected == 409
+        );
+    }
+    // A stranger's call has no answer that could be signed for it.
+    let request = Request::post(PEER_PATH).body(Body::empty()).unwrap();
+    let answered = bench.app.clone().oneshot(request).await.unwrap();
+    assert_eq!(answered.headers().get(SIGNATURE_HEADER), None);
+}
