@@ -25,6 +25,7 @@ use crate::{
     runtime::{self, CertificateChange, RuntimeError, ServerChange},
 };
 
+mod end;
 mod find;
 mod launch;
 mod master_process;
@@ -32,6 +33,7 @@ mod order;
 mod settings;
 mod supervise;
 
+pub use end::LeftHaproxy;
 use master_process::MasterProcess;
 pub use settings::{
     DEFAULT_RELOAD_DEADLINE, DEFAULT_RESTART_DELAY, DEFAULT_RESTART_DELAY_LIMIT,

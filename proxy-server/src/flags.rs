@@ -2,13 +2,16 @@
 
 use std::{io, path::Path};
 
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
 use crate::settings::{DEFINITIONS, MapSource, Sensitivity};
 
 /// The flag that is no setting: see [`manual`].
 pub const MANUAL: &str = "manual";
+
+/// The flag that has HAProxy ended instead of a server started: see [`left`](crate::left).
+pub const END_HAPROXY: &str = "end-haproxy";
 
 /// The command with all its flags.
 #[must_use]
@@ -34,6 +37,12 @@ pub fn command() -> Command {
         .about("A reverse proxy for services that come and go: HAProxy carries the traffic, Consul remembers it, any replica takes a change")
         .after_help("Each flag is also a variable of the environment (CONSUL_ADDRESS for --consul-address) and a secret file (dfp_consul_address in SECRETS_PATH). Flags win over secret files, secret files over the environment. Exit codes: 0 ended as asked, 1 failed, 64 settings that cannot be used.")
         .args(flags)
+        .arg(
+            Arg::new(END_HAPROXY)
+                .long(END_HAPROXY)
+                .action(ArgAction::SetTrue)
+                .help("Start nothing: end the HAProxy that a server left serving in RUN_PATH (ON_END), after DRAIN_DELAY and before SHUTDOWN_TIMEOUT. Fails where a server runs there"),
+        )
         .arg(
             Arg::new(MANUAL)
                 .long(MANUAL)

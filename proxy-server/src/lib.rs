@@ -22,6 +22,7 @@ mod engine;
 pub mod flags;
 mod keep;
 mod keeper;
+pub mod left;
 pub mod logging;
 mod metrics;
 mod older;
@@ -41,8 +42,8 @@ pub use server::{Health, Server};
 pub use settings::{
     AccessLog, ApiSettings, CertificateSettings, ConsulAddresses, DEFINITIONS, Definition,
     Discovery, DockerSettings, EXIT_USAGE, EndSettings, EntryPort, EntryTls, GetWrites,
-    GivenService, HaproxySettings, HaproxyTimeouts, Layered, ListenerSettings, LogFormat,
-    LogSettings, MapSource, OnEmpty, PeerSettings, ProcessEnv, RefusedConfig, Repeat, SecretFiles,
-    Sensitivity, SettingError, Settings, SettingsErrors, SettingsSource, SourceSettings,
-    StoreSettings,
+    GivenService, HaproxySettings, HaproxyTimeouts, Layered, LeftSettings, ListenerSettings,
+    LogFormat, LogSettings, MapSource, OnEmpty, OnEnd, PeerSettings, ProcessEnv, RefusedConfig,
+    Repeat, SecretFiles, Sensitivity, SettingError, Settings, SettingsErrors, SettingsSource,
+    SourceSettings, StoreSettings,
 };

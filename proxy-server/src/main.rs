@@ -3,8 +3,8 @@
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 use proxy_server::{
-    EXIT_USAGE, Layered, ProcessEnv, SecretFiles, Server, Settings, SettingsSource, flags, logging,
-    systemd,
+    EXIT_USAGE, Layered, LeftSettings, OnEnd, ProcessEnv, SecretFiles, Server, Settings,
+    SettingsSource, flags, left, logging, systemd,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -40,6 +40,9 @@ fn main() -> ExitCode {
         Box::new(secrets),
         Box::new(ProcessEnv::new()),
     ]);
+    if matches.get_flag(flags::END_HAPROXY) {
+        return ended(in_runtime(end_haproxy(LeftSettings::read(&source))));
+    }
     let settings = match Settings::read(&source) {
         Ok(settings) => settings,
         Err(errors) => {
@@ -54,19 +57,35 @@ fn main() -> ExitCode {
         ));
         return ExitCode::from(EXIT_USAGE);
     }
-    let run = || -> anyhow::Result<()> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()?;
-        runtime.block_on(serve(settings))
-    };
-    match run() {
+    ended(in_runtime(serve(settings)))
+}
+
+fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(work)
+}
+
+fn ended(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&format!("proxy-server: {error:#}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Ends the HAProxy that a server left serving.
+async fn end_haproxy(settings: LeftSettings) -> anyhow::Result<()> {
+    let run_path = settings.run_path.display().to_string();
+    let how = match left::end_haproxy(settings).await? {
+        Some(stopped) => format!("ended: {stopped:?}"),
+        None => "none serves".to_owned(),
+    };
+    say(&format!("proxy-server: HAProxy in {run_path}: {how}"));
+    Ok(())
 }
 
 /// Serves until a signal asks for the end. A second signal ends at once.
@@ -84,13 +103,21 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
             return Err(anyhow::anyhow!("{part}"));
         }
     }
+    let twice = || anyhow::anyhow!("asked to end twice; ended at once");
+    if end.haproxy == OnEnd::Leave {
+        tracing::info!("asked to end: HAProxy is left serving");
+        let left = async { tokio::join!(server.leave(end.timeout), systemd::stopping()) };
+        return tokio::select! {
+            _ = left => Ok(()),
+            () = asked(&mut terminate, &mut interrupt) => Err(twice()),
+        };
+    }
     let (delay, left) = (end.drain_delay, end.timeout.saturating_sub(end.drain_delay));
     tracing::info!(
         ?delay,
         ?left,
         "asked to end: not ready any more, then no new connections, then finishing what is open"
     );
-    let twice = || anyhow::anyhow!("asked to end twice; ended at once");
     let drained = async { tokio::join!(server.drain(delay), systemd::stopping()) };
     tokio::select! {
         _ = drained => {}

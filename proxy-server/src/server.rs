@@ -18,7 +18,10 @@ use tokio_util::sync::CancellationToken;
 pub use health::Health;
 
 use crate::{
-    carrier::HaproxyCarrier, engine::EngineHandle, settings::Settings, standing::Station,
+    carrier::HaproxyCarrier,
+    engine::EngineHandle,
+    settings::{OnEnd, Settings},
+    standing::Station,
     works::Works,
 };
 
@@ -102,6 +105,15 @@ impl Server {
     /// Ends the replica: no new calls; those that run are answered; HAProxy takes no new
     /// connections and finishes those it has. Whatever is left at the deadline is cut.
     pub async fn shutdown(self, deadline: Duration) {
+        self.end(deadline, OnEnd::Stop).await;
+    }
+
+    /// As [`Server::shutdown`], but HAProxy serves on, for the next start to take over.
+    pub async fn leave(self, deadline: Duration) {
+        self.end(deadline, OnEnd::Leave).await;
+    }
+
+    async fn end(self, deadline: Duration, haproxy: OnEnd) {
         let Self {
             carrier,
             stops,
@@ -121,7 +133,13 @@ impl Server {
             works.end().await;
         };
         let calls = tokio::time::timeout(deadline, quiet);
-        let (calls, ()) = tokio::join!(calls, carrier.shutdown(deadline));
+        let carried = async {
+            match haproxy {
+                OnEnd::Stop => carrier.shutdown(deadline).await,
+                OnEnd::Leave => {}
+            }
+        };
+        let (calls, ()) = tokio::join!(calls, carried);
         if calls.is_err() {
             tracing::warn!("calls were cut at the deadline");
         }

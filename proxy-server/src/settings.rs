@@ -278,6 +278,29 @@ pub struct EndSettings {
     pub drain_delay: Duration,
     /// How long the whole end may take, the delay included; longer than the delay.
     pub timeout: Duration,
+    /// What becomes of HAProxy.
+    pub haproxy: OnEnd,
+}
+
+/// What becomes of HAProxy when the server is asked to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnEnd {
+    /// It ends too, after it finished its connections: whoever asks wants both gone.
+    #[default]
+    Stop,
+    /// It serves on, for the server that is started next: whoever asks may be about to start it.
+    Leave,
+}
+
+/// What the end of a HAProxy takes that a server left serving.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LeftSettings {
+    /// Where its sockets are.
+    pub run_path: PathBuf,
+    /// How it ends.
+    pub end: EndSettings,
 }
 
 /// How to log.
@@ -329,6 +352,29 @@ impl Settings {
     /// All that are wrong, at once.
     pub fn read(source: &dyn SettingsSource) -> Result<Self, SettingsErrors> {
         read::settings(source)
+    }
+}
+
+// === impl LeftSettings ===
+
+impl LeftSettings {
+    /// Reads what the end of a HAProxy takes. A time that cannot be used is the default: to end it is what
+    /// matters, and whatever else is wrong with the settings is no reason not to.
+    #[must_use]
+    pub fn read(source: &dyn SettingsSource) -> Self {
+        read::left(source)
+    }
+}
+
+// === impl EndSettings ===
+
+impl Default for EndSettings {
+    fn default() -> Self {
+        Self {
+            drain_delay: Duration::from_secs(2),
+            timeout: Duration::from_secs(8),
+            haproxy: OnEnd::default(),
+        }
     }
 }
 

@@ -126,20 +126,29 @@ pub(crate) fn consul(workspace: &Workspace) -> Result<Tool> {
         )
 }
 
-/// The load generator of `bench`: from `PATH`, else the machine's package where we may install.
-/// There is another way without it.
+/// The load generator of `bench`. There is another way without it.
 pub(crate) fn wrk() -> Option<Tool> {
-    // It knows no flag that ends well, so that it is there must do.
-    let found = || on_path("wrk").into_iter().find(|place| place.is_file());
+    machines_own("wrk", "wrk")
+}
+
+/// What boots a Debian in a folder.
+pub(crate) fn nspawn() -> Option<Tool> {
+    machines_own("systemd-nspawn", "systemd-container")
+}
+
+/// A program that one can do without: from `PATH`, else of the machine's package where we may install.
+fn machines_own(program: &str, package: &str) -> Option<Tool> {
+    // Some know no flag that ends well, so that it is there must do.
+    let found = || on_path(program).into_iter().find(|place| place.is_file());
     let tool = |path, source| Tool {
         path,
-        version: "wrk".to_owned(),
+        version: program.to_owned(),
         source,
     };
     if let Some(path) = found() {
         return Some(tool(path, Source::Found));
     }
-    if !apt::is_root().unwrap_or(false) || apt::install("wrk").is_err() {
+    if !apt::is_root().unwrap_or(false) || apt::install(package).is_err() {
         return None;
     }
     Some(tool(found()?, Source::Installed))

@@ -4,8 +4,11 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 
 use tokio::time::{Instant, sleep};
 
-use super::{MasterProcess, ProcessSettings};
-use crate::master::{self, DEFAULT_ASK_DEADLINE, Processes};
+use super::{MasterProcess, ProcessSettings, settings::master_bind};
+use crate::{
+    master::{self, DEFAULT_ASK_DEADLINE, Processes},
+    run_path::RunPath,
+};
 
 /// While a master re-executes itself its socket refuses connections, for as long as it reads its
 /// configuration; a port in use makes that two seconds.
@@ -21,12 +24,20 @@ pub(super) struct Found {
     pub(super) others: Vec<MasterProcess>,
 }
 
+/// Masters of a run path, by their command lines.
+pub(super) fn masters(run: &RunPath) -> Vec<MasterProcess> {
+    let bind = master_bind(run);
+    let pids = masters_on(&bind).into_keys();
+    pids.filter_map(|pid| adopt(pid, &bind)).collect()
+}
+
 /// Looks for masters of this run path, by their socket and by their command lines.
 pub(super) async fn find(settings: &ProcessSettings) -> Found {
     let mut found = Found::default();
     let arguments = settings.arguments();
     let socket = settings.master_socket();
-    let masters = masters_on(&settings.master_bind());
+    let bind = master_bind(settings.run());
+    let masters = masters_on(&bind);
     let expected = masters.values().any(|line| line.ends_with(&arguments));
     let until = Instant::now() + RE_EXECUTION;
     let answer = loop {
@@ -49,14 +60,18 @@ pub(super) async fn find(settings: &ProcessSettings) -> Found {
         found.ours = Some((process, processes));
     }
     let ours = found.ours.as_ref().and_then(|(process, _)| process.pid());
-    for pid in masters.into_keys().filter(|pid| Some(*pid) != ours) {
-        if let Some(process) = MasterProcess::adopt(pid)
-            && command_line(pid).is_some_and(|line| binds(&line, &settings.master_bind()))
-        {
-            found.others.push(process);
-        }
-    }
+    let others = masters.into_keys().filter(|pid| Some(*pid) != ours);
+    found.others = others.filter_map(|pid| adopt(pid, &bind)).collect();
     found
+}
+
+/// Takes hold of a process that was told to bind this master socket.
+fn adopt(pid: u32, bind: &str) -> Option<MasterProcess> {
+    let process = MasterProcess::adopt(pid)?;
+    // Read after the process was taken hold of, so that it is about this process.
+    command_line(pid)
+        .is_some_and(|line| binds(&line, bind))
+        .then_some(process)
 }
 
 /// Processes on this machine that were told to bind this master socket and whose parent was not.

@@ -71,6 +71,13 @@ impl MasterProcess {
         }
     }
 
+    /// Has it take no new connections and end once those that it has are finished.
+    pub(super) fn finish(&self) {
+        self.signal(Signal::USR1);
+        // It may have been stopped, and would never see the other signal.
+        self.signal(Signal::CONT);
+    }
+
     /// Sends a signal; a process that has ended gets none.
     pub(super) fn signal(&self, signal: Signal) {
         let _ = match self {

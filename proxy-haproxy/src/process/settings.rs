@@ -103,13 +103,14 @@ impl ProcessSettings {
             "-W".to_owned(),
             "-db".to_owned(),
             "-S".to_owned(),
-            self.master_bind(),
+            master_bind(&self.run),
             "-f".to_owned(),
             self.config.to_string_lossy().into_owned(),
         ]
     }
+}
 
-    pub(super) fn master_bind(&self) -> String {
-        format!("{},mode,600", self.run.master_socket())
-    }
+/// What a master of a run path is told to bind.
+pub(super) fn master_bind(run: &RunPath) -> String {
+    format!("{},mode,600", run.master_socket())
 }

@@ -3,20 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use rustix::process::Signal;
 use tokio::{
     sync::mpsc,
-    task::JoinSet,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 
-use super::{DownReason, HaproxyState, MasterProcess, Shared, StopOrder, Stopped, launch};
+use super::{
+    DownReason, HaproxyState, MasterProcess, Shared, StopOrder, Stopped, end::end_all, launch,
+};
 
 /// A master that ran this long was healthy: its next start is at once again.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
-
-/// How long a process may take to obey SIGTERM, and then the kernel to end it.
-const END_GRACE: Duration = Duration::from_secs(2);
 
 /// The owner of the master process.
 #[derive(Debug)]
@@ -36,9 +33,7 @@ impl Supervisor {
         others: Vec<MasterProcess>,
     ) -> Self {
         for other in &others {
-            other.signal(Signal::USR1);
-            // It may have been stopped, and would never see the other signal.
-            other.signal(Signal::CONT);
+            other.finish();
         }
         Self {
             shared,
@@ -134,41 +129,13 @@ impl Supervisor {
 
     async fn stop(self, master: Option<MasterProcess>, order: StopOrder) {
         let was_down = master.is_none();
-        let mut ends = JoinSet::new();
-        for master in self.retiring.into_iter().chain(master) {
-            ends.spawn(end(master, order.deadline));
-        }
-        let stopped = match ends
-            .join_all()
-            .await
-            .iter()
-            .all(|end| *end == Stopped::Gracefully)
-        {
-            _ if was_down => Stopped::WasDown,
-            true => Stopped::Gracefully,
-            false => Stopped::AtDeadline,
-        };
+        let masters = self.retiring.into_iter().chain(master);
         let run = self.shared.settings.run();
-        for socket in [run.master_socket(), run.worker_socket()] {
-            // HAProxy leaves its sockets behind; nobody else binds in a run path that we hold.
-            let _ = std::fs::remove_file(socket);
-        }
+        let stopped = match end_all(masters, run, order.deadline).await {
+            _ if was_down => Stopped::WasDown,
+            stopped => stopped,
+        };
         self.shared.state.send_replace(HaproxyState::Stopped);
         let _ = order.done.send(stopped);
     }
-}
-
-/// Lets a master finish its connections, and cuts what is left at the deadline.
-async fn end(mut master: MasterProcess, deadline: Duration) -> Stopped {
-    master.signal(Signal::USR1);
-    if timeout(deadline, master.exited()).await.is_ok() {
-        return Stopped::Gracefully;
-    }
-    for signal in [Signal::TERM, Signal::KILL] {
-        master.signal(signal);
-        if timeout(END_GRACE, master.exited()).await.is_ok() {
-            break;
-        }
-    }
-    Stopped::AtDeadline
 }

@@ -440,6 +440,11 @@ pub const DEFINITIONS: &[Definition] = &[
         "seconds from being asked to end until whatever is open is cut, DRAIN_DELAY included; less than the 10 after which Docker kills",
     ),
     plain(
+        "ON_END",
+        "stop",
+        "what becomes of HAProxy when the server is asked to end: `stop`, it drains and ends too; `leave`, it serves on for the server that is started next, and `proxy-server --end-haproxy` ends it",
+    ),
+    plain(
         "LOG",
         "info",
         "which lines are logged (`error`, `warn`, `info`, `debug`, or directives per module)",

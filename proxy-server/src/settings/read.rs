@@ -16,9 +16,9 @@ mod services;
 
 use super::{
     AccessLog, ApiSettings, DEFINITIONS, Definition, Discovery, EntryPort, EntryTls, GetWrites,
-    HaproxySettings, HaproxyTimeouts, LogFormat, LogSettings, Mode, OnEmpty, PeerSettings,
-    RefusedConfig, Sensitivity, SettingError, Settings, SettingsErrors, SettingsSource,
-    StoreSettings, idle::idle,
+    HaproxySettings, HaproxyTimeouts, LeftSettings, LogFormat, LogSettings, Mode, OnEmpty,
+    PeerSettings, RefusedConfig, Sensitivity, SettingError, Settings, SettingsErrors,
+    SettingsSource, StoreSettings, idle::idle,
 };
 
 /// Reads settings by name and remembers what is wrong.
@@ -38,6 +38,17 @@ pub(super) fn settings(source: &dyn SettingsSource) -> Result<Settings, Settings
         _ => Err(SettingsErrors {
             errors: reader.errors,
         }),
+    }
+}
+
+pub(super) fn left(source: &dyn SettingsSource) -> LeftSettings {
+    let mut reader = Reader {
+        source,
+        errors: Vec::new(),
+    };
+    LeftSettings {
+        run_path: reader.path("RUN_PATH"),
+        end: reader.end().unwrap_or_default(),
     }
 }
 

@@ -259,6 +259,21 @@ fn draining_leaves_time_to_finish() {
 }
 
 #[test]
+fn haproxy_is_ended_whatever_else_the_settings_say() {
+    let source = MapSource::new([
+        ("RUN_PATH", "/run/here".to_owned()),
+        ("SHUTDOWN_TIMEOUT", "soon".to_owned()),
+        ("PORT", "none".to_owned()),
+    ]);
+    let left = LeftSettings::read(&source);
+    assert_eq!(left.run_path, PathBuf::from("/run/here"));
+    assert_eq!(left.end, read(&[]).unwrap().end, "the defaults");
+    let source = MapSource::new([("DRAIN_DELAY", "3"), ("SHUTDOWN_TIMEOUT", "30")]);
+    let end = LeftSettings::read(&source).end;
+    assert_eq!((end.drain_delay.as_secs(), end.timeout.as_secs()), (3, 30));
+}
+
+#[test]
 fn an_instance_is_told_apart_from_its_past() {
     assert_ne!(instance_id([1; 4]), instance_id([2; 4]));
 }

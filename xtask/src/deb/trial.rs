@@ -1,5 +1,5 @@
 //! The package in a clean Debian: it installs, its programs, pages and completions are there, the server serves a route,
-//! and a purge leaves nothing.
+//! under systemd through restarts and upgrades too, and a purge leaves nothing.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -21,6 +21,8 @@ use crate::swarm::Outcome;
 use crate::tools;
 use crate::workspace::Workspace;
 
+mod booted;
+
 /// How long the server may take to be ready, and to end.
 const DEADLINE: Duration = Duration::from_secs(40);
 
@@ -34,7 +36,7 @@ const API_PORT: u16 = 8080;
 const HTTP_PORT: u16 = 80;
 
 /// What the package must bring.
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "usr/bin/proxy-server",
     "usr/bin/proxyctl",
     "usr/share/man/man1/proxy-server.1.gz",
@@ -47,7 +49,11 @@ const FILES: [&str; 12] = [
     "usr/share/doc/proxy-server/copyright",
     "etc/proxy-server/proxy-server.env",
     "usr/lib/systemd/system/proxy-server.service",
+    "usr/lib/systemd/system/proxy-server-haproxy.service",
 ];
+
+/// The units of the package.
+const UNITS: [&str; 2] = ["proxy-server.service", "proxy-server-haproxy.service"];
 
 /// Tries it, where this machine can.
 pub(super) async fn trial(workspace: &Workspace, package: &Path) -> Result<Outcome> {
@@ -63,11 +69,12 @@ pub(super) async fn trial(workspace: &Workspace, package: &Path) -> Result<Outco
     for program in ["proxy-server", "proxyctl"] {
         root.run(&[program, "--help"]).await?;
     }
-    root.unit().await?;
+    root.units().await?;
     root.serve().await?;
+    let booted = booted::trial(&root, package).await?;
     root.purge().await?;
     eprintln!("xtask: the package installs, serves and goes without a trace");
-    Ok(Outcome::Held)
+    Ok(booted)
 }
 
 /// A clean Debian in a folder. Nothing is mounted in it but in a name space of the server's own.
@@ -128,40 +135,37 @@ impl Root {
         let inside = "/tmp/proxy-server.deb";
         fs::copy(package, self.path("tmp/proxy-server.deb"))?;
         self.run(&["apt-get", "update"]).await?;
-        let install = [
-            "apt-get",
-            "install",
-            "--yes",
-            "--no-install-recommends",
-            inside,
-        ];
-        self.run(&install).await?;
+        self.apt_install(&[inside]).await?;
         fs::remove_file(self.path("tmp/proxy-server.deb"))?;
         Ok(())
     }
 
-    /// systemd has nothing to say against the unit, where there is one to ask.
-    async fn unit(&self) -> Result<()> {
+    async fn apt_install(&self, packages: &[&str]) -> Result<()> {
+        let install = ["apt-get", "install", "--yes", "--no-install-recommends"];
+        self.run(&[&install, packages].concat()).await
+    }
+
+    /// systemd has nothing to say against the units, where there is one to ask.
+    async fn units(&self) -> Result<()> {
         let analyze = Path::new("/usr/bin/systemd-analyze");
         if !analyze.is_file() {
-            eprintln!("xtask: no systemd-analyze here: the unit was not verified");
+            eprintln!("xtask: no systemd-analyze here: the units were not verified");
             return Ok(());
         }
         let root = format!("--root={}", self.folder.path().display());
         let mut verify = Command::new(analyze);
         verify.args(["verify", "--man=no", "--recursive-errors=no", &root]);
-        verify.arg("proxy-server.service");
+        verify.args(UNITS);
         quietly(verify, &self.log)
             .await
-            .context("the unit is wrong")?;
-        let unit = self.path("usr/lib/systemd/system/proxy-server.service");
+            .context("a unit is wrong")?;
         let mut security = Command::new(analyze);
         // Exposed less than 2.5 of 10: one directive that goes missing is noticed.
         security.args(["security", "--offline=true", "--threshold=25"]);
-        security.arg(unit);
+        security.args(UNITS.map(|unit| self.path("usr/lib/systemd/system").join(unit)));
         quietly(security, &self.log)
             .await
-            .context("the unit is not sandboxed as it was")
+            .context("a unit is not sandboxed as it was")
     }
 
     /// The server as its unit would start it: not root, below 1024, without a store.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Reader, items};
 use crate::settings::{
-    EndSettings, SourceSettings,
+    EndSettings, OnEnd, SourceSettings,
     elsewhere::{self, DockerSettings, ListenerSettings, Repeat},
 };
 
@@ -52,6 +52,11 @@ impl Reader<'_> {
     pub(super) fn end(&mut self) -> Option<EndSettings> {
         let drain_delay = self.seconds_or_none("DRAIN_DELAY");
         let timeout = self.seconds("SHUTDOWN_TIMEOUT");
+        let haproxy = self.parse("ON_END", |text| match text {
+            "stop" => Ok(OnEnd::Stop),
+            "leave" => Ok(OnEnd::Leave),
+            _ => Err("it is neither stop nor leave"),
+        });
         let (drain_delay, timeout) = (drain_delay?, timeout?);
         if drain_delay >= timeout {
             let problem = format!(
@@ -63,6 +68,7 @@ impl Reader<'_> {
         Some(EndSettings {
             drain_delay,
             timeout,
+            haproxy: haproxy?,
         })
     }
 }

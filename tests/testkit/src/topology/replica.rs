@@ -4,7 +4,7 @@ use std::{
     fs::{self, OpenOptions},
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
     time::Duration,
 };
 
@@ -167,6 +167,20 @@ impl Replica {
                 .ok_or_else(|| "it runs".into())
         })
         .await
+    }
+
+    /// Has HAProxy ended that the server left serving, and gives what was said of it.
+    ///
+    /// # Errors
+    /// When the command cannot be run.
+    pub async fn end_haproxy(&self) -> Result<Output, Failure> {
+        let mut command = Command::new(&self.binary);
+        command
+            .arg("--end-haproxy")
+            .env_clear()
+            .envs(self.settings.iter().cloned())
+            .stdin(Stdio::null());
+        Ok(tokio::task::spawn_blocking(move || command.output()).await??)
     }
 
     /// Kills the server and its HAProxy, as the end of a container does.
