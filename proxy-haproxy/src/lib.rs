@@ -69,6 +69,7 @@ mod file;
 #[cfg(all(feature = "run", any(test, fuzzing)))]
 pub mod fuzzing;
 mod instances;
+mod line;
 #[cfg(feature = "run")]
 mod lock;
 #[cfg(feature = "run")]

@@ -1,5 +1,7 @@
 //! The lines that a service's own templates give: what they see, and what becomes of what they say.
 
+mod acls;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proxy_core::{
@@ -44,6 +46,16 @@ pub enum ServiceTemplateProblem {
         line: usize,
         /// What it begins with.
         word: &'static str,
+    },
+    /// It declares an ACL whose name is not plain, and could be any.
+    #[error(
+        "in what it gives, line {line} declares the acl {name:?}; its name must be letters, digits, '-', '_', '.' and ':'"
+    )]
+    AclName {
+        /// The line, from 1.
+        line: usize,
+        /// The name.
+        name: String,
     },
     /// The catalog shows too many instances.
     #[error("it sees {0} instances; at most {MOST_INSTANCES} are allowed")]
@@ -194,6 +206,8 @@ fn lines(
                 return Err(ServiceTemplateProblem::NotItsOwn { line, word });
             }
         }
+        let own = acls::made_own(&kept, model.service_name)?;
+        return Ok(RawLines::of_text(&own.join("\n"), LIMITS)?);
     }
     Ok(RawLines::of_text(&kept.join("\n"), LIMITS)?)
 }

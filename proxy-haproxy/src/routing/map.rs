@@ -26,7 +26,7 @@ use self::follow::Group;
 use super::rule::{Acls, Place, Rule, UnknownDomain, place};
 
 #[cfg_attr(
-    not(feature = "run"),
+    not(any(feature = "run", test)),
     expect(dead_code, reason = "only a running HAProxy is told edits")
 )]
 mod edits;

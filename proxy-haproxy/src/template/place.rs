@@ -14,10 +14,10 @@ use std::{
     },
 };
 
+use crate::line::{OPEN, words};
+
 /// What joins or ends conditions, wherever it stands alone.
 const OF_CONDITIONS: [&str; 7] = ["if", "unless", "or", "||", "!", "{", "}"];
-/// What begins an ACL without a name.
-const OPEN: [&str; 2] = ["{", "!{"];
 /// What takes an expression, and nothing that a value could be.
 const EXPRESSIONS: [&str; 12] = [
     "capture",
@@ -236,7 +236,12 @@ fn check(text: &str, values: &[Range<usize>]) -> Result<(), Misplaced> {
                 .for_each(|of| of.fill(true));
         }
         if !is_value.is_empty() {
-            check_line(&words(line, &is_value)).map_err(|(word, why)| Misplaced {
+            let from_value = |at: usize| is_value.get(at).copied().unwrap_or_default();
+            let words = words(line).into_iter().map(|word| {
+                let chars = word.chars.into_iter();
+                chars.map(|(at, c)| (c, from_value(at))).collect()
+            });
+            check_line(&words.collect::<Vec<_>>()).map_err(|(word, why)| Misplaced {
                 line: number,
                 word,
                 why,
@@ -325,44 +330,6 @@ fn is_address(text: &str) -> bool {
         .and_then(|text| text.strip_suffix(']'));
     let is_v6 = |text: &str| text.parse::<std::net::Ipv6Addr>().is_ok();
     text.parse::<std::net::SocketAddrV6>().is_ok() || bare.is_some_and(is_v6)
-}
-
-/// The words of a line, as HAProxy reads them.
-fn words(line: &str, is_value: &[bool]) -> Vec<Word> {
-    let mut words = vec![Word::new()];
-    let mut quote = None;
-    let mut chars = line.char_indices();
-    while let Some((at, c)) = chars.next() {
-        let read = match (quote, c) {
-            (None, '#') => break,
-            (None, ' ' | '\t') => {
-                words.push(Word::new());
-                continue;
-            }
-            (None, '\'' | '"') => {
-                quote = Some(c);
-                continue;
-            }
-            (Some(open), c) if open == c => {
-                quote = None;
-                continue;
-            }
-            (None | Some('"'), '\\') => match chars.next() {
-                Some((_, 'x')) => {
-                    let digits: String = chars.by_ref().take(2).map(|(_, c)| c).collect();
-                    u8::from_str_radix(&digits, 16).map_or('x', char::from)
-                }
-                Some((_, c)) => c,
-                None => break,
-            },
-            (_, c) => c,
-        };
-        if let Some(word) = words.last_mut() {
-            word.push((read, is_value.get(at).copied().unwrap_or_default()));
-        }
-    }
-    words.retain(|word| !word.is_empty());
-    words
 }
 
 #[cfg(test)]

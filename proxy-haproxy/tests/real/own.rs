@@ -21,16 +21,19 @@ const DEADLINE: Duration = Duration::from_secs(15);
 
 /// A service with a template for its backends.
 fn with_backend(query: &str, text: &str) -> RouteTable {
-    [backend_of(query, text)].into_iter().collect()
+    [service_of(query, "templateBePath", text)]
+        .into_iter()
+        .collect()
 }
 
-fn backend_of(query: &str, text: &str) -> Arc<Service> {
-    let text = TemplateSource::Text(text.to_owned());
-    let sources = TemplateSources::new(TemplateSource::NotRead, text);
+/// A service with a template for what this parameter is about.
+fn service_of(query: &str, parameter: &str, text: &str) -> Arc<Service> {
+    let text = || TemplateSource::Text(text.to_owned());
+    let sources = TemplateSources::new(text(), text());
     let rules = ReconfigureRules::default()
         .with_catalog(CatalogUse::WhenAsked)
         .with_templates(sources);
-    let params = Params::from_query(format!("{query}&templateBePath=be")).unwrap();
+    let params = Params::from_query(format!("{query}&{parameter}=file")).unwrap();
     let parsed = parse_reconfigure_with(&params, &rules).unwrap();
     parsed.value.service
 }
@@ -172,8 +175,9 @@ http-request return status 200 content-type text/plain string matched if { path 
 async fn what_a_template_takes_of_a_value_is_that_value_to_haproxy() {
     let bench = Bench::new();
     let (haproxy, mut applier) = bench.serve::<&str>(&[]).await;
-    let service = backend_of(
+    let service = service_of(
         "serviceName=web&servicePath=/&discoveryType=catalog",
+        "templateBePath",
         PLACES,
     );
     let key = service.catalog_key(&service.destinations()[0]).unwrap();
@@ -233,6 +237,47 @@ async fn what_a_template_takes_of_a_value_is_that_value_to_haproxy() {
                 "{instance:?}"
             );
         }
+    }
+    haproxy.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn an_acl_of_a_template_is_its_services_own() {
+    let bench = Bench::new();
+    let demos = ["one", "two", "three"].map(DemoBackend::start);
+    let [one, two, three] = demos.map(async |demo| demo.await.unwrap());
+    let (one, two, three) = (one.await, two.await, three.await);
+    let query = |demo: &DemoBackend, name: &str| at(name, &format!("/{name}"), demo.address());
+    // As in Docker Flow Proxy's templates: by the name that is made for its own route. And by the one that
+    // is made for another service's.
+    let template = format!(
+        "acl url_{{{{ AclName }}}}{{{{ Port }}}} path_beg /t/{{{{ AclName }}}}
+acl url_three{0} path_beg /of/{{{{ AclName }}}}
+use_backend {{{{ backend }}}} if url_{{{{ AclName }}}}{{{{ Port }}}} or url_three{0}
+",
+        three.address().port()
+    );
+    let table: RouteTable = [
+        service_of(&query(&one, "one"), "templateFePath", &template),
+        service_of(&query(&two, "two"), "templateFePath", &template),
+        crate::bench::service(&query(&three, "three")),
+    ]
+    .into_iter()
+    .collect();
+    let (haproxy, mut applier) = bench.serve::<&str>(&[]).await;
+    let config = render(&table, &bench.render_settings(), &AddressBook::new()).unwrap();
+    applier.apply(&config).await.unwrap();
+    for (path, body) in [
+        ("/one", "one"),
+        ("/t/one", "one"),
+        ("/of/one", "one"),
+        ("/two", "two"),
+        ("/t/two", "two"),
+        ("/of/two", "two"),
+        ("/three", "three"),
+    ] {
+        let answer = bench.get(path).await;
+        assert_eq!((answer.status, &*answer.body), (200, body), "{path}");
     }
     haproxy.shutdown(Duration::from_secs(5)).await;
 }

@@ -12,7 +12,7 @@ use crate::parameters::{check, rendered, try_rendered};
 
 /// Lines of templates in which a path stands, and what would be more than a path there.
 const LINES: [(&str, &str); 4] = [
-    ("acl own path_beg -- {{ ServicePath[0] }}", ""),
+    ("use_backend x if { path_beg -- {{ ServicePath[0] }} }", ""),
     ("http-request set-header X {{ ServicePath[0] }}", "%()[]\\"),
     (
         "http-request set-header X <{{ ServicePath[0] }}>",

@@ -108,14 +108,14 @@ fn templates_see_the_service_and_the_catalogs_instances() {
     let frontend = section(&text, "frontend services");
     let own = frontend
         .iter()
-        .skip_while(|line| !line.starts_with("acl own_"));
+        .skip_while(|line| !line.starts_with("acl web::own_"));
     // What switches stands behind all rules, and before what the table gives.
     assert_eq!(
         own.copied().collect::<Vec<_>>(),
         [
-            "acl own_web path_beg /a/own",
+            "acl web::own_web path_beg /a/own",
             "http-request set-header X-Own web",
-            "use_backend web-be if own_web",
+            "use_backend web-be if web::own_web",
             "acl url_web path_beg /a /b",
             "use_backend web-be if url_web",
             "default_backend no-route",
@@ -195,6 +195,10 @@ fn what_is_wrong_with_a_template_names_service_file_and_line() {
             "line 2 begins with bind, which would be so for all services",
         ),
         ("  mode tcp", "line 1 begins with mode"),
+        (
+            "\nacl \"$X\" path /",
+            "line 2 declares the acl \"$X\"; its name must be",
+        ),
         (
             "default_backend web-be80",
             "line 1 begins with default_backend",

@@ -195,9 +195,7 @@ proptest! {
             "use_backend x if { hdr(x) -m str -- {{ v }} } a",
         ] {
             let Ok(given) = given(text, &v) else { continue };
-            let marks = vec![false; given.len()];
-            let read = words(&given, &marks);
-            let read: Vec<String> = read.iter().map(|word| word.iter().map(|(c, _)| c).collect()).collect();
+            let read: Vec<String> = words(&given).iter().map(crate::line::Word::text).collect();
             let wanted: Vec<String> = text.replace("{{ v }}", "\u{1}").split(' ')
                 .map(|word| word.replace('\u{1}', &v)).collect();
             prop_assert_eq!(read, wanted);
