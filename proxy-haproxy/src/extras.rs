@@ -18,6 +18,10 @@ const STATUSES: [u16; 16] = [
     200, 400, 401, 403, 404, 405, 407, 408, 410, 425, 429, 500, 501, 502, 503, 504,
 ];
 
+/// What uses HAProxy's own HTTP client stands in lines of `global` that hold one of these
+/// (configuration manual, "httpclient", "lua-load", "ocsp-update" and "acme").
+const HTTP_CLIENT_USERS: [&str; 4] = ["httpclient", "lua", "ocsp", "acme"];
+
 /// What an operator adds to every configuration. The default adds nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -126,6 +130,16 @@ pub struct Capture {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a captured header is written as Name:length, with at most {MAX_CAPTURE_BYTES} bytes")]
 pub struct CaptureError;
+
+// === impl Extras ===
+
+impl Extras {
+    /// Whether a line of `global` may make HAProxy use its own HTTP client.
+    pub(crate) fn may_use_http_client(&self) -> bool {
+        let mut lines = self.global.iter();
+        lines.any(|line| HTTP_CLIENT_USERS.iter().any(|user| line.contains(user)))
+    }
+}
 
 // === impl StatsPage ===
 

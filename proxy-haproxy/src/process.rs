@@ -30,6 +30,7 @@ mod find;
 mod launch;
 mod master_process;
 mod order;
+mod poll;
 mod settings;
 mod supervise;
 

@@ -2,15 +2,10 @@
 
 use std::process::Stdio;
 
-use tokio::{
-    process::Child,
-    time::{Instant, sleep},
-};
+use tokio::{process::Child, time::Instant};
 
-use super::{MasterProcess, ProcessSettings, StartError};
+use super::{MasterProcess, ProcessSettings, StartError, poll};
 use crate::master::{self, DEFAULT_ASK_DEADLINE, Processes};
-
-const POLL_INTERVAL: std::time::Duration = std::time::Duration::from_millis(10);
 
 /// What HAProxy leaves in its own environment when it re-executes itself. Found in ours (we may run
 /// below a HAProxy ourselves), it would take the new one for a reload.
@@ -70,7 +65,8 @@ pub(super) async fn launch(
     })?;
     let pid = child.id();
     let mut launching = Launching(Some(child));
-    let until = Instant::now() + settings.start_deadline();
+    let begun = Instant::now();
+    let until = begun + settings.start_deadline();
     loop {
         if let Some(child) = &mut launching.0
             && let Ok(Some(status)) = child.try_wait()
@@ -95,6 +91,6 @@ pub(super) async fn launch(
                 waited: settings.start_deadline(),
             });
         }
-        sleep(POLL_INTERVAL).await;
+        poll::pause(begun).await;
     }
 }

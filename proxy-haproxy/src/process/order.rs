@@ -4,16 +4,14 @@ use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, timeout},
+    time::{Instant, timeout},
 };
 
-use super::{HaproxyState, Shared};
+use super::{HaproxyState, Shared, poll};
 use crate::{
     master::{self, DEFAULT_ASK_DEADLINE, Processes},
     reload::{ReloadError, Reloaded},
 };
-
-const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// An old worker stops accepting within milliseconds of the new one's start. One that does not say
 /// so (it hangs, or it is busy) is not waited for longer: the new one serves.
@@ -122,12 +120,13 @@ async fn tell(socket: &Path, master_pid: u32) -> Result<Processes, Option<String
     }
     // The new worker serves, and for some milliseconds so does the old one.
     let stopping = async {
+        let begun = Instant::now();
         for worker in &known {
             while matches!(
                 master::is_stopping(socket, *worker, DEFAULT_ASK_DEADLINE).await,
                 Ok(false)
             ) {
-                sleep(POLL_INTERVAL).await;
+                poll::pause(begun).await;
             }
         }
     };
@@ -140,10 +139,11 @@ async fn tell(socket: &Path, master_pid: u32) -> Result<Processes, Option<String
 /// Asks what runs until it is as wanted. While a master re-executes itself its socket refuses
 /// connections, so errors are no answer.
 async fn processes_when(socket: &Path, wanted: impl Fn(&Processes) -> bool) -> Processes {
+    let begun = Instant::now();
     loop {
         match master::processes(socket, DEFAULT_ASK_DEADLINE).await {
             Ok(processes) if wanted(&processes) => return processes,
-            _ => sleep(POLL_INTERVAL).await,
+            _ => poll::pause(begun).await,
         }
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct ExtraLines {
     frontend: RawText,
     connection_mode: Option<&'static str>,
     stats: Option<StatsModel>,
+    /// Something in `global` may use HAProxy's own HTTP client.
+    http_client: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -104,6 +106,7 @@ impl ExtraLines {
             global: RawText::from(&extras.global),
             frontend: RawText::from(&extras.frontend),
             connection_mode: extras.connection_mode.map(ConnectionMode::option),
+            http_client: extras.may_use_http_client(),
             stats: extras.stats.as_ref().map(|page| {
                 let mut binds: Vec<_> = settings.binds.iter().map(|bind| bind.address).collect();
                 binds.sort_unstable();

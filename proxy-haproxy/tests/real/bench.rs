@@ -15,7 +15,7 @@ use proxy_haproxy::{
 use testkit::haproxy::{HaproxySandbox, HttpAnswer, ReservedPort, get};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
+    net::{TcpListener, UnixStream},
 };
 
 /// A sandbox with one port to bind.
@@ -94,6 +94,17 @@ impl Bench {
         let haproxy = Arc::new(haproxy);
         let applier = Applier::new(dir, Arc::clone(&haproxy)).with_running(config.digest());
         (haproxy, applier)
+    }
+
+    /// Says something on the socket of the worker, as a person would.
+    pub(crate) async fn say(&self, command: &str) -> String {
+        let mut stream = UnixStream::connect(self.run().worker_socket())
+            .await
+            .unwrap();
+        stream.write_all(command.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
     }
 
     pub(crate) async fn get(&self, path: &str) -> HttpAnswer {

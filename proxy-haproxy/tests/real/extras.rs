@@ -114,3 +114,20 @@ async fn what_an_operator_adds_has_its_effect() {
     assert_eq!(lines.next().await, "it's 503 /down {123456}");
     haproxy.shutdown(Duration::from_secs(5)).await;
 }
+
+/// HAProxy reads them for its own HTTP client, which only an operator's lines can use.
+#[tokio::test]
+async fn authorities_of_the_system_are_left_alone_unless_something_may_want_them() {
+    let bench = Bench::new();
+    let (haproxy, _applier) = bench.serve::<&str>(&[]).await;
+    let authorities = bench.say("show ssl ca-file\n").await;
+    assert!(!authorities.contains("@system-ca"), "{authorities}");
+    haproxy.shutdown(Duration::from_secs(5)).await;
+
+    let mut extras = Extras::default();
+    extras.global = "httpclient.resolvers.prefer ipv4".parse().unwrap();
+    let settings = bench.render_settings().with_extras(extras);
+    let config = render(&table::<&str>(&[]), &settings, &AddressBook::new()).unwrap();
+    let text = config.main_text();
+    assert!(!text.contains("httpclient.ssl.verify"), "{text}");
+}

@@ -18,10 +18,6 @@ use testkit::{
     haproxy::DemoBackend,
     load::{Connections, Load, LoadPlan, Transport},
 };
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::UnixStream,
-};
 
 use crate::bench::{Bench, at, running, table};
 
@@ -271,29 +267,14 @@ async fn servers_move(routing: Routing) {
     assert_eq!(running(&haproxy, None).await, restarted, "no reload");
 
     // One that is not where it is thought to be: HAProxy is reloaded, and it is where it should be.
-    tell(
-        &bench,
-        &format!(
-            "set server probe-be{0}/probe addr 127.0.0.3 port {0}\n",
-            probe.port()
-        ),
-    )
-    .await;
+    let port = probe.port();
+    let move_it = format!("set server probe-be{port}/probe addr 127.0.0.3 port {port}\n");
+    let answer = bench.say(&move_it).await;
+    assert!(answer.contains("127.0.0.3"), "{answer}");
     let applied = applier.apply(&config("/steady", 3)).await.unwrap();
     assert!(matches!(applied, Applied::Loaded { .. }), "{applied:?}");
     assert_eq!(bench.get("/probe").await.body, "second");
     haproxy.shutdown(Duration::from_secs(5)).await;
-}
-
-/// Says something on the socket of the worker, as a person would.
-async fn tell(bench: &Bench, command: &str) {
-    let mut stream = UnixStream::connect(bench.run().worker_socket())
-        .await
-        .unwrap();
-    stream.write_all(command.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.contains("127.0.0.3"), "{answer}");
 }
 
 #[tokio::test]
