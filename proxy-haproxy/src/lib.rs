@@ -152,7 +152,7 @@ pub use tls::{
     CipherListError, ClientAuthorities, Glob, GlobError, ListedCertificate, TlsSettings,
 };
 #[cfg(feature = "certificates")]
-pub use tls::{Certificate, CertificateError, MAX_BUNDLE_BYTES};
+pub use tls::{Certificate, CertificateError, KeyKind, MAX_BUNDLE_BYTES};
 #[cfg(feature = "run")]
 pub use tls::{CertificateProbe, ProbeError};
 #[cfg(feature = "run")]

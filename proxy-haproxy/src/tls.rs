@@ -12,7 +12,7 @@ mod set;
 mod settings;
 
 #[cfg(feature = "certificates")]
-pub use certificate::{Certificate, CertificateError};
+pub use certificate::{Certificate, CertificateError, KeyKind};
 pub use list::{CertificateList, CertificateListError, ListedCertificate};
 #[cfg(feature = "certificates")]
 pub use pem::MAX_BUNDLE_BYTES;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use rustls::{
+    SignatureAlgorithm,
     crypto::aws_lc_rs::sign::any_supported_type,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
@@ -33,11 +34,25 @@ pub struct Certificate(Arc<Parts>);
 struct Parts {
     pem: Arc<SecretString>,
     names: Vec<String>,
+    kind: KeyKind,
     issuer: String,
     serial: String,
     not_before: SystemTime,
     not_after: SystemTime,
     fingerprint: [u8; 32],
+}
+
+/// What kind of key a certificate has. HAProxy shows one of each kind for a name: that of ECDSA to clients that know
+/// it, else that of RSA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum KeyKind {
+    /// ECDSA.
+    Ecdsa,
+    /// RSA.
+    Rsa,
+    /// Another, which is shown where there is none of the others.
+    Other,
 }
 
 /// Why a text is no certificate that could be shown to clients. It is not used.
@@ -131,6 +146,7 @@ impl Certificate {
         Ok(Self(Arc::new(Parts {
             pem: Arc::new(bundle.into_pem(index)),
             names: said.names,
+            kind: KeyKind::of(key.algorithm()),
             issuer: said.issuer,
             serial: said.serial,
             not_before: said.not_before,
@@ -143,6 +159,12 @@ impl Certificate {
     #[must_use]
     pub fn names(&self) -> &[String] {
         &self.0.names
+    }
+
+    /// What kind of key it has.
+    #[must_use]
+    pub fn key_kind(&self) -> KeyKind {
+        self.0.kind
     }
 
     /// Who signed it.
@@ -186,6 +208,18 @@ impl Certificate {
     #[must_use]
     pub fn file(&self, name: CertificateName) -> CertificateFile {
         CertificateFile::new(name, Arc::clone(&self.0.pem))
+    }
+}
+
+// === impl KeyKind ===
+
+impl KeyKind {
+    fn of(algorithm: SignatureAlgorithm) -> Self {
+        match algorithm {
+            SignatureAlgorithm::ECDSA => Self::Ecdsa,
+            SignatureAlgorithm::RSA => Self::Rsa,
+            _ => Self::Other,
+        }
     }
 }
 

@@ -50,6 +50,15 @@ impl CertificateList {
         &self.entries
     }
 
+    /// The names that a certificate is shown for in place of its own, each as the list has it (`!` before one that is
+    /// left out); none where the list does not say.
+    #[must_use]
+    pub fn names_of(&self, name: &CertificateName) -> Vec<&str> {
+        let rest = self.place_of(name).map(|(_, rest)| rest);
+        let names = rest.map(|rest| rest.rsplit(']').next().unwrap_or_default());
+        names.unwrap_or_default().split_whitespace().collect()
+    }
+
     /// Where a certificate stands, and what the list says of it.
     pub(super) fn place_of(&self, name: &CertificateName) -> Option<(usize, &str)> {
         let mut entries = self.entries.iter().enumerate();
@@ -186,6 +195,10 @@ mod tests {
         let place = list.place_of(&"d.pem".parse().unwrap());
         assert_eq!(place, Some((2, "d.com")));
         assert_eq!(list.place_of(&"e.pem".parse().unwrap()), None);
+        let names = |name: &str| list.names_of(&name.parse().unwrap());
+        assert_eq!(names("c.pem"), ["*.c.com", "!x.c.com"]);
+        assert_eq!(names("d.pem"), ["d.com"]);
+        assert!(names("b.pem").is_empty() && names("e.pem").is_empty());
     }
 
     #[test]

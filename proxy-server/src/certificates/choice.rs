@@ -116,6 +116,16 @@ impl Showing {
         CertificateSet::listed(files, preferred, &self.list)
     }
 
+    /// Every certificate that is shown, by name.
+    pub(crate) fn certificates(&self) -> impl Iterator<Item = &Shown> {
+        self.certificates.values()
+    }
+
+    /// What an operator's list says of them.
+    pub(crate) fn list(&self) -> &CertificateList {
+        &self.list
+    }
+
     pub(crate) fn authorities(&self) -> Option<&ClientAuthorities> {
         self.authorities.as_ref()
     }

@@ -9,6 +9,7 @@ use std::{
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+    PKCS_RSA_SHA256,
 };
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::timeout};
 use tokio_rustls::{
@@ -97,19 +98,32 @@ impl Authority {
         self.issue_for(names, 90 * DAY)
     }
 
+    /// The same with an RSA key, where others have one of ECDSA.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn issue_rsa(&self, names: &[&str]) -> io::Result<Issued> {
+        let key = KeyPair::generate_for(&PKCS_RSA_SHA256).map_err(io::Error::other)?;
+        self.issue_with(names, 90 * DAY, &key)
+    }
+
     /// A certificate for these names that ends so much later.
     ///
     /// # Errors
     /// When it cannot be made.
     pub fn issue_for(&self, names: &[&str], life: Duration) -> io::Result<Issued> {
+        let key = KeyPair::generate().map_err(io::Error::other)?;
+        self.issue_with(names, life, &key)
+    }
+
+    fn issue_with(&self, names: &[&str], life: Duration, key: &KeyPair) -> io::Result<Issued> {
         let alternatives: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(alternatives).map_err(io::Error::other)?;
         params.distinguished_name = named(names.first().unwrap_or(&"nobody"));
         let now = SystemTime::now();
         params.not_before = (now - DAY).into();
         params.not_after = (now + life).into();
-        let key = KeyPair::generate().map_err(io::Error::other)?;
-        let signed = params.signed_by(&key, &self.issuer);
+        let signed = params.signed_by(key, &self.issuer);
         let signed = signed.map_err(io::Error::other)?;
         Ok(Issued {
             chain: format!("{}{}", signed.pem(), self.pem),
