@@ -131,7 +131,7 @@ async fn drop_all(api: &Api, held: Vec<ServiceName>, manner: Manner) -> Result<A
     if manner.mode == Mode::Tried {
         return Ok(drop_named(api, held, manner).await);
     }
-    let accepted = api.store.accept().await.map_err(|error| {
+    api.store.accept().await.map_err(|error| {
         let status = match &error {
             CommitError::Refused { .. } => StatusCode::FORBIDDEN,
             CommitError::LostRace { .. } => {
@@ -142,20 +142,25 @@ async fn drop_all(api: &Api, held: Vec<ServiceName>, manner: Manner) -> Result<A
         };
         Answered::refused(status, chain(&error))
     })?;
-    let served = tokio::time::timeout(manner.wait.most, api.engine.served(accepted)).await;
-    let answered = match served {
-        Ok(Ok(_)) => Answered::ok(format!(
-            "it is accepted that the store is empty: {} services are dropped; the other replicas follow",
-            held.len()
-        )),
-        Ok(Err(why)) => Answered::refused(
-            StatusCode::BAD_GATEWAY,
-            format!("it is accepted that the store is empty, and not live here: {why}"),
-        ),
-        Err(_) => Answered::refused(
-            StatusCode::BAD_GATEWAY,
-            "it is accepted that the store is empty, and not live here in time; it goes on",
-        ),
+    // It is stored, as what the store shows; like any other it is confirmed by who is waited for.
+    let nothing_more = ChangeRequest::new(Vec::new(), manner.wait);
+    let answer = api.engine.change(nothing_more).await;
+    // Where the head alone was lost the documents are there, and are served.
+    let left = api.store.view();
+    let is_gone = |name: &ServiceName| left.stored.document(name).is_none();
+    let dropped: Vec<_> = held.into_iter().filter(is_gone).collect();
+    let done = format!(
+        "it is accepted that the store is empty: {} services are dropped",
+        dropped.len()
+    );
+    let answered = match answer {
+        Ok(answer) => Answered::change(Ok(answer), &done, &[]),
+        // The words of a refusal are about a change that was not stored.
+        Err(why) => {
+            tracing::warn!(%why, "an empty store is accepted, and not confirmed");
+            let message = format!("{done}; whether that is live is not known: see status");
+            Answered::refused(StatusCode::BAD_GATEWAY, message).with("Stored", true)
+        }
     };
-    Ok(answered.with("Stored", true).with("Dropped", listed(&held)))
+    Ok(answered.with("Dropped", listed(&dropped)))
 }

@@ -282,17 +282,51 @@ async fn a_store_that_was_emptied_on_purpose_is_accepted() -> Result<(), Failure
     let first = topology.replica(1);
     assert_eq!(posted(first, "accept").await?.0, 400);
     assert_eq!(first.request("/demo").await?.status, 200);
-    let (status, answer) = posted(first, "accept?all=true").await?;
+    let (status, answer) = posted(first, "accept?all=true&distribute=true").await?;
     assert_eq!(
-        (status, &answer["Dropped"][0]),
-        (200, &"go-demo".into()),
+        (status, &answer["Dropped"][0], &answer["Stored"]),
+        (200, &"go-demo".into(), &true.into()),
         "{answer}"
     );
+    assert_eq!(
+        answer["Peers"].as_array().map(Vec::len),
+        Some(2),
+        "{answer}"
+    );
+    assert!(
+        answer["Revision"].is_object() || answer["Revision"].is_number(),
+        "{answer}"
+    );
+    // It was waited for.
     for replica in &topology.replicas {
-        replica.until_status("/demo", 404).await?;
+        assert_eq!(replica.request("/demo").await?.status, 404);
         let live = |state: &Value| state["Store"]["Condition"] == "live";
         replica.until_state("it follows the store", live).await?;
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_store_without_its_head_still_shows_is_not_said_to_be_dropped() -> Result<(), Failure>
+{
+    let plan = Plan::replicas(1)
+        .setting("ON_EMPTY_STORE", "hold")
+        .consul(ClusterOptions::servers(1));
+    let mut topology = plan.start().await?;
+    let demo = DemoBackend::start("hello").await?;
+    topology.dns.set("go-demo", [demo.address().ip()]);
+    changed(topology.replica(1), &reconfigure("go-demo", "/demo", &demo)).await?;
+    topology.consul_mut().delete("docker-flow/head").await?;
+    let replica = topology.replica(1);
+    let wiped = |state: &Value| state["Store"]["Condition"] == "wiped";
+    replica.until_state("it is wiped", wiped).await?;
+    let (status, answer) = posted(replica, "accept?all=true").await?;
+    assert_eq!(
+        (status, &answer["Dropped"]),
+        (200, &Value::Array(Vec::new())),
+        "{answer}"
+    );
+    assert_eq!(replica.request("/demo").await?.status, 200);
     Ok(())
 }
 
