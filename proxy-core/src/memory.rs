@@ -59,6 +59,41 @@ impl MemoryStore {
         }
     }
 
+    /// Stores a document as it stands, as another release would that writes what this one cannot read.
+    pub fn put_document(&self, document: Arc<Document>) {
+        let mut state = self.state();
+        let before = state.view.stored.document(document.name()).cloned();
+        let change = RecordedChange::new(before, Some(Arc::clone(&document)));
+        self.write(
+            &mut state,
+            BTreeMap::from([(document.name().clone(), change)]),
+        );
+        drop(state);
+        self.moved.notify(usize::MAX);
+    }
+
+    fn write(
+        &self,
+        state: &mut State,
+        services: BTreeMap<crate::ServiceName, RecordedChange>,
+    ) -> Arc<CommitRecord> {
+        let before = state.view.revision;
+        let number = before.map_or(0, |revision| revision.number) + 1;
+        // Unique within the store, which is all that an identity in memory needs.
+        let id = CommitId::from_bytes(u128::from(number).to_be_bytes());
+        let revision = Revision::new(self.epoch, number, id);
+        let previous = before.map(|revision| revision.id);
+        let record = CommitRecord::new(revision, previous, self.instance.clone(), 0, services);
+        let mut stored = state.view.stored.clone();
+        stored.apply(&record);
+        let seq = state.view.seq.next();
+        let view = StoreView::new(seq, Some(revision), stored, StoreCondition::Live);
+        let record = Arc::new(record);
+        state.view = Arc::new(view);
+        state.log.push(Arc::clone(&record));
+        record
+    }
+
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -88,20 +123,8 @@ impl RouteStore for MemoryStore {
                 view: Arc::clone(&state.view),
             });
         }
-        let number = base.revision.map_or(0, |revision| revision.number) + 1;
-        // Unique within the store, which is all that an identity in memory needs.
-        let id = CommitId::from_bytes(u128::from(number).to_be_bytes());
-        let revision = Revision::new(self.epoch, number, id);
         let services = record_changes(&base.stored, changes)?;
-        let previous = base.revision.map(|revision| revision.id);
-        let record = CommitRecord::new(revision, previous, self.instance.clone(), 0, services);
-        let mut stored = base.stored.clone();
-        stored.apply(&record);
-        let seq = state.view.seq.next();
-        let view = StoreView::new(seq, Some(revision), stored, StoreCondition::Live);
-        let record = Arc::new(record);
-        state.view = Arc::new(view);
-        state.log.push(Arc::clone(&record));
+        let record = self.write(&mut state, services);
         let committed = Committed::new(Arc::clone(&state.view), changes.len(), record);
         drop(state);
         self.moved.notify(usize::MAX);

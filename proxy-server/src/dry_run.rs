@@ -126,7 +126,7 @@ impl DryRuns {
             let why = "the store has not answered yet".to_owned();
             return Err(ChangeError::Starting { why });
         }
-        request.complete(&view, view.stored.table());
+        request.complete(&view, view.stored.table())?;
         let order = self.carrier.route_order();
         let stored = view.stored.table().in_order(order);
         let plan = plan(&stored, &request.changes);

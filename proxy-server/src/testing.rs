@@ -9,7 +9,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use proxy_core::{Change, Epoch, MemoryStore, Params, RouteTable, parse_reconfigure};
+use proxy_core::{Change, Document, Epoch, MemoryStore, Params, RouteTable, parse_reconfigure};
 use proxy_haproxy::{ApplyStep, CertificateProbe, TlsSettings, Validator};
 use proxy_peers::{Broadcast, BroadcastSettings};
 use tokio::sync::watch;
@@ -246,6 +246,12 @@ pub(crate) fn put(name: &str) -> Change {
             .value
             .service,
     )
+}
+
+/// A service as a release writes it that this one does not know.
+pub(crate) fn newer(name: &str) -> Arc<Document> {
+    let text = format!(r#"{{"version":99,"name":"{name}","destinations":[]}}"#);
+    Arc::new(Document::parse(text.as_bytes()).unwrap())
 }
 
 pub(crate) fn store() -> Arc<MemoryStore> {

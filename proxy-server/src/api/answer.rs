@@ -218,7 +218,7 @@ impl From<ChangeError> for Answered {
     fn from(error: ChangeError) -> Self {
         let (status, commits) = match &error {
             ChangeError::Plan { commits, .. } => (StatusCode::CONFLICT, *commits),
-            ChangeError::Overtaken => (StatusCode::CONFLICT, 0),
+            ChangeError::Overtaken | ChangeError::Unreadable { .. } => (StatusCode::CONFLICT, 0),
             ChangeError::Rejected { commits, .. } => (StatusCode::BAD_REQUEST, *commits),
             ChangeError::StoreRefused { commits, .. } => (StatusCode::FORBIDDEN, *commits),
             ChangeError::Unknown { commits, .. } => (StatusCode::GATEWAY_TIMEOUT, *commits),

@@ -79,8 +79,7 @@ fn read(body: &[u8], raw_text: RawConfig) -> Result<BTreeMap<ServiceName, Change
                         raw.join(", ")
                     ));
                 }
-                // It is the operator's word, whoever kept the service when the file was written.
-                let change = Change::Put(Arc::clone(service).said_by_an_operator());
+                let change = Change::Put(Arc::clone(service));
                 if wanted.insert(document.name().clone(), change).is_some() {
                     problems.push(format!("the service {} occurs twice", document.name()));
                 }

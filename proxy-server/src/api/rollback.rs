@@ -6,7 +6,7 @@ use axum::{
     extract::State,
     http::{StatusCode, Uri},
 };
-use proxy_core::{Change, Params, RecordedChange, RouteTable, ServiceName};
+use proxy_core::{Change, Degradation, Params, RecordedChange, ServiceName, StoredTable};
 
 use super::{
     Api,
@@ -37,7 +37,7 @@ async fn run(api: &Api, query: &str) -> Result<Answered, Answered> {
     let then = table_at(&*api.store, &view, wanted).await?;
     // Only what differs: what another replica changes meanwhile is its own business.
     let differing = then.changes_since(&view.stored);
-    let changes = changes(differing, view.stored.table())?;
+    let changes = changes(differing, &view.stored)?;
     let count = changes.len();
     let request = ChangeRequest::new(changes, wait);
     if mode == Mode::Tried {
@@ -58,14 +58,20 @@ async fn run(api: &Api, query: &str) -> Result<Answered, Answered> {
 /// used by what comes. What differs in nothing but who keeps it stays as it is.
 fn changes(
     differing: BTreeMap<ServiceName, RecordedChange>,
-    now: &RouteTable,
+    now: &StoredTable,
 ) -> Result<Vec<Change>, Answered> {
     let (mut removals, mut puts, mut problems) = (Vec::new(), Vec::new(), Vec::new());
     for (name, change) in differing {
+        if let Some(why @ Degradation::Unreadable(_)) = now.degraded().get(&name) {
+            problems.push(format!(
+                "{why}, and what cannot be read is not replaced unasked"
+            ));
+            continue;
+        }
         match change.after.as_deref().map(proxy_core::Document::service) {
             None => removals.push(Change::Remove(name)),
             Some(Ok(service)) => {
-                let there = now.get(&name);
+                let there = now.service(&name);
                 if !there.is_some_and(|there| there.says_the_same_as(service)) {
                     // It is the operator's word, and stands as such.
                     let service = Arc::clone(service).said_by_an_operator();

@@ -16,7 +16,7 @@ use super::*;
 use crate::{
     announce::{Announce, Announcement, INSTANCE_HEADER, PEER_PATH},
     engine::{Engine, Parts},
-    testing::{Notes, Peers, Scripted, put, store},
+    testing::{Notes, Peers, Scripted, newer, put, store},
 };
 
 mod dry_run;

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use proxy_core::{
-    Change, CommitId, Conflict, DeadRoute, PlannedChange, Revision, RouteTable, Service,
-    ServiceName, StoreView, ViewSeq,
+    Change, CommitId, Conflict, DeadRoute, Degradation, PlannedChange, Revision, RouteTable,
+    Service, ServiceName, StoreView, ViewSeq,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -96,6 +96,12 @@ pub(crate) enum ChangeError {
         error: proxy_core::PlanError,
         commits: usize,
     },
+    /// It would take the place of what cannot be read here.
+    #[error(
+        "the store holds a version that this release cannot read of {}, which would be lost; ask a replica of the release that wrote it, or replace or remove the service by name first; nothing was changed",
+        joined(services)
+    )]
+    Unreadable { services: Vec<ServiceName> },
     /// HAProxy would not take it.
     #[error("HAProxy would not take the configuration with this change: {words}; {}", extent(*commits))]
     Rejected { words: String, commits: usize },
@@ -208,15 +214,29 @@ impl ChangeRequest {
 
     /// Says what follows from the table as it would be now: whose each service is that an operator puts, and
     /// what a request for the whole table removes.
-    pub(crate) fn complete(&mut self, view: &StoreView, table: &RouteTable) {
+    ///
+    /// # Errors
+    /// Where it would, unasked, take the place of what another release has written and this one cannot read.
+    pub(crate) fn complete(
+        &mut self,
+        view: &StoreView,
+        table: &RouteTable,
+    ) -> Result<(), ChangeError> {
+        self.spares_unreadable(view)?;
+        // Where operators have put nothing yet, whose a service is stands in the file as the rest of it does.
+        let is_fresh = table.iter().all(|service| service.source().is_some());
         for change in &mut self.changes {
             if let Change::Put(service) = change {
                 let there = table.get(service.name());
-                *service = Arc::clone(service).put_over(there);
+                let mut new = Arc::clone(service);
+                if self.extent == Extent::Whole && (there.is_some() || !is_fresh) {
+                    new = new.said_by_an_operator();
+                }
+                *service = new.put_over(there);
             }
         }
         if self.extent != Extent::Whole {
-            return;
+            return Ok(());
         }
         let wanted: BTreeSet<_> = self.changes.iter().filter_map(put_name).collect();
         let there = view.stored.documents().map(|document| document.name());
@@ -225,7 +245,36 @@ impl ChangeRequest {
         self.changes.retain(|change| put_name(change).is_some());
         // Removals first: what they free (an ACL name) may be used by what comes.
         self.changes.splice(0..0, removals);
+        Ok(())
     }
+
+    /// Only an operator who names a service replaces or removes a version of it that cannot be read: a request for
+    /// the whole table may not know of it, and a source wants what it wanted of this release.
+    fn spares_unreadable(&self, view: &StoreView) -> Result<(), ChangeError> {
+        let mut unreadable = view.degraded().iter();
+        let unreadable = unreadable
+            .by_ref()
+            .filter(|(_, why)| matches!(why, Degradation::Unreadable(_)))
+            .map(|(name, _)| name);
+        let is_named = |name: &ServiceName| {
+            let mut changes = self.changes.iter();
+            changes.any(|change| change.service_name() == name)
+        };
+        let touched: Vec<ServiceName> = match (self.extent, &self.only_over) {
+            (Extent::Whole, _) => unreadable.cloned().collect(),
+            (Extent::Named, Some(_)) => unreadable.filter(|name| is_named(name)).cloned().collect(),
+            (Extent::Named, None) => return Ok(()),
+        };
+        match touched.is_empty() {
+            true => Ok(()),
+            false => Err(ChangeError::Unreadable { services: touched }),
+        }
+    }
+}
+
+fn joined(names: &[ServiceName]) -> String {
+    let names: Vec<&str> = names.iter().map(ServiceName::as_str).collect();
+    names.join(", ")
 }
 
 fn put_name(change: &Change) -> Option<&ServiceName> {

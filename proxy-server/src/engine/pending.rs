@@ -48,11 +48,19 @@ impl Pending {
     }
 
     /// Says what follows from the table as it would be now, while nothing of it is stored.
-    pub(super) fn complete(&mut self, view: &StoreView, table: &RouteTable) {
+    ///
+    /// # Errors
+    /// As [`ChangeRequest::complete`].
+    pub(super) fn complete(
+        &mut self,
+        view: &StoreView,
+        table: &RouteTable,
+    ) -> Result<(), ChangeError> {
         if self.commits == 0 {
-            self.request.complete(view, table);
+            self.request.complete(view, table)?;
             self.rest.clone_from(&self.request.changes);
         }
+        Ok(())
     }
 
     /// Whether a service that it was decided on is another now.

@@ -159,7 +159,10 @@ impl<C: Carrier> Engine<C> {
                 pending.answer(Err(ChangeError::Overtaken));
                 continue;
             }
-            pending.complete(&self.view, &table);
+            if let Err(error) = pending.complete(&self.view, &table) {
+                pending.answer(Err(error));
+                continue;
+            }
             match plan(&table, pending.rest()) {
                 Ok(plan) => {
                     if pending.commits == 0 {

@@ -428,6 +428,9 @@ impl Intake {
 fn is_final(error: &ChangeError) -> bool {
     matches!(
         error,
-        ChangeError::Plan { .. } | ChangeError::Rejected { .. } | ChangeError::StoreRefused { .. }
+        ChangeError::Plan { .. }
+            | ChangeError::Unreadable { .. }
+            | ChangeError::Rejected { .. }
+            | ChangeError::StoreRefused { .. }
     )
 }

@@ -16,7 +16,7 @@ use super::*;
 use crate::{
     engine::{Engine, Parts},
     settings::{MapSource, Settings},
-    testing::{Notes, Scripted, put, store},
+    testing::{Notes, Scripted, newer, put, store},
 };
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -546,6 +546,38 @@ async fn who_asks_is_told_what_did_not_get_through_and_has_it_tried_again() {
         panic!("{told:?}");
     };
     assert!(why.contains("http://127.0.0.1:1"), "{why}");
+}
+
+#[tokio::test]
+async fn what_a_newer_release_wrote_is_not_replaced_by_what_a_list_says() {
+    let bench = Bench::new().await;
+    let script = Script::default();
+    script.say([list(&[entry("a"), entry("b")])]);
+    let server = listener(&script).await;
+    let sources = bench.start(&repeated(&server.uri()));
+    bench.until(|services| services.len() == 2).await;
+    bench.store.put_document(newer("a"));
+    let mut new = entry("a");
+    new["port"] = "81".into();
+    script.say([list(&[new, entry("b"), entry("c")])]);
+    bench.until(|services| services.contains_key("c")).await;
+    let mut reports = sources.reports_of(Source::Listener);
+    let refused = reports.wait_for(|report| report.refused.count == 1);
+    let refused = tokio::time::timeout(PATIENCE, refused).await.unwrap();
+    let why = refused.unwrap().refused.first.values().next().cloned();
+    assert!(why.unwrap().contains("cannot read of a,"));
+    // Nor is it removed with what the list lacks.
+    script.say([list(&[entry("c")])]);
+    bench.until(|services| !services.contains_key("b")).await;
+    let doubted = reports.wait_for(|report| report.doubted.first.contains_key("a"));
+    tokio::time::timeout(PATIENCE, doubted)
+        .await
+        .unwrap()
+        .unwrap();
+    let view = bench.store.view();
+    let name: ServiceName = "a".parse().unwrap();
+    assert_eq!(view.stored.document(&name), Some(&newer("a")));
+    assert_eq!(bench.names(), ["a", "c"]);
 }
 
 /// A place from which everything is gone.

@@ -241,6 +241,87 @@ async fn what_is_rolled_back_or_imported_stands_when_a_replica_restarts() {
 }
 
 #[tokio::test]
+async fn what_a_newer_release_wrote_is_not_replaced_unasked() {
+    let bench = Bench::with_history().await;
+    let (_, file) = bench.get("export").await;
+    bench.store.put_document(newer("a"));
+    bench.store.put_document(newer("new"));
+    let view = bench.store.view();
+    bench.engine.served(view.seq).await.unwrap();
+    let import = |file: &Value, query: &str| {
+        let uri = format!("/v1/docker-flow-proxy/import{query}");
+        let import = Request::put(uri).body(Body::from(file.to_string()));
+        bench.send(import.unwrap())
+    };
+    let none = serde_json::json!({ "format": 1, "services": [] });
+    for (status, json) in [
+        import(&file, "").await,
+        import(&none, "").await,
+        import(&none, "?dryRun=true").await,
+    ] {
+        let message = json["Message"].as_str().unwrap();
+        assert_eq!((status, &json["Stored"]), (409, &false.into()), "{json}");
+        assert!(
+            message.contains("cannot read of a, new") && message.contains("nothing was changed"),
+            "{message}"
+        );
+    }
+    let (status, json) = bench.post("rollback?revision=1").await;
+    assert_eq!((status, &json["Stored"]), (409, &false.into()), "{json}");
+    assert!(
+        json["Message"]
+            .as_str()
+            .unwrap()
+            .contains("not replaced unasked")
+    );
+    assert_eq!(bench.store.view().revision, view.revision);
+
+    // Whoever names them means them.
+    let (status, json) = bench.post("remove?serviceName=new").await;
+    assert_eq!(status, 200, "{json}");
+    let again = "reconfigure?serviceName=a&servicePath=/a&port=80";
+    let (status, json) = bench.post(again).await;
+    assert_eq!(status, 200, "{json}");
+    let (status, json) = import(&none, "").await;
+    assert_eq!(status, 200, "{json}");
+    assert_eq!(bench.store.view().stored.documents().count(), 0);
+}
+
+#[tokio::test]
+async fn what_a_source_kept_is_its_own_in_a_cluster_that_begins_with_an_import() {
+    let kept = Bench::new().await;
+    assert_eq!(started_with(&kept, "80").await, (1, "80".to_owned()));
+    kept.get("reconfigure?serviceName=mine&servicePath=/mine&port=80")
+        .await;
+    let (_, file) = kept.get("export").await;
+    let sources = async |bench: &Bench| {
+        let uri = "/v1/docker-flow-proxy/import";
+        let import = Request::put(uri).body(Body::from(file.to_string()));
+        let (status, json) = bench.send(import.unwrap()).await;
+        assert_eq!(status, 200, "{json}");
+        let view = bench.store.view();
+        let services = view.stored.table().iter();
+        let sources = services.map(|service| (service.name().to_string(), service.source()));
+        sources.collect::<Vec<_>>()
+    };
+    let (name, mine) = (|name: &str| name.to_owned(), (String::from("mine"), None));
+    let environments = Some(proxy_core::Source::Environment);
+    let whole = [(name("kept"), environments), mine.clone()];
+    let bench = Bench::new().await;
+    assert_eq!(sources(&bench).await, whole);
+    assert_eq!(sources(&bench).await, whole, "it says what is there");
+    // Sources may have been faster, and operators may be at work already.
+    let bench = Bench::new().await;
+    assert_eq!(started_with(&bench, "81").await.0, 1);
+    assert_eq!(sources(&bench).await, [(name("kept"), None), mine.clone()]);
+    let bench = Bench::new().await;
+    bench
+        .get("reconfigure?serviceName=other&servicePath=/o&port=80")
+        .await;
+    assert_eq!(sources(&bench).await, [(name("kept"), None), mine]);
+}
+
+#[tokio::test]
 async fn a_rollback_to_what_no_longer_validates_is_refused() {
     let bench = Bench::with_history().await;
     bench.carrier.bad.lock().unwrap().insert("b");

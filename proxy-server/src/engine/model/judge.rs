@@ -306,7 +306,7 @@ fn untouched(error: &ChangeError) -> bool {
         | ChangeError::Unavailable { commits, .. }
         | ChangeError::Contended { commits, .. } => *commits == 0,
         ChangeError::Starting { .. } | ChangeError::Busy | ChangeError::ShuttingDown => true,
-        ChangeError::Overtaken => true,
+        ChangeError::Overtaken | ChangeError::Unreadable { .. } => true,
         ChangeError::Unknown { .. } | ChangeError::Lost => false,
     }
 }
