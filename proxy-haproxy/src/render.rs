@@ -230,7 +230,7 @@ pub(crate) fn whole(
             own_lines.add(service, &named, addresses)?;
             for (backend, own) in backends.iter_mut().skip(first).zip(&named) {
                 let lines = own::backend_lines(service, &named, own, addresses)?;
-                backend.give_lines(lines, service, own.0);
+                backend.give_lines(lines, service, own.0, addresses);
             }
         }
     }

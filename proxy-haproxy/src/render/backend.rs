@@ -119,14 +119,19 @@ impl Backend {
         lines: Option<RawLines>,
         service: &Service,
         to: &Destination,
+        addresses: &AddressBook,
     ) {
         let Some(lines) = lines else { return };
-        // A name that is not the destination's is nobody's address, and HAProxy asks DNS for it as soon as
+        // A name that is not the destination's has another address, and HAProxy asks DNS for it as soon as
         // it can: it must not wait for the system's answer before it starts.
-        let is_known = own::are_at(&lines, &dns_name(service.host_of(to)));
-        if self.at.init_addr.is_none() || !is_known {
+        let is_alone = own::are_at(&lines, &dns_name(service.host_of(to)));
+        if self.at.init_addr.is_none() || !is_alone {
             self.at.init_addr = Some("last,none".to_owned());
         }
+        let lines = match is_alone {
+            true => lines,
+            false => own::begun_apart(&lines, addresses),
+        };
         self.own_lines = Some(RawText::from(&lines));
     }
 

@@ -1,6 +1,7 @@
 //! The lines that a service's own templates give: what they see, and what becomes of what they say.
 
 mod acls;
+mod servers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,6 +10,7 @@ use proxy_core::{
 };
 use serde::Serialize;
 
+pub(super) use self::servers::{are_at, begun_apart};
 use super::{RenderError, backend::dns_name};
 use crate::{
     address_book::AddressBook,
@@ -161,21 +163,6 @@ pub(super) fn backend_lines(
         .and_then(|model| lines(template, &model, &heading))
         .map(Some)
         .map_err(|problem| refusal(service, "templateBePath", template, problem))
-}
-
-/// Whether every server of some lines is at an address, or at this host.
-pub(super) fn are_at(lines: &RawLines, host: &str) -> bool {
-    lines.iter().all(|line| {
-        let mut words = line.split_whitespace();
-        let place = match words.next() {
-            Some("server") => words.nth(1),
-            Some("server-template") => words.nth(2),
-            _ => return true,
-        };
-        let at = place.map(|place| place.rsplit_once(':').map_or(place, |(at, _)| at));
-        let at = at.unwrap_or_default().trim_matches(['[', ']']);
-        at == host || at.parse::<std::net::IpAddr>().is_ok()
-    })
 }
 
 /// What a template gives, as lines that stay in their section. The line that opens that very section may

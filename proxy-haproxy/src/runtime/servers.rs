@@ -143,11 +143,12 @@ fn changed<'a>(old: &'a str, new: &'a str) -> Option<(ServerPlace, ServerPlace, 
 /// Whether two lines differ in the address alone that servers with a name begin with.
 fn begin_elsewhere(old: &str, new: &str) -> bool {
     fn rest(line: &str) -> Option<(&str, &str)> {
-        let (head, rest) = line.split_once("default-server init-addr last,")?;
+        let (head, rest) = line.split_once(" init-addr last,")?;
+        let is_server = ["server", "default-server"].contains(&head.split_whitespace().next()?);
         let (addresses, options) = rest.split_once(' ').unwrap_or((rest, ""));
         let known = addresses.strip_suffix(",none");
         let fits = known.map_or(addresses == "none", |known| known.parse::<IpAddr>().is_ok());
-        fits.then_some((head, options))
+        (is_server && fits).then_some((head, options))
     }
     rest(old).is_some_and(|old| rest(new) == Some(old))
 }

@@ -7,9 +7,12 @@ use proxy_core::{
     parse_reconfigure_with,
 };
 use proxy_haproxy::{
-    AccessLog, AddressBook, CatalogInstance, Extras, InstanceBook, Timeouts, render,
+    AccessLog, AddressBook, CatalogInstance, Extras, InstanceBook, Resolution, Timeouts, render,
 };
-use testkit::haproxy::{DemoBackend, Request, request};
+use testkit::{
+    dns::{Fault, TestDns},
+    haproxy::{DemoBackend, Request, request},
+};
 use tokio::{net::UdpSocket, time::timeout};
 
 use crate::{
@@ -279,5 +282,42 @@ use_backend {{{{ backend }}}} if url_{{{{ AclName }}}}{{{{ Port }}}} or url_thre
         let answer = bench.get(path).await;
         assert_eq!((answer.status, &*answer.body), (200, body), "{path}");
     }
+    haproxy.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn servers_of_several_names_begin_with_the_last_address_of_each() {
+    let bench = Bench::new();
+    let [one, other] = ["one", "other"].map(DemoBackend::start);
+    let (one, other) = (one.await.unwrap(), other.await.unwrap());
+    let silent = TestDns::start().await.unwrap();
+    silent.fault_all(Fault::Silent);
+    let service = service_of(
+        &format!(
+            "serviceName=web&servicePath=/&port={}",
+            one.address().port()
+        ),
+        "templateBePath",
+        &format!(
+            "server a {{{{ host }}}}:{{{{ Port }}}}\nserver b other.test:{}",
+            other.address().port()
+        ),
+    );
+    let known = |(host, demo): (&str, &DemoBackend)| {
+        let last = Some(demo.address().ip());
+        (host.parse().unwrap(), Resolution::Dns { last })
+    };
+    let book = [("web", &one), ("other.test", &other)];
+    let book: AddressBook = book.into_iter().map(known).collect();
+    let settings = bench
+        .render_settings()
+        .with_nameservers(vec![silent.address()]);
+    let (haproxy, mut applier) = bench.serve::<&str>(&[]).await;
+    let table: RouteTable = [service].into_iter().collect();
+    let config = render(&table, &settings, &book).unwrap();
+    applier.apply(&config).await.unwrap();
+    let mut bodies = [bench.get("/").await.body, bench.get("/").await.body];
+    bodies.sort();
+    assert_eq!(bodies, ["one", "other"]);
     haproxy.shutdown(Duration::from_secs(5)).await;
 }

@@ -127,27 +127,56 @@ fn templates_see_the_service_and_the_catalogs_instances() {
 }
 
 #[test]
-fn a_known_address_is_for_the_destinations_own_name_alone() {
-    let known = |host: &str| (host.parse().unwrap(), "10.0.0.9".parse().unwrap());
-    let book: AddressBook = [known("web")]
-        .map(|(host, ip)| (host, Resolution::Dns { last: Some(ip) }))
+fn each_server_begins_with_the_known_address_of_its_own_name() {
+    let known = |(host, ip): (&str, &str)| {
+        let last = Some(ip.parse().unwrap());
+        (host.parse().unwrap(), Resolution::Dns { last })
+    };
+    let book: AddressBook = [("web", "10.0.0.9"), ("other", "10.0.0.8")]
         .into_iter()
+        .map(known)
         .collect();
-    for (line, begins_with) in [
-        ("server a {{ host }}:{{ Port }}", "last,10.0.0.9,none"),
+    for (given, begins_with, rendered_as) in [
+        (
+            "server a {{ host }}:{{ Port }}",
+            "last,10.0.0.9,none",
+            "server a web:80",
+        ),
         (
             "server a [::1]:80\nserver b 10.0.0.1:80",
             "last,10.0.0.9,none",
+            "server a [::1]:80\nserver b 10.0.0.1:80",
         ),
-        ("server a {{ host }}:80\nserver b other:80", "last,none"),
-        ("server-template a 1-3 other:80", "last,none"),
-        ("http-request return status 200", "last,10.0.0.9,none"),
+        (
+            "server a {{ host }}:80 check\nserver b 'other':80\nserver c new\nserver d 10.0.0.1:80",
+            "last,none",
+            "server a web:80 init-addr last,10.0.0.9,none check\n\
+             server b 'other':80 init-addr last,10.0.0.8,none\n\
+             server c new init-addr last,none\nserver d 10.0.0.1:80",
+        ),
+        (
+            "server a web:80 init-addr libc\nserver b other:80",
+            "last,none",
+            "server a web:80 init-addr libc\nserver b other:80 init-addr last,10.0.0.8,none",
+        ),
+        (
+            "server-template a 1-3 other:80",
+            "last,none",
+            "server-template a 1-3 other:80",
+        ),
+        (
+            "http-request return status 200",
+            "last,10.0.0.9,none",
+            "http-request return status 200",
+        ),
     ] {
-        let service = service("servicePath=/a&port=80&templateBePath=be", "", line);
+        let service = service("servicePath=/a&port=80&templateBePath=be", "", given);
         let text = rendered(&service, &book).unwrap();
-        let line_of_all = format!("default-server init-addr {begins_with} resolvers dns");
         let lines = section(&text, "backend web-be80").join("\n");
-        assert!(lines.contains(&line_of_all), "{line}: {lines}");
+        let wanted = format!(
+            "mode http\ndefault-server init-addr {begins_with} resolvers dns resolve-prefer ipv4\n{rendered_as}"
+        );
+        assert_eq!(lines, wanted, "{given}");
     }
 }
 

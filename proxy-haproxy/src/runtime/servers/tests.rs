@@ -14,6 +14,7 @@ backend b-be80
     mode http
     default-server init-addr last,10.0.0.7,none resolvers dns resolve-prefer ipv4
     server b b:80
+    server o o:80 init-addr last,none check
 
 listen six
     server c [::1]:80 check
@@ -46,6 +47,11 @@ fn servers_that_moved_are_found_by_their_backends() {
     // Where a name is looked for first is read at a start.
     for begin in ["last,10.0.0.8,none", "last,none"] {
         assert_eq!(moves(&[("last,10.0.0.7,none", begin)]), Some(vec![]));
+        let own = [(
+            "o:80 init-addr last,none",
+            &*format!("o:80 init-addr {begin}"),
+        )];
+        assert_eq!(moves(&own), Some(vec![]));
     }
 }
 
@@ -63,6 +69,12 @@ fn everything_else_is_another_configuration() {
         ("bind *:80", "bind *:81"),
         ("listen six\n", ""),
         ("last,10.0.0.7,none", "last,libc,none"),
+        ("o:80 init-addr last,none", "o:80 init-addr last,libc,none"),
+        (
+            "o:80 init-addr last,none",
+            "p:80 init-addr last,10.0.0.8,none",
+        ),
+        ("none check", "10.0.0.8,none"),
         ("resolve-prefer ipv4", "resolve-prefer ipv6"),
         ("check\n", "check\nbackend new\n"),
     ] {
