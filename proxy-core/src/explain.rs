@@ -1,11 +1,13 @@
 //! Why a request goes where it goes.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use crate::{
     condition::HeaderMatch,
+    name::ServiceName,
     path::PathPattern,
     route::{Criterion, RequestHead, Route},
+    service::Service,
     table::RouteTable,
 };
 
@@ -23,6 +25,9 @@ pub struct Explanation<'a> {
     pub runners_up: Vec<(Route<'a>, Lost)>,
     /// Routes for a path that matches, which want something else that the request lacks.
     pub misses: Vec<(Route<'a>, Missed)>,
+    /// Services whose templates have lines for the frontend, in order. HAProxy asks those before all routes,
+    /// and they are not read here: the request may go where they say.
+    pub asked_before: Vec<&'a ServiceName>,
     /// How many more there are than [`MAX_EXPLAINED`] of each.
     pub left_out: usize,
 }
@@ -83,13 +88,24 @@ impl RouteTable {
             })
             .collect();
         let beyond = |count: usize| count.saturating_sub(MAX_EXPLAINED);
-        let left_out = beyond(runners_up.len()) + beyond(misses.len());
+        let with_lines = |service: &&Arc<Service>| service.options().templates.frontend.is_some();
+        let mut asked_before: Vec<_> = self
+            .iter()
+            .filter(with_lines)
+            .map(|service| service.name())
+            .collect();
+        let left_out = [runners_up.len(), misses.len(), asked_before.len()]
+            .map(beyond)
+            .iter()
+            .sum();
+        asked_before.truncate(MAX_EXPLAINED);
         runners_up.truncate(MAX_EXPLAINED);
         misses.truncate(MAX_EXPLAINED);
         Explanation {
             winner,
             runners_up,
             misses,
+            asked_before,
             left_out,
         }
     }
@@ -149,7 +165,10 @@ impl fmt::Display for Missed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Params, parse_reconfigure};
+    use crate::{
+        Params, ReconfigureRules, TemplateSource, TemplateSources, parse_reconfigure,
+        parse_reconfigure_with,
+    };
 
     fn table(queries: &[&str]) -> RouteTable {
         let service = |query: &&str| {
@@ -177,6 +196,38 @@ mod tests {
             .collect();
         let class = Criterion::Class;
         assert_eq!(lost, [("short", class), ("long", class), ("root", class)]);
+    }
+
+    #[test]
+    fn services_with_lines_of_their_own_in_the_frontend_are_named() {
+        let text = || TemplateSource::Text("use_backend {{ backend }} if TRUE".to_owned());
+        let sources = TemplateSources::new(text(), text());
+        let rules = ReconfigureRules::default().with_templates(sources);
+        let service = |query: &str| {
+            let params = Params::from_query(query).unwrap();
+            parse_reconfigure_with(&params, &rules)
+                .unwrap()
+                .value
+                .service
+        };
+        let mut services = vec![
+            service("serviceName=none&servicePath=/&port=80"),
+            service("serviceName=servers&servicePath=/s&templateBePath=be"),
+            service("serviceName=z&port=80&templateFePath=fe"),
+            service("serviceName=a&servicePath=/a&port=80&templateFePath=fe"),
+        ];
+        let table: RouteTable = services.iter().cloned().collect();
+        let told = table.explain(&RequestHead::new(None, b"/x"));
+        let names: Vec<_> = told.asked_before.iter().map(|name| name.as_str()).collect();
+        assert_eq!((names, told.left_out), (vec!["a", "z"], 0));
+        assert_eq!(told.winner.unwrap().service.name().as_str(), "none");
+        for number in 0..MAX_EXPLAINED {
+            let query = format!("serviceName=b{number}&port=80&templateFePath=fe");
+            services.push(service(&query));
+        }
+        let table: RouteTable = services.into_iter().collect();
+        let told = table.explain(&RequestHead::new(None, b"/x"));
+        assert_eq!((told.asked_before.len(), told.left_out), (MAX_EXPLAINED, 2));
     }
 
     #[test]

@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 
 use super::{Api, answer::Answered};
 
+/// A message names so many services; `AskedBefore` names them all.
+const SHOWN_NAMES: usize = 5;
+
 pub(super) async fn explain(State(api): State<Api>, uri: Uri) -> Response {
     let query = uri.query().unwrap_or_default();
     match Asked::read(query) {
@@ -86,7 +89,8 @@ impl Asked {
             .map(|(route, why)| describe(route, Some(why.to_string())));
         let (runners_up, misses): (Vec<_>, Vec<_>) = (runners_up.collect(), misses.collect());
         let winner = told.winner.as_ref();
-        let message = match winner {
+        let asked_before: Vec<&str> = told.asked_before.iter().map(|name| name.as_str()).collect();
+        let mut message = match winner {
             Some(route) => format!(
                 "the request goes to the service {}, by {}",
                 route.service.name(),
@@ -94,6 +98,10 @@ impl Asked {
             ),
             None => "no route takes the request: 404".to_owned(),
         };
+        if !asked_before.is_empty() {
+            message.push_str("; but templates are asked before all routes, and are not read here: templateFePath of ");
+            message.push_str(&some_of(&asked_before));
+        }
         if self.as_text {
             let mut text = message;
             for row in runners_up.iter().chain(&misses) {
@@ -115,8 +123,18 @@ impl Asked {
             )
             .with("RunnersUp", runners_up)
             .with("Misses", misses)
+            .with("AskedBefore", asked_before)
             .with("LeftOut", told.left_out)
             .into_response()
+    }
+}
+
+/// The first few names, and how many more there are.
+fn some_of(names: &[&str]) -> String {
+    let shown: Vec<&str> = names.iter().take(SHOWN_NAMES).copied().collect();
+    match names.len() - shown.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
     }
 }
 

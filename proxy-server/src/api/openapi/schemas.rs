@@ -486,8 +486,12 @@ fn explanation() -> Described {
         ("Winner", schema_or_null(route())),
         ("RunnersUp", list(route())),
         ("Misses", list(route())),
+        ("AskedBefore", list(text())),
         ("LeftOut", integer()),
     ];
-    let fields = object(fields, &["Winner", "RunnersUp", "Misses", "LeftOut"]);
+    let fields = object(
+        fields,
+        &["Winner", "RunnersUp", "Misses", "AskedBefore", "LeftOut"],
+    );
     both("Answer", fields)
 }

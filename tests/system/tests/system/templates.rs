@@ -93,6 +93,20 @@ async fn a_template_sees_the_catalog_and_traffic_goes_where_it_says() -> Result<
         assert_eq!(replica.request("/other").await?.status, 404);
     }
 
+    // What a template says of a request is not read, and that is said.
+    let told = replica.call("explain?url=/own/x").await?;
+    assert_eq!(
+        told.json["AskedBefore"],
+        serde_json::json!(["web"]),
+        "{}",
+        told.text
+    );
+    let told = replica.call("explain?url=/own/x&type=text").await?.text;
+    assert!(
+        told.contains("404; but templates are asked before") && told.contains("of web\n"),
+        "{told}"
+    );
+
     // An instance that comes is rendered and reached, one that fails its check is not.
     consul(&topology)?.register(&entry(1, "2s")?).await?;
     for number in [1, 2] {
