@@ -25,9 +25,11 @@ use crate::{
 
 mod disk;
 mod generations;
+mod last;
 mod staged;
 
 pub use disk::ConfigDirError;
+pub use last::last_certificates;
 pub use staged::Staged;
 
 pub(crate) use staged::write_files;

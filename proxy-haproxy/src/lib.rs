@@ -111,7 +111,9 @@ pub use extras::{
     LogFormatError, LogLines, Logged, StatsPage, StatsUri, StatsUriError,
 };
 #[cfg(feature = "run")]
-pub use file::{Active, ConfigDir, ConfigDirError, DEFAULT_KEPT_GENERATIONS, Staged};
+pub use file::{
+    Active, ConfigDir, ConfigDirError, DEFAULT_KEPT_GENERATIONS, Staged, last_certificates,
+};
 pub use instances::{CatalogInstance, InstanceBook};
 #[cfg(feature = "run")]
 pub use lock::LockError;

@@ -69,6 +69,8 @@ pub(crate) struct CertificatesSettings {
     pub(crate) secrets_path: PathBuf,
     /// The folder of what outlives the process: the certificates that callers gave.
     pub(crate) state_path: PathBuf,
+    /// The folder of configurations, of which the current one has what was shown last.
+    pub(crate) configs_path: PathBuf,
     /// The file of a list of certificates that takes the place of the folders.
     pub(crate) crt_list: Option<PathBuf>,
     /// What stands first in HAProxy's list.
@@ -112,8 +114,13 @@ struct Held {
     authorities: Option<ClientAuthorities>,
     /// The list that an operator keeps; empty where there is none.
     list: CertificateList,
+    /// What was shown in the last run, until the folders were read in this one.
+    last: Last,
     choice: Choice,
 }
+
+/// Certificates that were shown, by name.
+type Last = BTreeMap<CertificateName, Certificate>;
 
 /// A certificate that is shown.
 #[derive(Clone, Debug)]
@@ -219,7 +226,8 @@ impl Certificates {
             }
             None => (list, None),
         };
-        let (found, mut refused) = scanned.again(self, &list).await;
+        let last = std::mem::take(&mut self.held().last);
+        let (found, mut refused) = scanned.again(self, &list, &last).await;
         if let (Some(why), Some(file)) = (unlisted, &self.settings.crt_list) {
             refused.insert(file.display().to_string(), why);
         }
@@ -240,7 +248,9 @@ impl Certificates {
             }
         }
         (held.found, held.refused, held.list) = (found, refused, list);
-        self.settle(&mut held)
+        let is_another = self.settle(&mut held);
+        held.choice.recall(last);
+        is_another
     }
 
     /// Brings what is to be shown up to what is held.

@@ -221,7 +221,8 @@ pub(crate) fn no_certificates() -> Arc<Certificates> {
     let settings = CertificatesSettings {
         certs_path: nowhere.clone(),
         secrets_path: nowhere.clone(),
-        state_path: nowhere,
+        state_path: nowhere.clone(),
+        configs_path: nowhere,
         crt_list: None,
         preferred: Vec::new(),
         client_authorities: None,

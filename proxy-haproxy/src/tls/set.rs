@@ -10,6 +10,9 @@ use crate::rendered::{FileName, SECRET_SUFFIX};
 /// The longest name of a certificate: with what stands around it, it is still a file name.
 const MAX_NAME_BYTES: usize = 150;
 
+/// What the names of their files in a configuration begin with.
+const FILE_PREFIX: &str = "cert-";
+
 /// What a certificate is called: a plain file name (letters, digits, `.`, `_` and `-`), so that it can
 /// never lead out of a folder.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,7 +63,14 @@ impl CertificateName {
     /// What its file is called in a configuration. It always ends alike, since HAProxy looks for
     /// `name.key`, `name.ocsp` and others beside `name`.
     pub(crate) fn file_name(&self) -> FileName {
-        FileName::known(&format!("cert-{}{SECRET_SUFFIX}", self.0))
+        FileName::known(&format!("{FILE_PREFIX}{}{SECRET_SUFFIX}", self.0))
+    }
+
+    /// The name whose file in a configuration is called so.
+    #[cfg(feature = "run")]
+    pub(crate) fn of_file(file_name: &str) -> Option<Self> {
+        let name = file_name.strip_prefix(FILE_PREFIX)?;
+        name.strip_suffix(SECRET_SUFFIX)?.parse().ok()
     }
 }
 
@@ -313,5 +323,7 @@ mod tests {
         assert!(!format!("{:?}", file("a.pem", "geheim")).contains("geheim"));
         let name: CertificateName = "a.pem".parse().unwrap();
         assert_eq!(name.file_name().as_str(), "cert-a.pem.pem");
+        #[cfg(feature = "run")]
+        assert_eq!(CertificateName::of_file("cert-a.pem.pem"), Some(name));
     }
 }

@@ -93,6 +93,7 @@ struct Shown {
 
 /// A configuration that HAProxy would take.
 pub(crate) struct Candidate {
+    table: RouteTable,
     config: RenderedConfig,
     /// What is followed once it is live.
     places: Places,
@@ -184,46 +185,9 @@ impl HaproxyCarrier {
         let (book, known) = tokio::join!(names, known);
         known.beside(book)
     }
-}
 
-#[async_trait]
-impl Carrier for HaproxyCarrier {
-    type Candidate = Candidate;
-
-    async fn check(&self, table: &RouteTable) -> Result<Candidate, CheckError> {
-        self.begin_certificates().await;
-        self.check_entry(table).await?;
-        let places = Places::of(table);
-        let book = self.look_up(&places).await;
-        let good = self.check_with_good_instances(table, &book).await?;
-        Ok(Candidate {
-            held: self.held_of(&places, &book, &good.instances),
-            config: good.config,
-            places,
-            instances: good.instances,
-            ports: table.tcp_ports().collect(),
-            staged: good.written.into_staged(),
-            started: false,
-        })
-    }
-
-    async fn dry_run(&self, table: &RouteTable) -> Result<DryRun, CheckError> {
-        self.try_out(table).await
-    }
-
-    async fn check_by_start(&self, table: &RouteTable) -> Result<Candidate, CheckError> {
-        self.try_to_start(table).await
-    }
-
-    async fn renew(&self, table: &RouteTable) -> Result<(), CheckError> {
-        self.renew_certificates(table).await
-    }
-
-    async fn would_show(&self, table: &RouteTable, step: Step) -> Result<(), CheckError> {
-        self.try_certificate(table, step).await
-    }
-
-    async fn apply(&self, candidate: Candidate, force: Reload) -> Result<Applied, ApplyError> {
+    /// Makes a candidate live, whatever is to blame where it is not loaded.
+    async fn make_live(&self, candidate: Candidate, force: Reload) -> Result<Applied, ApplyError> {
         let mut stage = self.stage.lock().await;
         if self.shown().ending {
             return Err(ApplyError::new("this replica shuts down"));
@@ -278,6 +242,57 @@ impl Carrier for HaproxyCarrier {
         }
         self.names.want(places.hosts);
         Ok(applied)
+    }
+}
+
+#[async_trait]
+impl Carrier for HaproxyCarrier {
+    type Candidate = Candidate;
+
+    async fn check(&self, table: &RouteTable) -> Result<Candidate, CheckError> {
+        self.begin_certificates().await;
+        self.check_entry(table).await?;
+        let places = Places::of(table);
+        let book = self.look_up(&places).await;
+        let good = self.check_with_good_instances(table, &book).await?;
+        Ok(Candidate {
+            table: table.clone(),
+            held: self.held_of(&places, &book, &good.instances),
+            config: good.config,
+            places,
+            instances: good.instances,
+            ports: table.tcp_ports().collect(),
+            staged: good.written.into_staged(),
+            started: false,
+        })
+    }
+
+    async fn dry_run(&self, table: &RouteTable) -> Result<DryRun, CheckError> {
+        self.try_out(table).await
+    }
+
+    async fn check_by_start(&self, table: &RouteTable) -> Result<Candidate, CheckError> {
+        self.try_to_start(table).await
+    }
+
+    async fn renew(&self, table: &RouteTable) -> Result<(), CheckError> {
+        self.renew_certificates(table).await
+    }
+
+    async fn would_show(&self, table: &RouteTable, step: Step) -> Result<(), CheckError> {
+        self.try_certificate(table, step).await
+    }
+
+    async fn apply(&self, candidate: Candidate, force: Reload) -> Result<Applied, ApplyError> {
+        let table = candidate.table.clone();
+        match self.make_live(candidate, force).await {
+            Ok(applied @ (Applied::Started | Applied::Reloaded)) => {
+                self.certificates.prove();
+                Ok(applied)
+            }
+            Err(ApplyError::Refused { words }) => self.without_unloadable(&table, words).await,
+            other => other,
+        }
     }
 
     async fn moved(&self) {

@@ -15,6 +15,8 @@ use proxy_haproxy::{
 };
 use tokio::time::Instant;
 
+mod proof;
+
 use super::{Certificates, Shown, Source};
 
 /// How long what HAProxy did not take is left alone while nobody changes it or what it is shown with: each try
@@ -64,6 +66,8 @@ pub(crate) struct Offer {
 pub(super) struct Choice {
     wanted: Showing,
     taken: Showing,
+    /// What HAProxy is known to have loaded: at the start, what is still wanted by name of what it showed last.
+    proven: Showing,
     set: CertificateSet,
     refused: BTreeMap<Subject, Refused>,
     /// What HAProxy judged them with.
@@ -79,6 +83,16 @@ struct Refused {
     why: String,
     /// It is not offered again before, while nothing else changes.
     until: Instant,
+    when: RefusedWhen,
+}
+
+/// When HAProxy did not take something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RefusedWhen {
+    /// At its check: another try costs that and no more.
+    Checked,
+    /// Only when it was to load it: another try costs a reload that fails.
+    Loaded,
 }
 
 // === impl Showing ===
@@ -243,13 +257,17 @@ impl Choice {
 
     /// What is to be shown and is not; none where there is nothing that HAProxy did not refuse lately.
     fn offer(&self, now: Instant) -> Option<Offer> {
-        let mut steps = self.taken.steps_to(&self.wanted);
+        let base = match self.begun {
+            true => &self.taken,
+            false => &self.proven,
+        };
+        let mut steps = base.steps_to(&self.wanted);
         steps.retain(|step| {
             let refused = self.refused.get(&step.subject());
             refused.is_none_or(|old| now >= old.until || !old.step.is_same(step))
         });
         (!steps.is_empty()).then(|| Offer {
-            base: self.taken.clone(),
+            base: base.clone(),
             steps,
         })
     }
@@ -259,6 +277,7 @@ impl Choice {
         &mut self,
         taken: Showing,
         refused: Vec<(Step, String)>,
+        when: RefusedWhen,
         now: Instant,
         preferred: &[Glob],
     ) {
@@ -268,20 +287,28 @@ impl Choice {
         for (step, why) in refused {
             let subject = step.subject();
             let until = now + REFUSED_FOR;
-            self.refused.insert(subject, Refused { step, why, until });
+            let refused = Refused {
+                step,
+                why,
+                until,
+                when,
+            };
+            self.refused.insert(subject, refused);
         }
-        self.set = taken.set(preferred);
-        self.taken = taken;
+        self.show(taken, preferred);
         self.begun = true;
         let steps = self.taken.steps_to(&self.wanted);
         self.refused
             .retain(|_, refused| steps.iter().any(|step| step.is_same(&refused.step)));
     }
 
-    /// What was refused is offered again: what it clashed with may be gone. Until then it is named as before.
+    /// What was refused is offered again: what it clashed with may be gone. Until then it is named as before. What
+    /// was refused only when it was loaded waits for its time: else two of the kind would end each other's rest.
     fn try_refused_again(&mut self, now: Instant) {
         for refused in self.refused.values_mut() {
-            refused.until = now;
+            if refused.when == RefusedWhen::Checked {
+                refused.until = now;
+            }
         }
     }
 
@@ -349,13 +376,17 @@ impl Certificates {
         self.held().choice.judge_with(table, Instant::now());
     }
 
-    /// What is to be shown and is not.
+    /// What is to be shown and is not. Before anything was shown it is on top of what the last run showed.
     pub(crate) fn offer(&self) -> Option<Offer> {
         self.held().choice.offer(Instant::now())
     }
 
     /// What is shown from now on, and what HAProxy did not take of what was offered.
     pub(crate) fn take(&self, taken: Showing, refused: Vec<(Step, String)>) {
+        self.take_refused(taken, refused, RefusedWhen::Checked);
+    }
+
+    fn take_refused(&self, taken: Showing, refused: Vec<(Step, String)>, when: RefusedWhen) {
         let mut held = self.held();
         for (step, why) in &refused {
             let subject = step.subject();
@@ -366,7 +397,8 @@ impl Certificates {
             );
         }
         let preferred = &self.settings.preferred;
-        held.choice.take(taken, refused, Instant::now(), preferred);
+        let now = Instant::now();
+        held.choice.take(taken, refused, when, now, preferred);
         let ends = held.choice.taken.certificates.values();
         let ends = ends.map(|one| (one.name.as_str(), one.certificate.not_after()));
         self.metrics.certificates(ends);
@@ -382,7 +414,8 @@ impl Certificates {
     pub(crate) fn take_back(&self) {
         let mut held = self.held();
         let nothing = Showing::default();
-        held.choice.take(nothing, Vec::new(), Instant::now(), &[]);
+        let (when, now) = (RefusedWhen::Checked, Instant::now());
+        held.choice.take(nothing, Vec::new(), when, now, &[]);
         held.choice.begun = false;
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use proxy_haproxy::{Certificate, CertificateList, CertificateName, MAX_BUNDLE_BYTES};
 
-use super::{Certificates, JudgeError, MAX_CERTIFICATES};
+use super::{Certificates, JudgeError, Last, MAX_CERTIFICATES};
 
 /// A certificate that a file holds.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ struct Read {
 }
 
 /// What changes when somebody writes a file or puts another in its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Identity {
     device: u64,
     inode: u64,
@@ -57,7 +57,14 @@ struct Listed {
 
 impl Scanned {
     /// Looks again at the folders, or at what a list names where there is one.
-    pub(super) async fn again(&mut self, all: &Certificates, named: &CertificateList) -> Outcome {
+    ///
+    /// What was shown in the last run stands in for a file that is bad when it is read for the first time.
+    pub(super) async fn again(
+        &mut self,
+        all: &Certificates,
+        named: &CertificateList,
+        last: &Last,
+    ) -> Outcome {
         let (certs, secrets) = (&all.settings.certs_path, &all.settings.secrets_path);
         let folders = [
             (secrets.clone(), Which::Secrets),
@@ -77,13 +84,12 @@ impl Scanned {
         });
         let (listed, mut refused) = listed.await.unwrap_or_default();
         let files = std::mem::take(&mut self.files);
-        self.files = self.judged(all, listed, files).await;
+        self.files = self.judged(all, listed, files, last).await;
 
         let mut found = BTreeMap::new();
         for (path, read) in &self.files {
             let shown = path.display().to_string();
-            let name = path.file_name().and_then(|name| name.to_str());
-            let name = name.unwrap_or_default().parse::<CertificateName>();
+            let name = file_name(path).parse::<CertificateName>();
             let certificate = match (&read.now, &read.before) {
                 (Ok(certificate), _) => Some(certificate),
                 (Err(why), Some(before)) => {
@@ -121,6 +127,7 @@ impl Scanned {
         all: &Certificates,
         listed: Vec<Listed>,
         mut known: BTreeMap<PathBuf, Read>,
+        last: &Last,
     ) -> BTreeMap<PathBuf, Read> {
         let mut files = BTreeMap::new();
         let mut fresh = Vec::new();
@@ -136,7 +143,13 @@ impl Scanned {
                     files.insert(path, old);
                 }
                 (Some(now), old) => {
-                    let before = old.and_then(|old| old.now.ok().or(old.before));
+                    let before = match old {
+                        Some(old) => old.now.ok().or(old.before),
+                        None => file_name(&path)
+                            .parse()
+                            .ok()
+                            .and_then(|name| last.get(&name).cloned()),
+                    };
                     if let Ok(certificate) = &now {
                         fresh.push((path.clone(), certificate.clone()));
                     }
@@ -185,6 +198,11 @@ enum Which {
 }
 
 type Listing = (Vec<Listed>, BTreeMap<String, String>);
+
+fn file_name(path: &Path) -> &str {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.unwrap_or_default()
+}
 
 /// The files of the folders, and what cannot be read at all. A folder that is not there holds none.
 fn list(folders: &[(PathBuf, Which)], known: &BTreeMap<PathBuf, Identity>) -> Listing {
@@ -235,13 +253,18 @@ fn look_at(
             }),
             Err(error) => {
                 refused.insert(path.display().to_string(), error.to_string());
-                if let Some(identity) = same.copied() {
-                    listed.push(Listed {
+                listed.push(match same.copied() {
+                    Some(identity) => Listed {
                         path,
                         identity,
                         read: None,
-                    });
-                }
+                    },
+                    None => Listed {
+                        path,
+                        identity: Identity::default(),
+                        read: Some(Err(error.to_string())),
+                    },
+                });
             }
         }
     }
@@ -252,8 +275,7 @@ fn files(folder: &Path, which: Which) -> io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str());
-        let name = name.unwrap_or_default();
+        let name = file_name(&path);
         let is_meant = match which {
             // Editors and orchestrators keep their own behind a dot.
             Which::All => !name.starts_with('.'),

@@ -13,7 +13,7 @@ use std::{
 };
 
 use proxy_core::{InstanceId, Stamp};
-use proxy_haproxy::{Certificate, CertificateName, CertificateProbe};
+use proxy_haproxy::{Certificate, CertificateName, CertificateProbe, last_certificates};
 use secrecy::{ExposeSecret as _, zeroize::Zeroizing};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::{
@@ -75,15 +75,15 @@ pub(crate) enum KeepError {
 pub(crate) type Lane = OwnedMutexGuard<()>;
 
 impl Certificates {
-    /// Reads what callers gave in earlier runs.
+    /// Reads what callers gave in earlier runs, and what was shown in the last one.
     pub(crate) async fn restore(&self) {
         let (folder, state) = (self.folder(), self.settings.state_path.clone());
+        let configs = self.settings.configs_path.clone();
         let read = tokio::task::spawn_blocking(move || {
             CertificateProbe::clear(&state);
-            read_all(&folder)
+            (read_all(&folder), last_certificates(&configs))
         });
-        let read = read.await;
-        let (entries, mut refused) = read.unwrap_or_default();
+        let ((entries, mut refused), last) = read.await.unwrap_or_default();
         let mut kept = BTreeMap::new();
         let mut files = Vec::new();
         for entry in entries {
@@ -119,7 +119,7 @@ impl Certificates {
             tracing::error!(name, why, "a certificate that was given cannot be read");
         }
         let mut held = self.held();
-        held.unreadable = refused;
+        (held.unreadable, held.last) = (refused, last);
         (held.kept, held.unfit) = (kept, unfit);
         held.forget();
         self.settle(&mut held);

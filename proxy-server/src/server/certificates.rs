@@ -26,6 +26,7 @@ pub(super) fn all(settings: &Settings, metrics: &Arc<Metrics>) -> Arc<Certificat
         certs_path: given.certs_path.clone(),
         secrets_path: given.secrets_path.clone(),
         state_path: settings.state_path.clone(),
+        configs_path: settings.haproxy.configs_path.clone(),
         crt_list: given.crt_list.clone(),
         preferred: given.preferred.clone(),
         client_authorities: given.client_authorities.clone(),

@@ -6,7 +6,7 @@ use proxy_haproxy::{AddressBook, RenderedConfig, render};
 
 use super::{HaproxyCarrier, NAMES_DEADLINE, dry_run::blocking, written::Written};
 use crate::{
-    carrier::{CheckError, places::Places},
+    carrier::{Applied, ApplyError, Carrier as _, CheckError, Reload, places::Places},
     certificates::{Showing, Step},
     chain::chain,
     culprits::{Judge, isolate},
@@ -17,6 +17,13 @@ struct Beside<'a> {
     carrier: &'a HaproxyCarrier,
     table: &'a RouteTable,
     book: AddressBook,
+}
+
+/// Judges what is shown by loading it with a table, for what passes the check and is not loaded all the same. What is
+/// judged good is live.
+struct Loading<'a> {
+    carrier: &'a HaproxyCarrier,
+    table: &'a RouteTable,
 }
 
 // === impl HaproxyCarrier ===
@@ -49,14 +56,46 @@ impl HaproxyCarrier {
             return Ok(());
         };
         let beside = Beside::of(self, table).await;
-        let isolated = isolate(&beside, &offer.base, &offer.steps, None).await?;
-        let culprits = isolated.culprits.into_iter();
-        let refused = culprits.filter_map(|(index, words)| {
-            let step = offer.steps.get(index)?;
-            Some((step.clone(), words))
-        });
-        self.certificates.take(isolated.whole, refused.collect());
+        let isolated = match isolate(&beside, &offer.base, &offer.steps, None).await {
+            // HAProxy itself may be another than in the last run: each is judged anew.
+            Err(CheckError::Rejected { .. }) if self.certificates.forget_last() => {
+                return Box::pin(self.renew_certificates(table)).await;
+            }
+            isolated => isolated?,
+        };
+        let refused = steps_of(&offer.steps, isolated.culprits);
+        self.certificates.take(isolated.whole, refused);
         Ok(())
+    }
+
+    /// Makes a table live with which HAProxy did not load what is shown, without the certificates that are to blame:
+    /// of those the version before is shown on. Where none is, it is as it was.
+    pub(super) async fn without_unloadable(
+        &self,
+        table: &RouteTable,
+        words: String,
+    ) -> Result<Applied, ApplyError> {
+        let Some(offer) = self.certificates.unproven() else {
+            return Err(ApplyError::Refused { words });
+        };
+        let shown = self.certificates.showing();
+        let loading = Loading {
+            carrier: self,
+            table,
+        };
+        let judged = isolate(&loading, &offer.base, &offer.steps, Some(words.clone())).await;
+        let isolated = match judged {
+            Ok(isolated) => isolated,
+            Err(error) => {
+                let why = chain(&error);
+                tracing::debug!(why, "no certificate is to blame for what is not loaded");
+                self.certificates.show(shown);
+                return Err(ApplyError::Refused { words });
+            }
+        };
+        let refused = steps_of(&offer.steps, isolated.culprits);
+        self.certificates.take_loaded(isolated.whole, refused);
+        Ok(isolated.candidate)
     }
 
     /// Whether HAProxy would take a table with something else that is shown.
@@ -117,6 +156,13 @@ impl HaproxyCarrier {
     }
 }
 
+/// The steps that did not pass, with HAProxy's words.
+fn steps_of(steps: &[Step], culprits: Vec<(usize, String)>) -> Vec<(Step, String)> {
+    let culprits = culprits.into_iter();
+    let found = culprits.filter_map(|(index, words)| Some((steps.get(index)?.clone(), words)));
+    found.collect()
+}
+
 // === impl Beside ===
 
 impl<'a> Beside<'a> {
@@ -146,6 +192,28 @@ impl Judge for Beside<'_> {
         match written.into_staged() {
             Some(staged) => self.carrier.validate(&staged).await.map(|_| ()),
             None => Ok(()),
+        }
+    }
+
+    fn with(&self, showing: &Showing, steps: &[Step]) -> Showing {
+        showing.with(steps)
+    }
+}
+
+#[async_trait]
+impl Judge for Loading<'_> {
+    type Whole = Showing;
+    type Step = Step;
+    type Good = Applied;
+
+    async fn judge(&self, showing: &Showing) -> Result<Applied, CheckError> {
+        self.carrier.certificates.show(showing.clone());
+        let candidate = self.carrier.check(self.table).await?;
+        // A certificate that HAProxy is told while it serves was not loaded.
+        match self.carrier.make_live(candidate, Reload::Anew).await {
+            Ok(applied) => Ok(applied),
+            Err(ApplyError::Refused { words }) => Err(CheckError::Rejected { words }),
+            Err(ApplyError::Unable { why }) => Err(CheckError::Unable { why }),
         }
     }
 

@@ -40,6 +40,7 @@ impl HaproxyCarrier {
         let config = self.render(table, &book)?;
         let staged = self.stage(&config).await?.into_staged();
         let candidate = |staged, started| Candidate {
+            table: table.clone(),
             config: config.clone(),
             places: places.clone(),
             instances: book.instances().clone(),
@@ -52,7 +53,14 @@ impl HaproxyCarrier {
             .apply(candidate(staged, false), Reload::IfDifferent)
             .await
         {
-            Ok(_) => Ok(candidate(None, true)),
+            Ok(_) => {
+                let mut live = candidate(None, true);
+                // It may be another, without certificates that were not loaded.
+                if let Some(config) = self.shown().config.clone() {
+                    live.config = config;
+                }
+                Ok(live)
+            }
             Err(error) => Err(CheckError::Unable { why: error.into() }),
         }
     }

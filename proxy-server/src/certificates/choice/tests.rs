@@ -43,7 +43,13 @@ fn what_is_wanted_is_offered_name_by_name_until_it_is_taken_or_refused() {
     assert!(!choice.want(showing(&[&old, &other])), "it is the same");
     let offer = choice.offer(now).unwrap();
     assert_eq!(named(&offer.steps), ["a true", "b true"]);
-    choice.take(offer.base.with(&offer.steps), Vec::new(), now, &[]);
+    choice.take(
+        offer.base.with(&offer.steps),
+        Vec::new(),
+        RefusedWhen::Checked,
+        now,
+        &[],
+    );
     assert!(choice.offer(now).is_none());
     assert_eq!(choice.set().files().len(), 2);
 
@@ -52,7 +58,13 @@ fn what_is_wanted_is_offered_name_by_name_until_it_is_taken_or_refused() {
     let offer = choice.offer(now).unwrap();
     assert_eq!(named(&offer.steps), ["a true", "b false", "c true"]);
     let refused = vec![(offer.steps[0].clone(), "no".to_owned())];
-    choice.take(offer.base.with(&offer.steps[1..]), refused, now, &[]);
+    choice.take(
+        offer.base.with(&offer.steps[1..]),
+        refused,
+        RefusedWhen::Checked,
+        now,
+        &[],
+    );
     assert_eq!(
         choice.refused(),
         BTreeMap::from([("a".to_owned(), "no; the version before is shown".to_owned())])
@@ -72,7 +84,13 @@ fn what_is_wanted_is_offered_name_by_name_until_it_is_taken_or_refused() {
     assert_eq!(choice.refused(), BTreeMap::new());
     let offer = choice.offer(now).unwrap();
     assert_eq!(named(&offer.steps), ["a true"]);
-    choice.take(offer.base.with(&offer.steps), Vec::new(), now, &[]);
+    choice.take(
+        offer.base.with(&offer.steps),
+        Vec::new(),
+        RefusedWhen::Checked,
+        now,
+        &[],
+    );
     assert_eq!(choice.taken().certificate(&name), Some(&better.certificate));
 }
 
@@ -83,7 +101,13 @@ fn a_certificate_that_moves_from_a_file_to_a_call_is_the_same() {
     file.source = Source::File(PathBuf::from("/certs/a"));
     let mut choice = Choice::default();
     choice.want(showing(&[&file]));
-    choice.take(showing(&[&file]), Vec::new(), Instant::now(), &[]);
+    choice.take(
+        showing(&[&file]),
+        Vec::new(),
+        RefusedWhen::Checked,
+        Instant::now(),
+        &[],
+    );
     assert!(!choice.want(showing(&[&given])));
     assert!(choice.offer(Instant::now()).is_none());
     let source = choice.taken().certificates.values().next().unwrap();
@@ -97,7 +121,7 @@ fn what_was_never_shown_is_refused_without_a_version_before() {
     let mut choice = Choice::default();
     choice.want(showing(&[&one]));
     let refused = vec![(Step::show(one), "no".to_owned())];
-    choice.take(Showing::default(), refused, now, &[]);
+    choice.take(Showing::default(), refused, RefusedWhen::Checked, now, &[]);
     assert_eq!(
         choice.refused(),
         BTreeMap::from([("a".to_owned(), "no".to_owned())])
@@ -115,7 +139,7 @@ fn what_was_refused_is_tried_again_once_something_else_changed() {
         let mut choice = Choice::default();
         choice.want(showing(&[&one]));
         let refused = vec![(Step::show(one.clone()), "no".to_owned())];
-        choice.take(Showing::default(), refused, now, &[]);
+        choice.take(Showing::default(), refused, RefusedWhen::Checked, now, &[]);
         assert!(choice.offer(now).is_none());
         choice
     };
@@ -128,7 +152,13 @@ fn what_was_refused_is_tried_again_once_something_else_changed() {
     // Something else is shown.
     let mut choice = refused();
     choice.want(showing(&[&one, &other]));
-    choice.take(showing(&[&other]), Vec::new(), now, &[]);
+    choice.take(
+        showing(&[&other]),
+        Vec::new(),
+        RefusedWhen::Checked,
+        now,
+        &[],
+    );
     is_tried(&choice);
     // The same is given again.
     let mut choice = refused();
@@ -166,13 +196,19 @@ fn a_list_and_the_files_that_it_alone_names_are_one_step() {
     // At first each counts by itself: a bad one must not leave the others out.
     let offer = choice.offer(now).unwrap();
     assert_eq!(named(&offer.steps), ["a true", "b true", "list 0"]);
-    choice.take(before, Vec::new(), now, &[]);
+    choice.take(before, Vec::new(), RefusedWhen::Checked, now, &[]);
     // One goes and one comes with the list; one is renewed whatever becomes of it, and so is one that was given.
     choice.want(listed("c\na [bad]\ngiven", &[&new_a, &c, &given]));
     let offer = choice.offer(now).unwrap();
     assert_eq!(named(&offer.steps), ["a true", "given true", "list 2"]);
     let refused = vec![(offer.steps[2].clone(), "no".to_owned())];
-    choice.take(offer.base.with(&offer.steps[..2]), refused, now, &[]);
+    choice.take(
+        offer.base.with(&offer.steps[..2]),
+        refused,
+        RefusedWhen::Checked,
+        now,
+        &[],
+    );
     let taken: Vec<_> = choice.taken().certificates.keys().collect();
     assert_eq!(taken, [&a.name, &b.name, &given.name]);
     assert_eq!(choice.taken().list, "a\nb b.com".parse().unwrap());
@@ -184,7 +220,53 @@ fn a_list_and_the_files_that_it_alone_names_are_one_step() {
     assert_eq!(named(&choice.offer(now).unwrap().steps), ["list 2"]);
     choice.want(listed("c\na\ngiven", &[&new_a, &new_c, &given]));
     let offer = choice.offer(now).unwrap();
-    choice.take(offer.base.with(&offer.steps), Vec::new(), now, &[]);
+    choice.take(
+        offer.base.with(&offer.steps),
+        Vec::new(),
+        RefusedWhen::Checked,
+        now,
+        &[],
+    );
     let taken: Vec<_> = choice.taken().certificates.keys().collect();
     assert_eq!(taken, [&a.name, &c.name, &given.name]);
+}
+
+#[test]
+fn what_was_not_loaded_is_on_top_of_what_was_and_rests_whatever_else_changes() {
+    let now = Instant::now();
+    let (old, new) = (shown("a", "a.com"), shown("a", "a.com"));
+    let (other, gone) = (shown("b", "b.com"), shown("c", "c.com"));
+    let mut choice = Choice::default();
+    choice.want(showing(&[&new, &other]));
+    let last = [&old, &gone].map(|one| (one.name.clone(), one.certificate.clone()));
+    choice.recall(last.into());
+
+    let offer = choice.offer(now).unwrap();
+    assert_eq!(named(&offer.steps), ["a true", "b true"]);
+    let names: Vec<_> = offer.base.certificates.keys().collect();
+    assert_eq!(names, [&old.name], "c is wanted no more");
+    let all = offer.base.with(&offer.steps);
+    choice.take(all, Vec::new(), RefusedWhen::Checked, now, &[]);
+    let offer = choice.unproven().unwrap();
+    assert_eq!(named(&offer.steps), ["a true", "b true"]);
+    let refused = vec![(offer.steps[0].clone(), "not loaded".to_owned())];
+    let loaded = offer.base.with(&offer.steps[1..]);
+    choice.take(loaded, refused, RefusedWhen::Loaded, now, &[]);
+    assert_eq!(
+        choice.taken().certificate(&old.name),
+        Some(&old.certificate)
+    );
+    let said = choice.refused().remove("a").unwrap();
+    assert_eq!(said, "not loaded; the version before is shown");
+
+    let more = shown("d", "d.com");
+    choice.want(showing(&[&new, &other, &more]));
+    let offer = choice.offer(now).unwrap();
+    assert_eq!(named(&offer.steps), ["d true"]);
+    let both = offer.base.with(&offer.steps);
+    choice.take(both, Vec::new(), RefusedWhen::Checked, now, &[]);
+    assert!(choice.offer(now).is_none(), "another one is no reason");
+    assert!(choice.offer(now + REFUSED_FOR).is_some());
+    choice.try_name_again(&old.name, now);
+    assert!(choice.offer(now).is_some(), "somebody wrote it again");
 }

@@ -18,6 +18,7 @@ pub(crate) fn replica(state: &Path, haproxy: &str) -> Arc<Certificates> {
         certs_path: nowhere.clone(),
         secrets_path: nowhere,
         state_path: state.to_owned(),
+        configs_path: state.join("cfg"),
         crt_list: None,
         preferred: Vec::new(),
         client_authorities: None,

@@ -15,12 +15,12 @@ use testkit::{
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 /// The certificate that a replica shows for a name.
-async fn shown(replica: &Replica, name: &str) -> Result<Vec<u8>, Failure> {
+pub(crate) async fn shown(replica: &Replica, name: &str) -> Result<Vec<u8>, Failure> {
     let answer = TlsClient::default().get(replica.https(), name, "/").await?;
     Ok(answer.certificate)
 }
 
-async fn until_shown(replica: &Replica, name: &str, issued: &Issued) {
+pub(crate) async fn until_shown(replica: &Replica, name: &str, issued: &Issued) {
     let look = until("the certificate is shown", async || {
         let is = issued.is(&shown(replica, name).await?);
         is.then_some(()).ok_or_else(|| "it is another".into())
@@ -28,7 +28,7 @@ async fn until_shown(replica: &Replica, name: &str, issued: &Issued) {
     look.await.unwrap();
 }
 
-fn write(replica: &Replica, folder: &str, name: &str, text: &str) {
+pub(crate) fn write(replica: &Replica, folder: &str, name: &str, text: &str) {
     let folder = replica.home().join(folder);
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join(name), text).unwrap();

@@ -1,5 +1,6 @@
 //! The stories, one module each. Every test starts a system of its own and ends it.
 
+mod bad_start;
 mod burst;
 mod catalog;
 mod certificates;
