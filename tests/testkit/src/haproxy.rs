@@ -14,6 +14,8 @@ use nix::{
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
+use crate::guard::Guard;
+
 mod backend;
 mod client;
 mod greeter;
@@ -23,11 +25,13 @@ pub use client::{HttpAnswer, KeptConnection, Request, get, post, request};
 pub(crate) use client::{header, read_answer};
 pub use greeter::{Greeted, Greeter, client_hello};
 
-/// A place for one HAProxy. Dropped, it ends every HAProxy that was started with one of its paths.
+/// A place for one HAProxy. Dropped, or with the end of its process, it ends every HAProxy that was started with one
+/// of its paths.
 #[derive(Debug)]
 pub struct HaproxySandbox {
     folder: TempDir,
     binary: PathBuf,
+    _guard: Guard,
 }
 
 /// A port of 127.0.0.1 that nobody else gets while this exists. HAProxy (and whatever else binds
@@ -53,10 +57,13 @@ impl HaproxySandbox {
     /// # Errors
     /// When there is no HAProxy, or no folder can be made.
     pub fn new() -> io::Result<Self> {
+        let binary = find_binary()?;
+        // Not in TMPDIR, which may be too long for a socket path.
+        let folder = tempfile::Builder::new().prefix("hap").tempdir_in("/tmp")?;
         Ok(Self {
-            binary: find_binary()?,
-            // Not in TMPDIR, which may be too long for a socket path.
-            folder: tempfile::Builder::new().prefix("hap").tempdir_in("/tmp")?,
+            _guard: Guard::over(folder.path())?,
+            binary,
+            folder,
         })
     }
 

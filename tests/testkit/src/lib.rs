@@ -5,6 +5,8 @@ pub mod consul;
 #[cfg(feature = "dns")]
 pub mod dns;
 #[cfg(feature = "haproxy")]
+mod guard;
+#[cfg(feature = "haproxy")]
 pub mod haproxy;
 #[cfg(feature = "haproxy")]
 pub mod link;

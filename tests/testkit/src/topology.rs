@@ -20,6 +20,7 @@ pub use replica::{ApiAnswer, Replica};
 use crate::{
     consul::{ClusterOptions, ConsulCluster},
     dns::TestDns,
+    guard::Guard,
 };
 
 /// How long anything that is awaited may take on a busy machine.
@@ -45,7 +46,7 @@ pub struct Plan {
     binary: Option<PathBuf>,
 }
 
-/// A system that runs. Dropping it ends all of it.
+/// A system that runs. Dropping it, and the end of its process, ends all of it.
 #[derive(Debug)]
 pub struct Topology {
     /// The replicas.
@@ -55,6 +56,7 @@ pub struct Topology {
     /// The DNS of the swarm: `tasks.proxy` has every replica's address.
     pub dns: TestDns,
     folder: TempDir,
+    _guard: Guard,
 }
 
 // === impl Plan ===
@@ -118,6 +120,7 @@ impl Plan {
         };
         let haproxy = crate::haproxy::find_binary()?;
         let folder = tempfile::Builder::new().prefix("topo").tempdir_in("/tmp")?;
+        let guard = Guard::over(folder.path())?;
         let dns = TestDns::start().await?;
         let consul = match self.consul {
             Some(options) => Some(ConsulCluster::start(options).await?),
@@ -165,6 +168,7 @@ impl Plan {
             consul,
             dns,
             folder,
+            _guard: guard,
         })
     }
 }
