@@ -13,7 +13,7 @@ pub(crate) struct RawLine(Box<str>);
 
 /// Raw lines in the model of a template, each on a line of its own in one section:
 /// `{% for line in lines %}    {{ line }}\n{% endfor %}`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct RawText(RawLines);
 
 impl Object for RawLine {

@@ -6,6 +6,7 @@ mod compression;
 mod extras;
 mod options;
 mod own;
+mod sections;
 mod tcp;
 mod users;
 
@@ -19,6 +20,7 @@ use proxy_core::{ForwardedProto, Leg, RouteOrder, RouteTable, ServiceName};
 use serde::Serialize;
 
 pub use self::own::ServiceTemplateProblem;
+pub(crate) use self::sections::Sections;
 use self::{
     backend::Backend, compression::CompressionLines, extras::ExtraLines, own::FrontendLines,
     tcp::Tcp,
@@ -33,7 +35,7 @@ use crate::{
         rule::{self, Names, Place, Rule, UnknownDomain},
     },
     settings::{AccessLog, RenderSettings},
-    template::TemplateError,
+    template::{Template, TemplateError},
     tls::{self, TlsModel},
 };
 
@@ -175,7 +177,8 @@ pub fn render(
     settings: &RenderSettings,
     addresses: &AddressBook,
 ) -> Result<RenderedConfig, RenderError> {
-    whole(table, settings, addresses).map(|whole| whole.config)
+    let whole = whole(table, settings, addresses, &mut Sections::default());
+    whole.map(|whole| whole.config)
 }
 
 /// A rendered table, and what it takes to follow changes of it.
@@ -191,10 +194,12 @@ pub(crate) struct Whole {
     pub(crate) renamed: BTreeMap<(ServiceName, (u16, Leg)), String>,
 }
 
+/// Renders a table, and takes from `sections` what was rendered before.
 pub(crate) fn whole(
     table: &RouteTable,
     settings: &RenderSettings,
     addresses: &AddressBook,
+    sections: &mut Sections,
 ) -> Result<Whole, RenderError> {
     if settings.binds.is_empty() {
         return Err(RenderError::NoBind);
@@ -306,7 +311,7 @@ pub(crate) fn whole(
         compression: CompressionLines::new(&settings.compression),
     };
     let speaks_tls = model.tls.is_some();
-    let config = RenderedConfig::new(settings.template.render(model)?);
+    let config = RenderedConfig::new(text(model, &settings.template, sections)?);
     let config = match speaks_tls {
         true => tls::with_certificates(config, &settings.certificates, &settings.tls),
         false => config,
@@ -323,6 +328,19 @@ pub(crate) fn whole(
         with_domains,
         renamed,
     })
+}
+
+fn text(
+    mut model: Model,
+    template: &Template,
+    sections: &mut Sections,
+) -> Result<String, TemplateError> {
+    if !template.is_in_parts() {
+        return template.render(model);
+    }
+    let backends = std::mem::take(&mut model.backends);
+    let backends = sections.render(template, &model.nameservers, backends)?;
+    template.render_around(model, &backends)
 }
 
 /// The routes in the form that the settings ask for.

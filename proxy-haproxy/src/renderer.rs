@@ -6,7 +6,7 @@ use proxy_core::{Change, Leg, RouteTable, Service, ServiceName};
 
 use crate::{
     address_book::AddressBook,
-    render::{RenderError, Whole, whole},
+    render::{RenderError, Sections, Whole, whole},
     rendered::RenderedConfig,
     routing::{
         form::{RoutingForm, form},
@@ -24,11 +24,13 @@ const MAX_FOLLOWED: usize = 200;
 ///
 /// Where services only gained or lost paths or domains, and the routes are one map
 /// ([`RoutingForm::Map`]), the time grows with the change and not with the table; HAProxy's own text is
-/// then what it was.
+/// then what it was. Otherwise the backends that stayed as they were keep their texts, unless the template is
+/// the operator's own.
 #[derive(Debug)]
 pub struct Renderer {
     settings: RenderSettings,
     last: Option<Last>,
+    sections: Sections,
 }
 
 /// What was rendered last, in the map form.
@@ -52,6 +54,7 @@ impl Renderer {
         Self {
             settings,
             last: None,
+            sections: Sections::default(),
         }
     }
 
@@ -94,7 +97,7 @@ impl Renderer {
             self.last = Some(next);
             return Ok(config);
         }
-        let whole = whole(table, &self.settings, addresses)?;
+        let whole = whole(table, &self.settings, addresses, &mut self.sections)?;
         let config = whole.config.clone();
         self.last = Last::new(whole, table, addresses);
         Ok(config)

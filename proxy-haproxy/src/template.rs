@@ -19,6 +19,12 @@ use self::place::{Misplaced, Recorder};
 use crate::{raw::RawLine, word};
 
 const NAME: &str = "haproxy.cfg";
+/// The suite's own text without what it writes for each backend, which stands in a text of its own.
+const AROUND: &str = "haproxy.cfg around the backends";
+const BACKENDS: &str = "backends of haproxy.cfg";
+const BACKENDS_TEXT: &str = include_str!("render/backends.cfg.j2");
+/// Stands where the backends go: no value can hold it.
+const HERE: char = '\u{1}';
 
 /// What a template of a service may take: one for each step, and for each 64 bytes that it makes. 1,000
 /// instances with ten values each take a fifth of it.
@@ -36,6 +42,7 @@ const FUEL: u64 = 200_000;
 pub struct Template {
     environment: Arc<Environment<'static>>,
     values: Values,
+    in_parts: bool,
 }
 
 /// What is known of the values that a template is given.
@@ -66,6 +73,7 @@ impl Template {
     pub const DEFAULT_TEXT: &str = concat!(
         include_str!("render/global.cfg.j2"),
         include_str!("render/frontend.cfg.j2"),
+        include_str!("render/userlists.cfg.j2"),
         include_str!("render/backends.cfg.j2"),
         include_str!("render/tcp.cfg.j2"),
     );
@@ -95,9 +103,17 @@ impl Template {
         environment.set_formatter(format_word);
         environment.set_syntax(syntax().map_err(|error| TemplateError::new(error, false))?);
         let open = quotes::check(&text);
-        environment
-            .add_template_owned(NAME, text)
-            .map_err(|error| TemplateError::new(error, false))?;
+        let in_parts = text == Self::DEFAULT_TEXT;
+        let around = in_parts.then(|| text.replacen(BACKENDS_TEXT, &HERE.to_string(), 1));
+        let mut texts = vec![(NAME, text)];
+        if let Some(around) = around {
+            texts.extend([(AROUND, around), (BACKENDS, BACKENDS_TEXT.to_owned())]);
+        }
+        for (name, text) in texts {
+            environment
+                .add_template_owned(name, text)
+                .map_err(|error| TemplateError::new(error, false))?;
+        }
         open.map_err(|quotes::OpenQuote { line, what }| TemplateError {
             line,
             message: what.words().to_owned(),
@@ -107,7 +123,42 @@ impl Template {
         Ok(Self {
             environment: Arc::new(environment),
             values,
+            in_parts,
         })
+    }
+
+    /// Whether its backends can be rendered apart from the rest: it is the suite's own.
+    pub(crate) fn is_in_parts(&self) -> bool {
+        self.in_parts
+    }
+
+    /// Renders some backends, as they stand one after the other. Only in parts.
+    pub(crate) fn render_backends(&self, model: impl Serialize) -> Result<String, TemplateError> {
+        self.render_named(BACKENDS, model)
+    }
+
+    /// Renders the rest, and puts the backends where they belong. Only in parts.
+    pub(crate) fn render_around(
+        &self,
+        model: impl Serialize,
+        backends: &[impl AsRef<str>],
+    ) -> Result<String, TemplateError> {
+        let rest = self.render_named(AROUND, model)?;
+        let (before, after) = rest.split_once(HERE).unwrap_or((&rest, ""));
+        let mut text = String::with_capacity(
+            rest.len() + backends.iter().map(|it| it.as_ref().len()).sum::<usize>(),
+        );
+        text.push_str(before);
+        text.extend(backends.iter().map(AsRef::as_ref));
+        text.push_str(after);
+        Ok(text)
+    }
+
+    fn render_named(&self, name: &str, model: impl Serialize) -> Result<String, TemplateError> {
+        let template = self.environment.get_template(name);
+        template
+            .and_then(|template| template.render(Serde(model)))
+            .map_err(|error| TemplateError::new(error, true))
     }
 
     /// Whether it reads this name of the model.
@@ -124,13 +175,9 @@ impl Template {
 
     pub(crate) fn render(&self, model: impl Serialize) -> Result<String, TemplateError> {
         match self.values {
-            Values::Made => {
-                let template = self.environment.get_template(NAME);
-                template.and_then(|template| template.render(Serde(model)))
-            }
-            Values::Said => return self.render_said(model),
+            Values::Made => self.render_named(NAME, model),
+            Values::Said => self.render_said(model),
         }
-        .map_err(|error| TemplateError::new(error, true))
     }
 
     /// Renders values that somebody said, each where HAProxy reads it as one.

@@ -31,7 +31,7 @@ pub(super) const NAMES_A_SECTION: usize = 320;
 pub(super) const MAX_SECTIONS: usize = 64;
 
 /// One `backend` section, as templates see it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Serialize)]
 pub(super) struct Backend {
     name: String,
     #[serde(flatten)]
@@ -47,7 +47,7 @@ pub(super) struct Backend {
 }
 
 /// One `server` line, as templates see it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Serialize)]
 pub(super) struct Server {
     /// Its name.
     server: String,
@@ -72,7 +72,7 @@ pub(super) struct Server {
 }
 
 /// One server of a backend whose servers come from a catalog.
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Serialize)]
 struct Slot {
     server: String,
     address: String,
@@ -133,6 +133,11 @@ impl Backend {
             false => own::begun_apart(&lines, addresses),
         };
         self.own_lines = Some(RawText::from(&lines));
+    }
+
+    /// Whether its name is one in so many.
+    pub(super) fn begins_one_in(&self, many: u32) -> bool {
+        hash(&self.name).is_multiple_of(many as usize)
     }
 
     /// Whether the service's own template says what its servers are.

@@ -4,7 +4,7 @@ use proxy_core::Compression;
 use serde::Serialize;
 
 /// What is compressed, and how, as templates see it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Serialize)]
 pub(super) struct CompressionLines {
     algos: Vec<String>,
     types: Vec<String>,

@@ -12,7 +12,7 @@ use crate::raw::RawText;
 
 /// The options of one backend: its service's and its destination's. Every field is there for templates,
 /// empty or not.
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Serialize)]
 pub(super) struct BackendOptions {
     /// HAProxy's option for it.
     connection_mode: Option<&'static str>,
@@ -30,7 +30,7 @@ pub(super) struct BackendOptions {
     extra: RawText,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Serialize)]
 struct Tls {
     /// The service is spoken to with TLS, whatever certificate it shows.
     to_service: bool,
@@ -38,19 +38,19 @@ struct Tls {
     of_clients: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Serialize)]
 struct Timeouts {
     server: Option<String>,
     tunnel: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Serialize)]
 struct Methods {
     allowed: Vec<String>,
     denied: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Serialize)]
 struct Redirect {
     domains: Vec<String>,
     /// The ends of domains, each with its dot.
@@ -58,7 +58,7 @@ struct Redirect {
     to: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Serialize)]
 struct Headers {
     delete_request: Vec<String>,
     set_request: Vec<Header>,
@@ -68,7 +68,7 @@ struct Headers {
     add_response: Vec<Header>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Serialize)]
 struct Header {
     name: String,
     value: String,

@@ -25,7 +25,7 @@ struct User {
 }
 
 /// What a backend asks of its users, as templates see it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Auth {
     /// The condition that a user of the list meets.
     known: String,

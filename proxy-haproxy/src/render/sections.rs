@@ -1,0 +1,139 @@
+//! The `backend` sections as text, each rendered once for as long as it stays as it is: nearly all of a
+//! large configuration, of which a change alters little.
+
+use std::{collections::HashMap, net::SocketAddr, num::NonZeroUsize, thread};
+
+use serde::Serialize;
+
+use super::backend::Backend;
+use crate::template::{Template, TemplateError};
+
+/// About so many backends are kept and rendered together: enough that what a rendering costs by itself is
+/// little beside them, and few enough that one more costs little.
+const IN_A_GROUP: u32 = 32;
+/// Fewer backends are rendered by one thread: others would not have begun by the end.
+const A_THREAD: usize = 500;
+/// More threads do not help: memory is the limit then.
+const MAX_THREADS: usize = 8;
+
+/// What was rendered last.
+#[derive(Debug, Default)]
+pub(crate) struct Sections {
+    nameservers: Vec<SocketAddr>,
+    /// By the name of its first backend.
+    groups: HashMap<String, Group>,
+}
+
+#[derive(Debug)]
+struct Group {
+    backends: Vec<Backend>,
+    text: String,
+}
+
+/// What the template of the backends sees.
+#[derive(Serialize)]
+struct Model<'a> {
+    backends: &'a [Backend],
+    nameservers: &'a [SocketAddr],
+}
+
+// === impl Sections ===
+
+impl Sections {
+    /// The texts of these backends, in their order. After an error nothing is known.
+    pub(super) fn render(
+        &mut self,
+        template: &Template,
+        nameservers: &[SocketAddr],
+        backends: Vec<Backend>,
+    ) -> Result<Vec<&str>, TemplateError> {
+        let mut known = std::mem::take(&mut self.groups);
+        if self.nameservers != nameservers {
+            known.clear();
+            self.nameservers = nameservers.to_vec();
+        }
+        let mut groups = grouped(backends);
+        for group in &mut groups {
+            let before = group.first().and_then(|name| known.remove(&name));
+            if let Some(before) = before.filter(|before| before.backends == group.backends) {
+                *group = before;
+            }
+        }
+        let mut new: Vec<_> = groups.iter_mut().filter(|it| it.text.is_empty()).collect();
+        render_all(&mut new, template, nameservers)?;
+        let order: Vec<_> = groups.iter().filter_map(Group::first).collect();
+        self.groups = order.iter().cloned().zip(groups).collect();
+        let texts = order.iter().filter_map(|name| self.groups.get(name));
+        Ok(texts.map(|group| group.text.as_str()).collect())
+    }
+}
+
+/// Parts backends into groups. Where one begins follows from its first name alone, so that a backend
+/// that comes or goes alters its own group and no other.
+fn grouped(backends: Vec<Backend>) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for backend in backends {
+        match groups.last_mut() {
+            Some(group) if !backend.begins_one_in(IN_A_GROUP) => group.backends.push(backend),
+            _ => groups.push(Group {
+                backends: vec![backend],
+                text: String::new(),
+            }),
+        }
+    }
+    groups
+}
+
+fn render_all(
+    groups: &mut [&mut Group],
+    template: &Template,
+    nameservers: &[SocketAddr],
+) -> Result<(), TemplateError> {
+    let one_by_one = |groups: &mut [&mut Group]| {
+        groups
+            .iter_mut()
+            .try_for_each(|group| group.render(template, nameservers))
+    };
+    let backends: usize = groups.iter().map(|group| group.backends.len()).sum();
+    let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let threads = threads.min(backends / A_THREAD).min(MAX_THREADS);
+    if threads < 2 {
+        return one_by_one(groups);
+    }
+    let share = groups.len().div_ceil(threads);
+    thread::scope(|scope| {
+        let parts: Vec<_> = groups
+            .chunks_mut(share)
+            .map(|part| scope.spawn(|| one_by_one(part)))
+            .collect();
+        let ends = parts.into_iter().map(|part| match part.join() {
+            Ok(end) => end,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        // All of them are waited for, whichever failed.
+        ends.fold(Ok(()), Result::and)
+    })
+}
+
+// === impl Group ===
+
+impl Group {
+    fn first(&self) -> Option<String> {
+        self.backends.first().map(Backend::name)
+    }
+
+    fn render(
+        &mut self,
+        template: &Template,
+        nameservers: &[SocketAddr],
+    ) -> Result<(), TemplateError> {
+        self.text = template.render_backends(Model {
+            backends: &self.backends,
+            nameservers,
+        })?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
