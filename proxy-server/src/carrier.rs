@@ -28,10 +28,10 @@ pub(crate) trait Carrier: Send + Sync + 'static {
     /// Renders a table and has it judged. Changes nothing that is live.
     async fn check(&self, table: &RouteTable) -> Result<Self::Candidate, CheckError>;
 
-    /// As [`Carrier::check`], for the first table of all, where it is a stored one that was good before:
-    /// it may be judged by starting with it, which reads it once and not twice. Then it is live already,
-    /// and [`Carrier::apply`] only says so. After an error nothing runs.
-    async fn check_by_start(&self, table: &RouteTable) -> Result<Self::Candidate, CheckError> {
+    /// As [`Carrier::check`], for a stored table, which was found good by whoever stored it: it may be
+    /// judged by loading it, which reads it once and not twice. Then it is live already, and
+    /// [`Carrier::apply`] only says so. After an error what ran before runs on, if something did.
+    async fn check_by_loading(&self, table: &RouteTable) -> Result<Self::Candidate, CheckError> {
         self.check(table).await
     }
 

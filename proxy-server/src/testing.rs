@@ -54,38 +54,14 @@ impl Carrier for Scripted {
 
     async fn check(&self, table: &RouteTable) -> Result<RouteTable, CheckError> {
         self.checks.fetch_add(1, SeqCst);
-        if self.unable.load(SeqCst) {
-            return Err(CheckError::Unable {
-                why: "no disk".into(),
-            });
-        }
-        let has = |name: &str| has(table, name);
-        let bad = self
-            .bad
-            .lock()
-            .unwrap()
-            .iter()
-            .copied()
-            .find(|name| has(name));
-        let clash = self
-            .clash
-            .lock()
-            .unwrap()
-            .filter(|pair| pair.iter().all(|n| has(n)));
-        let needed = self.needed.lock().unwrap().clone();
-        if let Some(name) = needed.into_iter().find(|name| !has(name)) {
-            return Err(CheckError::Rejected {
-                words: format!("{name} is needed"),
-            });
-        }
-        match (bad, clash) {
-            (Some(name), _) => Err(CheckError::Rejected {
-                words: format!("{name} is bad"),
-            }),
-            (None, Some(_)) => Err(CheckError::Rejected {
-                words: "clash".into(),
-            }),
-            (None, None) => Ok(table.clone()),
+        self.judge(table)
+    }
+
+    async fn check_by_loading(&self, table: &RouteTable) -> Result<RouteTable, CheckError> {
+        let good = self.judge(table)?;
+        match self.apply(good.clone(), Reload::IfDifferent).await {
+            Ok(_) => Ok(good),
+            Err(error) => Err(CheckError::Unable { why: error.into() }),
         }
     }
 
@@ -180,6 +156,42 @@ fn has(table: &RouteTable, name: &str) -> bool {
 }
 
 impl Scripted {
+    fn judge(&self, table: &RouteTable) -> Result<RouteTable, CheckError> {
+        if self.unable.load(SeqCst) {
+            return Err(CheckError::Unable {
+                why: "no disk".into(),
+            });
+        }
+        let has = |name: &str| has(table, name);
+        let bad = self
+            .bad
+            .lock()
+            .unwrap()
+            .iter()
+            .copied()
+            .find(|name| has(name));
+        let clash = self
+            .clash
+            .lock()
+            .unwrap()
+            .filter(|pair| pair.iter().all(|n| has(n)));
+        let needed = self.needed.lock().unwrap().clone();
+        if let Some(name) = needed.into_iter().find(|name| !has(name)) {
+            return Err(CheckError::Rejected {
+                words: format!("{name} is needed"),
+            });
+        }
+        match (bad, clash) {
+            (Some(name), _) => Err(CheckError::Rejected {
+                words: format!("{name} is bad"),
+            }),
+            (None, Some(_)) => Err(CheckError::Rejected {
+                words: "clash".into(),
+            }),
+            (None, None) => Ok(table.clone()),
+        }
+    }
+
     pub(crate) fn live(&self) -> Vec<String> {
         let live = self.live.lock().unwrap();
         let services = live.iter().flat_map(RouteTable::iter);

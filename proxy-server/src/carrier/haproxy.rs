@@ -3,6 +3,7 @@
 mod certificates;
 mod dry_run;
 pub(super) mod held;
+mod loading;
 mod ports;
 mod start;
 mod written;
@@ -105,8 +106,8 @@ pub(crate) struct Candidate {
     ports: BTreeSet<Port>,
     /// None where it is live already, byte for byte.
     staged: Option<Staged>,
-    /// HAProxy was started with it to see whether it is good.
-    started: bool,
+    /// It was loaded to see whether it is good, and how.
+    loaded: Option<Applied>,
 }
 
 // === impl HaproxyCarrier ===
@@ -216,8 +217,7 @@ impl HaproxyCarrier {
                 applied.map(|_| Applied::Reloaded).map_err(ApplyError::from)
             }
             (Stage::Running(applier), _) => match candidate.staged {
-                None if candidate.started => Ok(Applied::Started),
-                None => Ok(Applied::Unchanged),
+                None => Ok(candidate.loaded.unwrap_or(Applied::Unchanged)),
                 Some(staged) => match applier.apply_staged(staged).await {
                     Ok(proxy_haproxy::Applied::Unchanged { .. }) => Ok(Applied::Unchanged),
                     Ok(proxy_haproxy::Applied::Runtime { .. }) => Ok(Applied::Runtime),
@@ -263,7 +263,7 @@ impl Carrier for HaproxyCarrier {
             instances: good.instances,
             ports: table.tcp_ports().collect(),
             staged: good.written.into_staged(),
-            started: false,
+            loaded: None,
         })
     }
 
@@ -271,8 +271,8 @@ impl Carrier for HaproxyCarrier {
         self.try_out(table).await
     }
 
-    async fn check_by_start(&self, table: &RouteTable) -> Result<Candidate, CheckError> {
-        self.try_to_start(table).await
+    async fn check_by_loading(&self, table: &RouteTable) -> Result<Candidate, CheckError> {
+        self.try_to_load(table).await
     }
 
     async fn renew(&self, table: &RouteTable) -> Result<(), CheckError> {

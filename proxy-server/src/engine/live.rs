@@ -1,11 +1,13 @@
 //! From a configuration that is good to one that is live, and what is done where HAProxy will not
 //! load it.
 
+use std::time::{Duration, Instant};
+
 use proxy_core::{Change, RouteTable};
 
 use super::{ChangeError, Engine, Refused, isolate::Loading};
 use crate::{
-    carrier::{Applied, ApplyError, Carrier, CarrierCondition, CheckError, Reload},
+    carrier::{Applied, ApplyError, Carrier, CarrierCondition, CheckError, Reason, Reload},
     chain::chain,
     culprits::isolate,
 };
@@ -14,6 +16,20 @@ use crate::{
 pub(super) struct Ready<T> {
     pub(super) candidate: T,
     pub(super) table: RouteTable,
+    /// How long it took to load it, where it is live for having been judged so.
+    pub(super) took: Duration,
+}
+
+impl<T> Ready<T> {
+    /// One that was checked.
+    pub(super) fn checked(candidate: T, table: RouteTable) -> Self {
+        let took = Duration::ZERO;
+        Self {
+            candidate,
+            table,
+            took,
+        }
+    }
 }
 
 // === impl Engine ===
@@ -46,11 +62,11 @@ impl<C: Carrier> Engine<C> {
 
     async fn check_served(&mut self) -> Result<Ready<C::Candidate>, CheckError> {
         let table = self.served.clone();
-        if let Some(candidate) = self.start_with(&table).await {
-            return Ok(Ready { candidate, table });
+        if let Some(ready) = self.start_with(&table).await {
+            return Ok(ready);
         }
         match self.carrier.check(&table).await {
-            Ok(candidate) => Ok(Ready { candidate, table }),
+            Ok(candidate) => Ok(Ready::checked(candidate, table)),
             // There is no last good configuration that goes on meanwhile.
             Err(CheckError::Rejected { words })
                 if !table.is_empty() && self.carrier.condition() != CarrierCondition::Running =>
@@ -67,18 +83,39 @@ impl<C: Carrier> Engine<C> {
 
     /// Starts HAProxy with a table that is stored, where it was never started. None where it was, or
     /// will not start with this.
-    pub(super) async fn start_with(&self, table: &RouteTable) -> Option<C::Candidate> {
-        if self.carrier.condition() != CarrierCondition::NotStarted {
-            return None;
+    async fn start_with(&self, table: &RouteTable) -> Option<Ready<C::Candidate>> {
+        match self.carrier.condition() {
+            CarrierCondition::NotStarted => self.load(table).await,
+            _ => None,
         }
-        match self.carrier.check_by_start(table).await {
-            Ok(candidate) => Some(candidate),
+    }
+
+    /// Loads a table that is stored and was not loaded here yet: it was checked before it was stored. None
+    /// where it is not loaded; what ran before runs on, if something did.
+    pub(super) async fn load_stored(&self, table: &RouteTable) -> Option<Ready<C::Candidate>> {
+        let is_new = match self.carrier.condition() {
+            CarrierCondition::NotStarted => true,
+            // What was refused here before is better checked.
+            CarrierCondition::Running => self.reason != Reason::Retry,
+            _ => false,
+        };
+        match is_new {
+            true => self.load(table).await,
+            false => None,
+        }
+    }
+
+    async fn load(&self, table: &RouteTable) -> Option<Ready<C::Candidate>> {
+        let begun = Instant::now();
+        match self.carrier.check_by_loading(table).await {
+            Ok(candidate) => Some(Ready {
+                candidate,
+                table: table.clone(),
+                took: begun.elapsed(),
+            }),
             Err(error) => {
                 let why = chain(&error);
-                tracing::error!(
-                    why,
-                    "HAProxy does not start with what is stored; it is checked"
-                );
+                tracing::error!(why, "HAProxy does not load what is stored; it is checked");
                 None
             }
         }
@@ -86,7 +123,7 @@ impl<C: Carrier> Engine<C> {
 
     /// Makes a configuration live, or as much of it as HAProxy loads. A failure is kept.
     pub(super) async fn make_live(&mut self, ready: Ready<C::Candidate>, force: Reload) {
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         // Without quarantine the table is the store's own, whose past it shares: later differences
         // are then cheap to find.
         self.served = match self.view.stored.table() {
@@ -99,7 +136,7 @@ impl<C: Carrier> Engine<C> {
                 self.failure = None;
                 (self.live, self.proven) = (self.served.clone(), true);
                 self.metrics
-                    .applied(applied, self.reason, started.elapsed());
+                    .applied(applied, self.reason, ready.took + started.elapsed());
                 if applied != Applied::Unchanged {
                     let revision = self.view.revision.map(|r| r.number);
                     let services = self.served.len();

@@ -61,6 +61,14 @@ impl Replica {
             .await
     }
 
+    /// Waits until this service is live.
+    async fn serves_one_more(&self, name: &str) {
+        let mut snapshots = self.handle.snapshots();
+        let right = |s: &Arc<Snapshot>| s.served.iter().any(|s| s.name().as_str() == name);
+        let waited = tokio::time::timeout(Duration::from_secs(20), snapshots.wait_for(right)).await;
+        assert!(waited.is_ok(), "live: {:?}", self.carrier.live());
+    }
+
     /// Waits until these services are live.
     async fn serves(&self, names: &[&str]) {
         let mut snapshots = self.handle.snapshots();
@@ -175,6 +183,23 @@ async fn what_another_replica_stores_is_served_and_its_bad_services_are_quaranti
     strict.carrier.bad.lock().unwrap().clear();
     strict.serves(&["a", "b", "c", "d", "e"]).await;
     assert!(strict.handle.snapshot().quarantined.is_empty());
+}
+
+#[tokio::test]
+async fn what_another_replica_has_checked_is_loaded_and_not_checked_again() {
+    let store = store();
+    let [one, other] = [Replica::on(&store), Replica::on(&store)];
+    for name in ["a", "b", "c"] {
+        one.put(name).await.unwrap();
+        other.serves_one_more(name).await;
+    }
+    assert_eq!(other.carrier.checks.load(SeqCst), 0);
+    assert!(one.carrier.checks.load(SeqCst) >= 3);
+    // What is not loaded is checked, and tried again by a check.
+    other.carrier.bad.lock().unwrap().insert("evil");
+    one.change(vec![put("evil"), put("good")]).await.unwrap();
+    other.serves(&["a", "b", "c", "good"]).await;
+    assert!(other.carrier.checks.load(SeqCst) > 0);
 }
 
 #[tokio::test]

@@ -236,12 +236,16 @@ impl<C: Carrier> Engine<C> {
         groups.extend(open.iter().map(Pending::rest));
         // What is asked is checked before it is stored; what is stored already need not be.
         if open.is_empty() {
-            let table = with_groups(&self.served, &groups);
-            if let Some(candidate) = self.start_with(&table).await {
+            let stored = self.view.stored.table();
+            let table = match self.quarantine.is_empty() {
+                true => stored.clone(),
+                false => with_groups(&self.served, &groups),
+            };
+            if let Some(ready) = self.load_stored(&table).await {
                 for change in incoming {
                     self.quarantine.remove(change.service_name());
                 }
-                return Ok(Ready { candidate, table });
+                return Ok(ready);
             }
         }
         let isolated = match isolate(&Checking(&*self.carrier), &self.served, &groups, None).await {
@@ -282,7 +286,7 @@ impl<C: Carrier> Engine<C> {
             let why = "too many others in the same batch were refused".to_owned();
             pending.answer(Err(ChangeError::Unable { why, commits }));
         }
-        Ok(Ready { candidate, table })
+        Ok(Ready::checked(candidate, table))
     }
 
     /// Judges every stored service anew, on top of nothing. Those that do not pass are quarantined
@@ -298,10 +302,7 @@ impl<C: Carrier> Engine<C> {
                 self.hold(change.clone(), words, Refused::AtCheck);
             }
         }
-        Ok(Ready {
-            candidate: isolated.candidate,
-            table: isolated.whole,
-        })
+        Ok(Ready::checked(isolated.candidate, isolated.whole))
     }
 
     pub(super) fn hold(&mut self, change: Change, why: String, refused: Refused) {

@@ -2,69 +2,15 @@
 
 use std::{os::unix::net::UnixStream, sync::Arc};
 
-use proxy_core::RouteTable;
 use proxy_haproxy::{Applier, ConfigDir, Haproxy, ProcessSettings, Start, StartError, probe_bind};
 
 use super::{Candidate, CarrierSettings, HaproxyCarrier, Stage};
 use crate::{
-    carrier::{Applied, ApplyError, Carrier as _, CheckError, Reload, places::Places},
+    carrier::{Applied, ApplyError},
     chain::chain,
 };
 
 impl HaproxyCarrier {
-    /// Judges the first table by starting with it, where no HAProxy of ours runs.
-    pub(super) async fn try_to_start(&self, table: &RouteTable) -> Result<Candidate, CheckError> {
-        let master = self.settings.run.master_socket();
-        let is_first = matches!(&*self.stage.lock().await, Stage::Before(Some(_)));
-        // One that runs goes on with what it has unless this is known to be good.
-        if !is_first || UnixStream::connect(master).is_ok() {
-            return self.check(table).await;
-        }
-        let is_new = !self.certificates.is_begun();
-        if is_new {
-            // The start judges them too.
-            self.certificates.take_all();
-        }
-        let started = self.judge_by_start(table).await;
-        if is_new && started.is_err() {
-            // One of them may be to blame: they are judged apart.
-            self.certificates.take_back();
-        }
-        started
-    }
-
-    async fn judge_by_start(&self, table: &RouteTable) -> Result<Candidate, CheckError> {
-        let places = Places::of(table);
-        let newest = self.look_up(&places).await;
-        let book = self.without_blamed(table, newest.clone());
-        let config = self.render(table, &book)?;
-        let staged = self.stage(&config).await?.into_staged();
-        let candidate = |staged, started| Candidate {
-            table: table.clone(),
-            config: config.clone(),
-            places: places.clone(),
-            instances: book.instances().clone(),
-            held: self.held_of(&places, &newest, book.instances()),
-            ports: table.tcp_ports().collect(),
-            staged,
-            started,
-        };
-        match self
-            .apply(candidate(staged, false), Reload::IfDifferent)
-            .await
-        {
-            Ok(_) => {
-                let mut live = candidate(None, true);
-                // It may be another, without certificates that were not loaded.
-                if let Some(config) = self.shown().config.clone() {
-                    live.config = config;
-                }
-                Ok(live)
-            }
-            Err(error) => Err(CheckError::Unable { why: error.into() }),
-        }
-    }
-
     /// The first configuration. Where a HAProxy of ours runs it is taken over with what it serves and
     /// then reloaded, so that its own configuration stays the one to fall back to; else this one
     /// goes to disk and HAProxy is started with it.
