@@ -20,13 +20,14 @@ use tokio::{
 
 use crate::{
     lock::{FolderLock, LockError},
-    master::{self, DEFAULT_ASK_DEADLINE, Processes},
+    master::{DEFAULT_ASK_DEADLINE, Processes},
     reload::{Reload, ReloadError, Reloaded},
     runtime::{self, CertificateChange, RuntimeError, ServerChange},
 };
 
 mod end;
 mod find;
+mod handover;
 mod launch;
 mod master_process;
 mod order;
@@ -238,13 +239,21 @@ impl Haproxy {
         self.shared.state.subscribe()
     }
 
-    /// The workers that reloads have replaced and that finish their connections.
+    /// The workers that reloads have replaced and that finish their connections. For some milliseconds after a
+    /// reload it waits for the master, which replaces itself.
     ///
     /// # Errors
-    /// When the master does not answer, as while it reloads.
+    /// When the master does not answer within two seconds, or HAProxy is down.
     pub async fn old_workers(&self) -> std::io::Result<OldWorkers> {
+        if !matches!(*self.shared.state.borrow(), HaproxyState::Running { .. }) {
+            return Err(std::io::ErrorKind::NotConnected.into());
+        }
         let socket = self.shared.settings.master_socket();
-        let processes = master::processes(socket, DEFAULT_ASK_DEADLINE).await?;
+        let processes = timeout(
+            DEFAULT_ASK_DEADLINE,
+            order::processes_when(socket, |_| true),
+        );
+        let processes = processes.await?;
         Ok(OldWorkers {
             count: processes.old.len(),
             oldest: processes.oldest,

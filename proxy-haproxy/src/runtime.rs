@@ -265,6 +265,37 @@ async fn replace_map(mut cli: Cli, name: &str, text: &str) -> Result<(), Runtime
     Ok(())
 }
 
+/// A conversation with one worker about itself. It goes on through a reload, until the worker ends or hangs
+/// up (HAProxy does after ten silent seconds).
+pub(crate) struct Worker(Cli);
+
+/// What a worker says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WorkerInfo {
+    pub(crate) pid: u32,
+    /// It takes no new connections.
+    pub(crate) stopping: bool,
+}
+
+impl Worker {
+    pub(crate) async fn connect(socket: &Path) -> io::Result<Self> {
+        Cli::connect(socket).await.map(Self)
+    }
+
+    pub(crate) async fn info(&mut self) -> io::Result<WorkerInfo> {
+        self.0.until = Instant::now() + DEFAULT_RUNTIME_DEADLINE;
+        let said = self.0.ask("show info\n").await?;
+        let told = (field(&said, "\nPid: "), field(&said, "\nStopping: "));
+        let (Some(pid), Some(stopping)) = told else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        Ok(WorkerInfo {
+            pid,
+            stopping: stopping != 0,
+        })
+    }
+}
+
 /// The number behind some words.
 fn field(answer: &str, words: &str) -> Option<u32> {
     let (_, rest) = answer.split_once(words)?;

@@ -1,11 +1,11 @@
 //! The end of masters, with or without a supervisor.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use rustix::process::Signal;
 use tokio::{task::JoinSet, time::timeout};
 
-use super::{MasterProcess, Stopped, find};
+use super::{MasterProcess, Stopped, find, order};
 use crate::{
     lock::{FolderLock, LockError},
     run_path::RunPath,
@@ -57,6 +57,11 @@ pub(super) async fn end_all(
     run: &RunPath,
     deadline: Duration,
 ) -> Stopped {
+    // One that replaces itself after a reload loses a signal; its socket refuses connections for as long.
+    let socket = Path::new(run.master_socket());
+    if socket.exists() {
+        let _ = timeout(END_GRACE, order::processes_when(socket, |_| true)).await;
+    }
     let mut ends = JoinSet::new();
     for master in masters {
         ends.spawn(end(master, deadline));

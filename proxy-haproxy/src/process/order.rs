@@ -7,7 +7,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{HaproxyState, Shared, poll};
+use super::{HaproxyState, Shared, handover::Handover, poll};
 use crate::{
     master::{self, DEFAULT_ASK_DEADLINE, Processes},
     reload::{ReloadError, Reloaded},
@@ -24,7 +24,12 @@ pub(super) async fn reload(shared: &Shared, begun: Instant) -> Result<Reloaded, 
         let now = state.borrow_and_update().clone();
         match now {
             HaproxyState::Running { master_pid, .. } => {
-                let told = tell(shared.settings.master_socket(), master_pid);
+                let run = shared.settings.run();
+                let told = tell(
+                    run.master_socket().as_ref(),
+                    run.worker_socket().as_ref(),
+                    master_pid,
+                );
                 // The supervisor sees a master die; its next state says how to go on.
                 let died = state.wait_for(|state| !state.is_running(master_pid));
                 tokio::select! {
@@ -100,8 +105,9 @@ fn loaded(shared: &Shared, processes: &Processes, begun: Instant) -> Reloaded {
 
 /// Tells a master to reload and finds out what came of it: what runs then, or that it refused and
 /// what it says. Goes on for as long as the master does not tell, and for ever when it dies.
-async fn tell(socket: &Path, master_pid: u32) -> Result<Processes, Option<String>> {
+async fn tell(socket: &Path, workers: &Path, master_pid: u32) -> Result<Processes, Option<String>> {
     let before = processes_when(socket, |processes| processes.master == master_pid).await;
+    let handover = Handover::begin(workers).await;
     // 2.6 hangs up without a word while it re-executes itself; 3.x answers once it has loaded.
     let answer = master::ask(socket, "reload", Duration::MAX)
         .await
@@ -110,9 +116,26 @@ async fn tell(socket: &Path, master_pid: u32) -> Result<Processes, Option<String
         return Err(Some(detail.trim_start_matches("\n--").trim().to_owned()));
     }
     let known: BTreeSet<u32> = before.all_workers().collect();
+    tokio::select! {
+        worker = handover.done(&known) => Ok(Processes {
+            master: master_pid,
+            workers: vec![worker],
+            old: known.iter().copied().collect(),
+            ..Processes::default()
+        }),
+        told = told_by_master(socket, &before, &known) => told,
+    }
+}
+
+/// What came of a reload, as a master tells it once it is back.
+async fn told_by_master(
+    socket: &Path,
+    before: &Processes,
+    known: &BTreeSet<u32>,
+) -> Result<Processes, Option<String>> {
     let is_new = |processes: &Processes| processes.workers.iter().any(|pid| !known.contains(pid));
     let after = processes_when(socket, |processes| {
-        processes.master == master_pid && (processes.failed > before.failed || is_new(processes))
+        processes.master == before.master && (processes.failed > before.failed || is_new(processes))
     })
     .await;
     if !is_new(&after) {
@@ -121,7 +144,7 @@ async fn tell(socket: &Path, master_pid: u32) -> Result<Processes, Option<String
     // The new worker serves, and for some milliseconds so does the old one.
     let stopping = async {
         let begun = Instant::now();
-        for worker in &known {
+        for worker in known {
             while matches!(
                 master::is_stopping(socket, *worker, DEFAULT_ASK_DEADLINE).await,
                 Ok(false)
@@ -138,7 +161,10 @@ async fn tell(socket: &Path, master_pid: u32) -> Result<Processes, Option<String
 
 /// Asks what runs until it is as wanted. While a master re-executes itself its socket refuses
 /// connections, so errors are no answer.
-async fn processes_when(socket: &Path, wanted: impl Fn(&Processes) -> bool) -> Processes {
+pub(super) async fn processes_when(
+    socket: &Path,
+    wanted: impl Fn(&Processes) -> bool,
+) -> Processes {
     let begun = Instant::now();
     loop {
         match master::processes(socket, DEFAULT_ASK_DEADLINE).await {
