@@ -63,6 +63,11 @@ pub enum ParamWarning {
         /// Why.
         why: &'static str,
     },
+    /// It has no effect here, and would be refused where it had one.
+    WouldBeRefused {
+        /// What is wrong with it.
+        error: FieldError,
+    },
 }
 
 /// What was asked, and what is worth saying about how it was asked.
@@ -210,6 +215,13 @@ impl<'a> Fields<'a> {
         Vec::new()
     }
 
+    /// What is wrong with parameters that have no effect here, which is no reason to refuse anything.
+    pub(crate) fn would_refuse(&mut self, read: impl FnOnce(&mut Self)) -> Vec<FieldError> {
+        let before = self.errors.len();
+        read(self);
+        self.errors.split_off(before)
+    }
+
     /// The name of a destination's parameter: suffixed, else unsuffixed where only that is given. Both
     /// count as known.
     pub(crate) fn suffixed(&mut self, name: &str, index: u16) -> String {
@@ -332,6 +344,21 @@ impl fmt::Display for ParamWarning {
             }
             Self::NoEffect { parameter, why } => {
                 write!(f, "the parameter {parameter} has no effect: {why}")
+            }
+            Self::WouldBeRefused {
+                error:
+                    FieldError {
+                        parameter,
+                        value,
+                        problem,
+                        allowed,
+                    },
+            } => {
+                let value = value.as_deref().unwrap_or_default();
+                write!(
+                    f,
+                    "the parameter {parameter} would be refused where it had an effect: {value:?}: {problem} (allowed: {allowed})"
+                )
             }
         }
     }

@@ -58,7 +58,7 @@ pub(super) fn destination(
         "outboundHostname",
     ]
     .map(&mut name);
-    let [group, balance, check, keep_alive, timeout] = FOR_CONNECTIONS.map(&mut name);
+    let of_connections = FOR_CONNECTIONS.map(&mut name);
 
     let domain = |text: &str| DomainPattern::new(comparison, text);
     let mut names = fields.list(&domains, DOMAIN_GRAMMAR, domain);
@@ -76,13 +76,7 @@ pub(super) fn destination(
         }
     }
     let outbound_hostname = fields.optional::<Host>(&host, HOST_GRAMMAR);
-    let tcp = TcpOptions {
-        group: fields.optional::<GroupName>(&group, NAME_GRAMMAR),
-        balance: fields.optional::<Balance>(&balance, BALANCE_GRAMMAR),
-        check: fields.flag(&check),
-        client_keep_alive: fields.flag(&keep_alive),
-        client_timeout: fields.optional::<Seconds>(&timeout, SECONDS_GRAMMAR),
-    };
+    let tcp = tcp_options(fields, &of_connections);
     let entry_port = fields.required::<Port>(&entry_port, PORT_GRAMMAR);
     let port = fields.required::<Port>(&port, PORT_GRAMMAR);
     let (Some(entry_port), Some(port)) = (entry_port, port) else {
@@ -101,7 +95,20 @@ pub(super) fn destination(
     Read::Destination(Box::new(spec))
 }
 
-/// Says which of a destination's parameters mean nothing in its mode.
+/// Reads what has a meaning for connections alone.
+fn tcp_options(fields: &mut Fields<'_>, names: &[String; FOR_CONNECTIONS.len()]) -> TcpOptions {
+    let [group, balance, check, keep_alive, timeout] = names;
+    TcpOptions {
+        group: fields.optional::<GroupName>(group, NAME_GRAMMAR),
+        balance: fields.optional::<Balance>(balance, BALANCE_GRAMMAR),
+        check: fields.flag(check),
+        client_keep_alive: fields.flag(keep_alive),
+        client_timeout: fields.optional::<Seconds>(timeout, SECONDS_GRAMMAR),
+    }
+}
+
+/// Says which of a destination's parameters mean nothing in its mode, and which of these could not be read where
+/// they did.
 pub(super) fn without_effect(
     fields: &mut Fields<'_>,
     index: u16,
@@ -124,6 +131,16 @@ pub(super) fn without_effect(
         let warning = ParamWarning::NoEffect { parameter, why };
         if fields.text(&given).is_some() && !is_sni_name && !warnings.contains(&warning) {
             warnings.push(warning);
+        }
+    }
+    if mode == ReqMode::Http {
+        let names = FOR_CONNECTIONS.map(|name| fields.suffixed(name, index));
+        let wrong = fields.would_refuse(|fields| drop(tcp_options(fields, &names)));
+        for error in wrong {
+            let warning = ParamWarning::WouldBeRefused { error };
+            if !warnings.contains(&warning) {
+                warnings.push(warning);
+            }
         }
     }
 }

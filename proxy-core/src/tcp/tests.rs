@@ -178,6 +178,7 @@ fn what_means_nothing_in_a_mode_is_told() {
         let parameter = |warning| match warning {
             ParamWarning::NoEffect { parameter, .. } => parameter.to_owned(),
             ParamWarning::Unknown { parameter } => format!("unknown {parameter}"),
+            ParamWarning::WouldBeRefused { error } => format!("wrong {}", error.parameter),
         };
         warnings.map(parameter).collect()
     };
@@ -188,6 +189,31 @@ fn what_means_nothing_in_a_mode_is_told() {
     assert_eq!(
         told("serviceName=a&reqMode=tcp&srcPort=1&port=1&servicePath=/&userAgent=x"),
         ["servicePath", "userAgent"]
+    );
+    // Docker Flow Proxy looks at none of them, so they are told and not refused.
+    assert_eq!(
+        told(
+            "serviceName=a&servicePath=/&port=1&serviceGroup=x%20y&balanceGroup=best&checkTcp=maybe&clitcpka=1&timeoutClient=5s"
+        ),
+        [
+            "serviceGroup",
+            "balanceGroup",
+            "checkTcp",
+            "clitcpka",
+            "timeoutClient",
+            "wrong serviceGroup",
+            "wrong balanceGroup",
+            "wrong checkTcp",
+            "wrong timeoutClient",
+        ]
+    );
+    let two = "serviceName=a&servicePath.1=/&port.1=1&servicePath.2=/b&port.2=1&timeoutClient=5s";
+    assert_eq!(told(two), ["timeoutClient", "wrong timeoutClient"]);
+    let warnings = ask(two).unwrap().warnings;
+    let words = warnings.last().unwrap().to_string();
+    assert!(
+        words.contains("\"5s\"") && words.contains("whole number of seconds"),
+        "{words}"
     );
     let sni = "serviceName=a&reqMode=sni&srcPort=1&port=1&servicePath=a.com&pathType=req_ssl_sni";
     assert_eq!(told(sni), Vec::<String>::new());
