@@ -10,7 +10,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::args::{Cert, Cli, Command, Global, Waiting};
-use crate::client::{Client, Question, Reply};
+use crate::client::{Client, NoReply, Question, Reply};
 use crate::show;
 use crate::verdict::{Intent, Verdict};
 
@@ -53,14 +53,6 @@ pub(crate) async fn run(cli: Cli) -> Result<Verdict> {
         clap_mangen::generate_to(Cli::command(), folder)?;
         return Ok(Verdict::Done);
     }
-    let plan = match plan(&cli.global, &cli.command) {
-        Ok(plan) => plan,
-        Err(error) => {
-            complain(&format!("{error:#}"));
-            return Ok(Verdict::Usage);
-        }
-    };
-    let (intent, view) = (plan.intent, plan.view);
     // The proxy says who did not confirm; it is heard out.
     let deadline = match cli.command.waiting().and_then(Waiting::most) {
         Some(most) => cli.global.timeout.max(most + WAY_BACK),
@@ -72,22 +64,21 @@ pub(crate) async fn run(cli: Cli) -> Result<Verdict> {
         cli.global.token.clone(),
     )
     .context("the HTTP client cannot be set up")?;
+    let separator = match separator(&client, &cli).await? {
+        Ok(separator) => separator,
+        Err(verdict) => return Ok(verdict),
+    };
+    let plan = match plan(&cli.global, &cli.command, &separator) {
+        Ok(plan) => plan,
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            return Ok(Verdict::Usage);
+        }
+    };
+    let (intent, view) = (plan.intent, plan.view);
     let reply = match client.ask(plan.question).await {
         Ok(reply) => reply,
-        Err(error) => {
-            let verdict = Verdict::of_silence(&error, intent);
-            let hint = match verdict {
-                Verdict::Unknown => "; the change may or may not be made: see `proxyctl status`",
-                _ => "",
-            };
-            let text = format!("{error}{hint}");
-            if cli.global.json {
-                print(&pretty(&json!({ "Status": "NOK", "Message": text })))?;
-            } else {
-                complain(&text);
-            }
-            return Ok(verdict);
-        }
+        Err(error) => return silence(&cli.global, &error, intent),
     };
     let answer: Option<Value> = serde_json::from_str(&reply.body).ok();
     let verdict = Verdict::of_reply(&reply, answer.as_ref(), intent);
@@ -107,7 +98,53 @@ pub(crate) async fn run(cli: Cli) -> Result<Verdict> {
     Ok(verdict)
 }
 
-fn plan(global: &Global, command: &Command) -> Result<Plan> {
+/// Says that nothing came back.
+fn silence(global: &Global, error: &NoReply, intent: Intent) -> Result<Verdict> {
+    let verdict = Verdict::of_silence(error, intent);
+    let hint = match verdict {
+        Verdict::Unknown => "; the change may or may not be made: see `proxyctl status`",
+        _ => "",
+    };
+    let text = format!("{error}{hint}");
+    if global.json {
+        print(&pretty(&json!({ "Status": "NOK", "Message": text })))?;
+    } else {
+        complain(&text);
+    }
+    Ok(verdict)
+}
+
+/// What the server parts lists by (`SEPARATOR`). It is asked where a list is given item by item, and else does not
+/// matter; one that does not say it is asked for a comma.
+async fn separator(client: &Client, cli: &Cli) -> Result<Result<String, Verdict>> {
+    let comma = || Ok(Ok(",".to_owned()));
+    match &cli.command {
+        Command::Reconfigure(service) if service.has_items() => {}
+        _ => return comma(),
+    }
+    let question = Question {
+        method: Method::GET,
+        url: cli.global.address.endpoint("status", &[]),
+        body: None,
+    };
+    let reply = match client.ask(question).await {
+        Ok(reply) => reply,
+        Err(error) => return silence(&cli.global, &error, Intent::Read).map(Err),
+    };
+    let answer: Option<Value> = serde_json::from_str(&reply.body).ok();
+    let verdict = Verdict::of_reply(&reply, answer.as_ref(), Intent::Read);
+    if verdict != Verdict::Done {
+        show_reply(&cli.global, View::Status, &reply, answer.as_ref(), verdict)?;
+        return Ok(Err(verdict));
+    }
+    let said = answer.as_ref().and_then(|answer| answer.get("Separator"));
+    match said.and_then(Value::as_str) {
+        Some(separator) => Ok(Ok(separator.to_owned())),
+        None => comma(),
+    }
+}
+
+fn plan(global: &Global, command: &Command, separator: &str) -> Result<Plan> {
     let ask = |method, name: &str, params: &[(String, String)]| Question {
         method,
         url: global.address.endpoint(name, params),
@@ -125,7 +162,7 @@ fn plan(global: &Global, command: &Command) -> Result<Plan> {
     };
     Ok(match command {
         Command::Reconfigure(service) => {
-            let mut question = ask(Method::PUT, "reconfigure", &service.params()?);
+            let mut question = ask(Method::PUT, "reconfigure", &service.params(separator)?);
             if let Some(form) = service.form()? {
                 question.body = Some(("application/x-www-form-urlencoded", form.into_bytes()));
             }

@@ -55,6 +55,48 @@ async fn answering(status: u16, answer: Value) -> MockServer {
     server
 }
 
+/// Says what it parts lists by.
+async fn parting_by(server: &MockServer, separator: &str) {
+    let status = json!({"Status": "OK", "Message": "", "Separator": separator});
+    Mock::given(method("GET"))
+        .and(path(format!("{BASE}/status")))
+        .respond_with(ResponseTemplate::new(200).set_body_json(status))
+        .expect(1)
+        .mount(server)
+        .await;
+}
+
+#[tokio::test]
+async fn items_of_a_list_are_joined_as_the_server_parts_them() {
+    let server = MockServer::start().await;
+    parting_by(&server, ";").await;
+    Mock::given(method("PUT"))
+        .and(query_param("servicePath", "/a;/b,c"))
+        .and(query_param("serviceDomain", "a.com;b.com"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(json!({"Status": "OK"})))
+        .expect(1)
+        .mount(&server)
+        .await;
+    let items = ["--service-path", "/a", "--service-path", "/b,c"];
+    let whole = ["--service-domain", "a.com;b.com", "--port", "80"];
+    let arguments = [&["reconfigure", "a"][..], &items, &whole].concat();
+    let output = run(&server.uri(), &arguments).await;
+    assert_eq!(code(&output), 0, "{}", err(&output));
+
+    // Where nobody says it nothing is sent.
+    let stranger = answering(401, json!({"Status": "NOK", "Message": "no token"})).await;
+    let output = run(&stranger.uri(), &arguments).await;
+    assert_ne!(code(&output), 0);
+    assert!(err(&output).contains("no token"), "{}", err(&output));
+    let asked = stranger.received_requests().await.unwrap();
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    // Nor is anything asked that does not matter.
+    let old = answering(200, json!({"Status": "OK"})).await;
+    let output = run(&old.uri(), &[&["reconfigure", "a"][..], &whole].concat()).await;
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    assert_eq!(old.received_requests().await.unwrap().len(), 1);
+}
+
 #[tokio::test]
 async fn reconfigure_sends_every_parameter_and_shows_every_replica() {
     let server = MockServer::start().await;

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::{ArgAction, Args};
 use secrecy::ExposeSecret;
 
-use self::flags::{Given, Secret};
+use self::flags::{Given, Secret, Value};
 use super::Waiting;
 use crate::run::read_file;
 
@@ -57,12 +57,22 @@ pub(crate) struct Reconfigure {
 pub(crate) struct GivenTwice(String);
 
 impl Reconfigure {
+    /// Whether a list is given item by item, so that it matters what the server parts lists by.
+    pub(crate) fn has_items(&self) -> bool {
+        let mut given = self.given.params.iter();
+        given.any(|(_, value)| matches!(value, Value::Items(_)))
+    }
+
     /// The parameters by the names that the API knows, in a fixed order, without those that are secret.
-    pub(crate) fn params(&self) -> Result<Vec<(String, String)>, GivenTwice> {
+    pub(crate) fn params(&self, separator: &str) -> Result<Vec<(String, String)>, GivenTwice> {
         let name = self.service.as_ref().or(self.service_name.as_ref());
         let name = name.map(|name| ("serviceName".to_owned(), name.clone()));
         let given = self.given.params.iter();
-        let given = given.map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let text = |value: &Value| match value {
+            Value::Whole(text) => text.clone(),
+            Value::Items(items) => items.join(separator),
+        };
+        let given = given.map(|(name, value)| ((*name).to_owned(), text(value)));
         let mut params: Vec<_> = name.into_iter().chain(given).collect();
         params.extend(self.wait.params());
         let secret = |name: &str| {
@@ -139,7 +149,7 @@ mod tests {
             .copied()
             .collect();
         match Cli::try_parse_from(arguments).unwrap().command {
-            Command::Reconfigure(service) => service.params(),
+            Command::Reconfigure(service) => service.params(","),
             other => panic!("{other:?}"),
         }
     }
@@ -208,7 +218,7 @@ mod tests {
         };
         let given = service(&["--param=users=b:c d", "--param=port=1"]);
         let names: Vec<_> = given
-            .params()
+            .params(",")
             .unwrap()
             .into_iter()
             .map(|(name, _)| name)

@@ -116,6 +116,8 @@ fn describe(api: &Api) -> Answered {
         .with("Version", env!("CARGO_PKG_VERSION"))
         .with("Revision", revision(snapshot.revision()))
         .with("Services", snapshot.served.len())
+        // For callers who join lists.
+        .with("Separator", api.sources.rules.parameters.separator())
         .with("TableDigest", api.station.now().table_digest)
         .with(
             "Store",

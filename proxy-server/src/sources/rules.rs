@@ -31,6 +31,11 @@ impl ParameterRules {
         }
     }
 
+    /// What parts the items of lists.
+    pub(crate) fn separator(&self) -> &str {
+        self.rules.separator.as_str()
+    }
+
     /// The rules for a call: with the files that it names, which are read anew each time.
     pub(crate) async fn for_call(&self, params: &Params) -> Arc<ReconfigureRules> {
         let rules = self.with_secret(params).await;

@@ -36,7 +36,7 @@ enum Kind {
     Number(u64, u64),
     /// One of these.
     Words(&'static [&'static str]),
-    /// Several, joined by this.
+    /// Several, joined by this, or by what the server parts lists by where this is a comma.
     List(&'static str),
     /// What others should not read: sent in the body.
     Secret,
@@ -47,9 +47,17 @@ enum Kind {
 /// The parameters that are given, by the names that the API knows, in the list's order.
 #[derive(Clone, Default)]
 pub(super) struct Given {
-    pub(super) params: Vec<(&'static str, String)>,
+    pub(super) params: Vec<(&'static str, Value)>,
     /// What is sent in the body, since URLs end in logs.
     pub(super) secrets: Vec<(&'static str, Secret)>,
+}
+
+/// A value as it was given.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    Whole(String),
+    /// Items of a list, one by one.
+    Items(Vec<String>),
 }
 
 /// What others should not read.
@@ -116,16 +124,22 @@ impl Flag {
     }
 
     /// The value, where it is given and may be seen.
-    fn value(&self, matches: &ArgMatches) -> Option<String> {
-        match self.kind {
+    fn value(&self, matches: &ArgMatches) -> Option<Value> {
+        let whole = match self.kind {
             Kind::Number(..) => matches.get_one::<u64>(self.name).map(u64::to_string),
             Kind::List(by) => {
                 let values = matches.get_many::<String>(self.name)?;
-                Some(values.map(String::as_str).collect::<Vec<_>>().join(by))
+                let mut values: Vec<_> = values.cloned().collect();
+                match (by, values.len()) {
+                    (_, 1) => values.pop(),
+                    (",", _) => return Some(Value::Items(values)),
+                    _ => Some(values.join(by)),
+                }
             }
             Kind::Secret | Kind::SecretFile => None,
             _ => matches.get_one::<String>(self.name).cloned(),
-        }
+        };
+        whole.map(Value::Whole)
     }
 
     fn secret(&self, matches: &ArgMatches) -> Option<Secret> {

@@ -392,6 +392,7 @@ fn status() -> Described {
         ("TableDigest", text()),
         ("Store", store),
         ("Stale", yes_or_no()),
+        ("Separator", text()),
         ("Haproxy", haproxy),
         ("ConfigDigest", or_null(Type::String)),
         ("Failure", or_null(Type::String)),
