@@ -1,6 +1,10 @@
 //! What is known of where destinations are, for the renderer that writes addresses down.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use proxy_core::Host;
 use serde::{Deserialize, Serialize};
@@ -33,17 +37,41 @@ pub enum Resolution {
 /// DNS serves what it served before. A copy costs nothing until one of the two changes, and neither does
 /// the comparison of a book with its copy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(from = "BTreeMap<Host, Saved>", into = "BTreeMap<Host, Saved>")]
 pub struct AddressBook {
     // `Arc` compares what is in it only where it is not the same one.
-    entries: Arc<BTreeMap<Host, Resolution>>,
+    entries: Arc<BTreeMap<Host, Known>>,
     /// Of services whose servers come from a catalog. Whoever follows the catalog keeps them.
-    #[serde(skip)]
     slots: SlotBook,
     /// What templates see of them.
-    #[serde(skip)]
     instances: InstanceBook,
 }
+
+/// What is known of one name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Known {
+    resolution: Resolution,
+    /// Every address that DNS gave, where it gave several.
+    all: Arc<[IpAddr]>,
+}
+
+/// The same as it is written down. Releases that know of one address read the others over.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Saved {
+    Dns {
+        last: Option<IpAddr>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        all: Vec<IpAddr>,
+    },
+    System {
+        address: IpAddr,
+    },
+    Unknown,
+}
+
+/// The most addresses of one name that are kept: so many servers that share a name begin with one.
+pub(crate) const MOST_ADDRESSES: usize = 64;
 
 // === impl Resolution ===
 
@@ -71,13 +99,59 @@ impl AddressBook {
     /// What is known of a host: [`Resolution::Unknown`] where it is not in the book.
     #[must_use]
     pub fn get(&self, host: &Host) -> Resolution {
-        self.entries.get(host).copied().unwrap_or_default()
+        let known = self.entries.get(host);
+        known.map(|known| known.resolution).unwrap_or_default()
     }
 
-    /// Writes down what is known of a host, in place of what was.
+    /// Every address that is known of a host: first the one of [`AddressBook::get`], then the others that DNS
+    /// gave with it, 64 together at most.
+    #[must_use]
+    pub fn all(&self, host: &Host) -> Vec<IpAddr> {
+        let first = self.get(host).address();
+        let known = self.entries.get(host).map(|known| &*known.all);
+        let others = known.unwrap_or_default().iter().copied();
+        let others = others.filter(|other| Some(*other) != first);
+        first
+            .into_iter()
+            .chain(others)
+            .take(MOST_ADDRESSES)
+            .collect()
+    }
+
+    /// Writes down what is known of a host, in place of what was. It may have one address.
     pub fn insert(&mut self, host: Host, resolution: Resolution) {
-        if self.entries.get(&host) != Some(&resolution) {
-            Arc::make_mut(&mut self.entries).insert(host, resolution);
+        self.insert_all(host, resolution, []);
+    }
+
+    /// The same with every address that DNS gave; 64 are kept.
+    pub fn insert_all(
+        &mut self,
+        host: Host,
+        resolution: Resolution,
+        all: impl IntoIterator<Item = IpAddr>,
+    ) {
+        let all: Arc<[IpAddr]> = all.into_iter().take(MOST_ADDRESSES).collect();
+        let all = if all.len() > 1 { all } else { Arc::default() };
+        self.insert_known(host, Known { resolution, all });
+    }
+
+    fn insert_known(&mut self, host: Host, known: Known) {
+        if self.entries.get(&host) != Some(&known) {
+            Arc::make_mut(&mut self.entries).insert(host, known);
+        }
+    }
+
+    /// Writes down what another book knows of its hosts, in place of what was.
+    pub fn learn(&mut self, other: &Self) {
+        for (host, known) in other.entries.iter() {
+            self.insert_known(host.clone(), known.clone());
+        }
+    }
+
+    /// Forgets every host but these.
+    pub fn retain(&mut self, keep: &BTreeSet<Host>) {
+        if !self.entries.keys().all(|host| keep.contains(host)) {
+            Arc::make_mut(&mut self.entries).retain(|host, _| keep.contains(host));
         }
     }
 
@@ -91,7 +165,7 @@ impl AddressBook {
     pub fn iter(&self) -> impl Iterator<Item = (&Host, Resolution)> {
         self.entries
             .iter()
-            .map(|(host, resolution)| (host, *resolution))
+            .map(|(host, known)| (host, known.resolution))
     }
 
     /// The same with the slots of services whose servers come from a catalog.
@@ -133,11 +207,40 @@ impl AddressBook {
 
 impl FromIterator<(Host, Resolution)> for AddressBook {
     fn from_iter<I: IntoIterator<Item = (Host, Resolution)>>(entries: I) -> Self {
-        Self {
-            entries: Arc::new(entries.into_iter().collect()),
-            slots: SlotBook::default(),
-            instances: InstanceBook::default(),
+        let mut book = Self::new();
+        book.extend(entries);
+        book
+    }
+}
+
+impl From<BTreeMap<Host, Saved>> for AddressBook {
+    fn from(saved: BTreeMap<Host, Saved>) -> Self {
+        let mut book = Self::new();
+        for (host, saved) in saved {
+            match saved {
+                Saved::Dns { last, all } => book.insert_all(host, Resolution::Dns { last }, all),
+                Saved::System { address } => book.insert(host, Resolution::System { address }),
+                Saved::Unknown => book.insert(host, Resolution::Unknown),
+            }
         }
+        book
+    }
+}
+
+impl From<AddressBook> for BTreeMap<Host, Saved> {
+    fn from(book: AddressBook) -> Self {
+        let saved = |known: &Known| match known.resolution {
+            Resolution::Dns { last } => Saved::Dns {
+                last,
+                all: known.all.to_vec(),
+            },
+            Resolution::System { address } => Saved::System { address },
+            Resolution::Unknown => Saved::Unknown,
+        };
+        let entries = book.entries.iter();
+        entries
+            .map(|(host, known)| (host.clone(), saved(known)))
+            .collect()
     }
 }
 
@@ -166,5 +269,40 @@ mod tests {
         assert_eq!(copy.get(&host), Resolution::Unknown);
         assert_eq!(book.get(&host), Resolution::Dns { last });
         assert!(book.contains(&host) && book != copy);
+    }
+
+    #[test]
+    fn every_address_of_a_name_is_kept_and_written_down() {
+        let host: Host = "a".parse().unwrap();
+        let ip = |last: u8| IpAddr::from([10, 0, 0, last]);
+        let at = |last| Resolution::Dns { last: Some(last) };
+        let mut book = AddressBook::new();
+        book.insert_all(host.clone(), at(ip(2)), [ip(1), ip(2), ip(3)]);
+        assert_eq!(book.all(&host), [ip(2), ip(1), ip(3)]);
+        let text = serde_json::to_string(&book).unwrap();
+        let all = r#""all":["10.0.0.1","10.0.0.2","10.0.0.3"]"#;
+        assert_eq!(
+            text,
+            format!(r#"{{"a":{{"dns":{{"last":"10.0.0.2",{all}}}}}}}"#)
+        );
+        assert_eq!(serde_json::from_str::<AddressBook>(&text).unwrap(), book);
+        // What an older release wrote, and what it reads.
+        let old =
+            r#"{"a":{"dns":{"last":"10.0.0.2"}},"b":{"system":{"address":"::1"}},"c":"unknown"}"#;
+        let read: AddressBook = serde_json::from_str(old).unwrap();
+        assert_eq!(read.all(&host), [ip(2)]);
+        assert_eq!(serde_json::to_string(&read).unwrap(), old);
+        let read: BTreeMap<Host, Resolution> = serde_json::from_str(&text).unwrap();
+        assert_eq!(read[&host], at(ip(2)));
+
+        let mut other = AddressBook::new();
+        other.learn(&book);
+        assert_eq!(other, book);
+        other.insert(host.clone(), at(ip(4)));
+        assert_eq!(other.all(&host), [ip(4)]);
+        other.insert_all(host.clone(), at(ip(4)), (0..=255).map(ip));
+        assert_eq!(other.all(&host).len(), MOST_ADDRESSES);
+        other.retain(&BTreeSet::new());
+        assert!(other.is_empty());
     }
 }

@@ -173,7 +173,11 @@ impl NameResolver {
         let (mut unknown, mut known) = (Vec::new(), Vec::new());
         for (host, name, before) in names {
             let in_file = system_address(&table, name, before);
-            book.insert(host.clone(), settle(&Answer::Nothing, in_file, before));
+            let settled = settle(&Answer::Nothing, in_file, before);
+            match settled == before {
+                true => book.insert_all(host.clone(), settled, previous.all(host)),
+                false => book.insert(host.clone(), settled),
+            }
             // Who serves on a known address can wait for who does not serve at all.
             let queue = if before.address().is_some() {
                 &mut known
@@ -191,25 +195,31 @@ impl NameResolver {
             })
             .buffer_unordered(DEFAULT_PARALLEL_NAMES);
         while let Ok(Some((host, resolution))) = timeout_at(until, answers.next()).await {
-            if let Some(resolution) = resolution {
-                book.insert(host, resolution);
+            match resolution {
+                Some((resolution, Answer::Addresses(all))) => {
+                    book.insert_all(host, resolution, all);
+                }
+                // What was known is there already.
+                Some((resolution, _)) if resolution == previous.get(&host) => {}
+                Some((resolution, _)) => book.insert(host, resolution),
+                None => {}
             }
         }
         book
     }
 
+    /// Where a name is now, and what DNS said of it as it is.
     async fn resolve(
         &self,
         name: &HostName,
         in_file: Option<IpAddr>,
         before: Resolution,
-    ) -> Resolution {
+    ) -> (Resolution, Answer) {
         let bare = name.as_str().trim_end_matches('.');
         // HAProxy asks DNS for it as well, and DNS does not know this machine.
         if is_this_machine(bare) {
-            return Resolution::System {
-                address: in_file.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-            };
+            let address = in_file.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+            return (Resolution::System { address }, Answer::Nothing);
         }
         let answer = self.ask(&format!("{bare}.")).await;
         if matches!(answer, Answer::Denied) && in_file.is_none() && !name.as_str().ends_with('.') {
@@ -218,11 +228,11 @@ impl NameResolver {
                 if let Answer::Addresses(found) = self.ask(&whole).await
                     && let Some(address) = pick(&found, before)
                 {
-                    return Resolution::System { address };
+                    return (Resolution::System { address }, Answer::Nothing);
                 }
             }
         }
-        settle(&answer, in_file, before)
+        (settle(&answer, in_file, before), answer)
     }
 
     /// Asks for the IPv4 addresses, and for the others where there are none.

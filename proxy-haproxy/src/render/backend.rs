@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::{options::BackendOptions, own, users::Auth};
 use crate::{
-    address_book::{AddressBook, Resolution},
+    address_book::{AddressBook, MOST_ADDRESSES, Resolution},
     raw::RawText,
     slots::{MIN_SLOTS, SlotBook, Slots},
 };
@@ -61,6 +61,8 @@ pub(super) struct Server {
     check_slots: bool,
     /// The name has several addresses, and this many servers share them; otherwise nothing.
     spread_over: Option<usize>,
+    /// Of those, what each begins with but the first: as many as may have a known address.
+    begin: Vec<String>,
     /// Whether HAProxy checks a server that has a host name.
     check_host: bool,
     /// The address is a name: the addresses to begin with, for `init-addr`.
@@ -180,10 +182,7 @@ impl Server {
                 (SocketAddr::new(ip, port).to_string(), None)
             }
             (None, resolution) => {
-                let init_addr = match resolution.address() {
-                    Some(last) => format!("last,{last},none"),
-                    None => "last,none".to_owned(),
-                };
+                let init_addr = init_addr_of(resolution.address());
                 (format!("{}:{port}", dns_name(host)), Some(init_addr))
             }
         };
@@ -193,10 +192,14 @@ impl Server {
             let meant = upstream.replicas.map_or(0, |replicas| replicas.get());
             spread_over(meant.into())
         });
+        let listed = spread_over.unwrap_or_default().min(MOST_ADDRESSES);
+        let mut known = addresses.all(host).into_iter().skip(1);
+        let begin = (1..listed).map(|_| init_addr_of(known.next())).collect();
         Self {
             server: service.name().to_string(),
             numbered: format!("{}-", service.name()),
             address,
+            begin,
             slots: Vec::new(),
             check_slots: false,
             check_host: upstream.host_checks == HostChecks::On || spread_over.is_some(),
@@ -224,6 +227,7 @@ impl Server {
                 .collect(),
             check_slots: key.checks != Checks::Skipped,
             spread_over: None,
+            begin: Vec::new(),
             check_host: false,
             init_addr: None,
             prefer: "ipv4",
@@ -255,6 +259,14 @@ impl Slot {
             address: address.unwrap_or(NOWHERE).to_string(),
             disabled: address.is_none(),
         }
+    }
+}
+
+/// What a server with a name begins with: it never waits for the system's answer.
+pub(super) fn init_addr_of(known: Option<IpAddr>) -> String {
+    match known {
+        Some(known) => format!("last,{known},none"),
+        None => "last,none".to_owned(),
     }
 }
 

@@ -214,3 +214,38 @@ async fn a_name_of_the_hosts_file_alone_works() {
     assert_eq!(answer(&bench, "/legacy").await, is("demo"));
     haproxy.shutdown(Duration::from_secs(5)).await;
 }
+
+#[tokio::test]
+async fn a_service_that_is_spread_begins_with_all_addresses_though_dns_is_silent() {
+    let bench = Bench::new();
+    let dns = TestDns::start().await.unwrap();
+    let one = DemoBackend::start("one").await.unwrap();
+    let port = one.address().port();
+    let at = |last| SocketAddr::from(([127, 0, 0, last], port));
+    let _two = DemoBackend::start_at(at(2), "two").await.unwrap();
+    let _three = DemoBackend::start_at(at(3), "three").await.unwrap();
+    dns.set("tasks.web", [1, 2, 3].map(|last| at(last).ip()));
+    let host: Host = "tasks.web".parse().unwrap();
+    let hosts = BTreeSet::from([host.clone()]);
+    let resolver = NameResolver::new(vec![dns.address()], vec![]).unwrap();
+    let found = resolver
+        .resolve_all(&hosts, Duration::from_secs(5), &AddressBook::new())
+        .await;
+    assert_eq!(found.all(&host).len(), 3);
+    dns.fault_all(Fault::Refused);
+    let book = resolver
+        .resolve_all(&hosts, Duration::from_secs(5), &found)
+        .await;
+    assert_eq!(book, found, "silence is no reason to forget");
+
+    let query = format!("{}&discoveryType=DNS&replicas=3", at_name("web", "/", port));
+    let (haproxy, mut applier) = bench.serve::<&str>(&[]).await;
+    let config = rendered(&bench, &dns, &[query], &book);
+    applier.apply(&config).await.unwrap();
+    let mut bodies = BTreeSet::new();
+    for _ in 0..3 {
+        bodies.insert(answer(&bench, "/").await);
+    }
+    assert_eq!(bodies, ["one", "two", "three"].map(is).into());
+    haproxy.shutdown(Duration::from_secs(5)).await;
+}

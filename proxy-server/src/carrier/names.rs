@@ -70,7 +70,7 @@ impl NameFollower {
             return book;
         };
         let mut known = self.known();
-        known.book.extend(found);
+        known.book.learn(&found);
         known.book.clone()
     }
 
@@ -81,7 +81,7 @@ impl NameFollower {
         deadline: Duration,
     ) -> AddressBook {
         let (mut book, found) = self.ask(hosts, deadline).await;
-        book.extend(found.into_iter().flatten());
+        found.iter().for_each(|found| book.learn(found));
         book
     }
 
@@ -90,7 +90,7 @@ impl NameFollower {
         &self,
         hosts: &BTreeSet<Host>,
         deadline: Duration,
-    ) -> (AddressBook, Option<Vec<(Host, Resolution)>>) {
+    ) -> (AddressBook, Option<AddressBook>) {
         let (new, book) = {
             let known = self.known();
             let new = hosts.iter().filter(|host| !known.book.contains(host));
@@ -100,8 +100,7 @@ impl NameFollower {
             return (book, None);
         }
         let found = self.resolver.resolve_all(&new, deadline, &book).await;
-        let found = found.iter().map(|(host, at)| (host.clone(), at));
-        (book, Some(found.collect()))
+        (book, Some(found))
     }
 
     /// Follows these names from now on and forgets all others: the table with them is live.
@@ -109,10 +108,7 @@ impl NameFollower {
         let mut known = self.known();
         // Most changes are of routes, or add a name: then the book stays the one it was, for whoever
         // compares it with a copy.
-        if !known.book.iter().map(|(host, _)| host).eq(&hosts) {
-            let book = known.book.iter().filter(|(host, _)| hosts.contains(*host));
-            known.book = book.map(|(host, at)| (host.clone(), at)).collect();
-        }
+        known.book.retain(&hosts);
         known.wanted = hosts;
     }
 
@@ -163,8 +159,8 @@ impl NameFollower {
             let mut known = self.known();
             for (host, now) in found.iter() {
                 moved |= rendered_anew(before.get(host), now);
-                known.book.insert(host.clone(), now);
             }
+            known.book.learn(&found);
         }
         if moved {
             self.moved.notify_one();

@@ -7,6 +7,7 @@ use proxy_core::{Host, RawLimits, RawLines};
 use crate::{
     address_book::{AddressBook, Resolution},
     line::{Word, words},
+    render::backend::init_addr_of,
 };
 
 /// Whether every server of some lines is at an address, or at this host.
@@ -44,10 +45,11 @@ fn begun(line: &str, addresses: &AddressBook) -> Option<String> {
         return None;
     }
     let (before, behind) = line.split_at_checked(place.span.end)?;
-    let begin = match addresses.get(&host) {
-        Resolution::Dns { last: Some(last) } => format!("last,{last},none"),
-        _ => "last,none".to_owned(),
+    let known = match addresses.get(&host) {
+        Resolution::Dns { last } => last,
+        _ => None,
     };
+    let begin = init_addr_of(known);
     Some(format!("{before} init-addr {begin}{behind}"))
 }
 

@@ -66,19 +66,40 @@ fn a_service_of_the_catalog_has_free_slots() {
 }
 
 #[test]
-fn a_service_that_is_spread_over_a_name_begins_with_the_known_address() {
-    let table = table(&["serviceName=web&servicePath=/&port=80&discoveryType=DNS&replicas=4"]);
-    let last = Some(address("10.0.0.9"));
-    let book = [("tasks.web".parse().unwrap(), Resolution::Dns { last })];
-    let rendered = text(&table, &book.into_iter().collect());
+fn a_service_that_is_spread_over_a_name_begins_with_the_known_addresses() {
+    let query = "serviceName=web&servicePath=/&port=80&discoveryType=DNS&replicas=";
+    let known: Vec<_> = ["10.0.0.7", "10.0.0.8", "10.0.0.9"].map(address).into();
+    let at = Resolution::Dns {
+        last: known.last().copied(),
+    };
+    let mut book = AddressBook::new();
+    book.insert_all("tasks.web".parse().unwrap(), at, known);
+    let rendered = text(&table(&[&format!("{query}4")]), &book);
     assert_eq!(
         backend(&rendered, "web-be80"),
         "backend web-be80
     mode http
     default-server init-addr last,10.0.0.9,none resolvers dns resolve-prefer ipv4
     server web-1 tasks.web:80 check
+    server web-2 tasks.web:80 check init-addr last,10.0.0.7,none
+    server web-3 tasks.web:80 check init-addr last,10.0.0.8,none
+    server web-4 tasks.web:80 check init-addr last,none
+    server web-5 tasks.web:80 check init-addr last,none
+    server web-6 tasks.web:80 check init-addr last,none
+    server web-7 tasks.web:80 check init-addr last,none
+    server web-8 tasks.web:80 check init-addr last,none"
+    );
+    // As many lines as may have an address, however many have one: a few more are no other configuration.
+    let rendered = text(&table(&[&format!("{query}100")]), &book);
+    let backend = backend(&rendered, "web-be80");
+    assert_eq!(backend.matches("    server ").count(), 64);
+    assert!(
+        backend.ends_with(
+            "    server web-64 tasks.web:80 check init-addr last,none
     default-server init-addr last,none
-    server-template web- 2-8 tasks.web:80 check"
+    server-template web- 65-128 tasks.web:80 check"
+        ),
+        "{backend}"
     );
 }
 
