@@ -176,7 +176,7 @@ mod tests {
         let nodes = |address: &str, index: u64, more: &str| {
             let body = format!(
                 r#"[{{"Node":"n1","Address":"{address}","Checks":[],"Services":[
-                    {{"ID":"w","Service":"web","Port":1,"ModifyIndex":{index}}}{more}]}},
+                    {{"ID":"w","Service":"Web","Port":1,"ModifyIndex":{index}}}{more}]}},
                    {{"Node":"n2","Address":"10.0.0.2","Services":[
                     {{"ID":"o","Service":"other","ModifyIndex":3}}]}},
                    {{"Node":"n3","Address":"10.0.0.3","Services":null}}]"#

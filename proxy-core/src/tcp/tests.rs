@@ -246,3 +246,16 @@ fn a_destination_that_says_no_mode_has_the_rules_own() {
     let asked = ask("serviceName=a&servicePath=/&port=1&reqMode=http").unwrap();
     assert_eq!(asked.value.service.destinations()[0].mode(), ReqMode::Http);
 }
+
+#[test]
+fn a_port_of_connections_is_bound_for_them_and_needs_no_other() {
+    let rules = ReconfigureRules::default().with_entry_ports(vec![Port::new(80).unwrap()]);
+    let told = |query: &str| {
+        let params = Params::from_query(query).unwrap();
+        let parsed = parse_reconfigure_with(&params, &rules).unwrap();
+        parsed.warnings.len()
+    };
+    assert_eq!(told("serviceName=a&reqMode=tcp&srcPort=6379&port=1"), 0);
+    assert_eq!(told("serviceName=a&servicePath=/&srcPort=80&port=1"), 0);
+    assert_eq!(told("serviceName=a&servicePath=/&srcPort=6379&port=1"), 1);
+}
