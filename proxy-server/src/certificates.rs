@@ -39,6 +39,8 @@ use kept::Kept;
 
 pub(crate) use authorities::read_authorities;
 pub(crate) use choice::{Showing, Step};
+#[cfg(any(test, fuzzing))]
+pub(crate) use exchange::opened;
 pub(crate) use exchange::{CERTIFICATES_PATH, CertificateExchange, Telling};
 pub(crate) use follow::follow;
 pub(crate) use kept::{Entry, KeepError, Lane};

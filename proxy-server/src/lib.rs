@@ -20,6 +20,8 @@ mod drift;
 mod dry_run;
 mod engine;
 pub mod flags;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod keep;
 mod keeper;
 pub mod left;

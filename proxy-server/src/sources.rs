@@ -12,6 +12,8 @@ mod claim;
 mod docker;
 mod files;
 mod follow;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod given;
 mod intake;
 mod intent;

@@ -317,3 +317,20 @@ fn call(sealed: Vec<u8>) -> Call {
         // A replica that hears it twice finds the second time that it is there already.
         .repeat(Repeat::Harmless)
 }
+
+/// What opens, or does not, as bytes at random; see [`crate::fuzzing`].
+#[cfg(any(test, fuzzing))]
+pub(crate) fn opened(data: &[u8]) {
+    let sealer = Sealer::new(&"a secret".to_owned().into());
+    assert!(sealer.open(QUESTION, data).is_err(), "nobody sealed it");
+    assert!(open(&sealer, data, data).is_err(), "nobody sealed it");
+    crate::fuzzing::same::<Reply>(data);
+    let question = crate::fuzzing::same::<Question>(data);
+    for entry in question.unwrap_or_default().entries {
+        let name = entry.name();
+        match entry.read() {
+            Ok((read, _)) => assert_eq!(Some(read), name, "it is another"),
+            Err((_, why)) => assert!(!why.is_empty(), "without a reason"),
+        }
+    }
+}
