@@ -24,6 +24,25 @@ fn send(signal: Signal, pid: u32) {
     kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
 }
 
+/// One reload after the other, each before the master is done with the last: whoever asks then meets what
+/// was loaded, and nobody else.
+#[tokio::test]
+async fn what_a_reload_took_away_answers_nobody() {
+    let bench = Bench::new();
+    let demo = DemoBackend::start("demo").await.unwrap();
+    let (haproxy, mut applier) = bench.serve::<&str>(&[]).await;
+    let with = bench.render(&[at("go-demo", "/demo", demo.address())]);
+    let without = bench.render::<&str>(&[]);
+    for round in 0..40 {
+        for (config, wanted) in [(&with, 200), (&without, 404)] {
+            applier.apply(config).await.unwrap();
+            let answer = bench.get("/demo").await;
+            assert_eq!(answer.status, wanted, "in round {round}");
+        }
+    }
+    haproxy.shutdown(Duration::from_secs(5)).await;
+}
+
 #[tokio::test]
 async fn a_reload_is_confirmed_by_its_new_worker() {
     let bench = Bench::new();

@@ -64,15 +64,12 @@ impl HaproxyCarrier {
                 return Ok(candidate(told.into_staged(), None));
             }
         };
-        let loaded = self.apply(candidate(Some(staged), None), Reload::IfDifferent);
+        // Where it is refused the check says why in better words than a search by loading could.
+        let loaded = self.make_live(candidate(Some(staged), None), Reload::IfDifferent);
         match loaded.await {
             Ok(applied) => {
-                let mut live = candidate(None, Some(applied));
-                // It may be another, without certificates that were not loaded.
-                if let Some(config) = self.shown().config.clone() {
-                    live.config = config;
-                }
-                Ok(live)
+                self.certificates.prove();
+                Ok(candidate(None, Some(applied)))
             }
             Err(error) => Err(CheckError::Unable { why: error.into() }),
         }

@@ -82,7 +82,8 @@ async fn a_removed_service_is_gone_for_good_and_its_namesake_stays() -> Result<(
     }
     for replica in &topology.replicas {
         replica.until_status("/second", 200).await?;
-        assert_eq!(replica.request("/demo/hello").await?.status, 404);
+        // One that crashed may have had an older table on disk, and begins with that.
+        replica.until_status("/demo/hello", 404).await?;
         assert!(!replica.config().await?.contains("go-demo-be"));
     }
     let again = topology
