@@ -9,6 +9,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use proxy_core::{CommitId, CommitRecord, Document, Epoch, InstanceId, Revision, ServiceName};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{kv::KvEntry, txn::MAX_TXN_OPS};
@@ -16,6 +17,9 @@ use crate::{kv::KvEntry, txn::MAX_TXN_OPS};
 /// How many commits the log keeps: history, rollback, and how far behind a follower may be before
 /// it reads everything.
 pub(crate) const LOG_KEPT: u64 = 1_000;
+
+/// So many documents are parsed by all threads; fewer are done before others have begun.
+const MANY: usize = 1_000;
 
 /// How many log entries are read at once.
 pub(crate) const LOG_PAGE: u64 = MAX_TXN_OPS as u64;
@@ -131,12 +135,17 @@ impl Keys {
             documents: Vec::new(),
             unreadable: BTreeSet::new(),
         };
-        for entry in entries {
+        let parse = |entry: &KvEntry| Document::parse(&entry.value);
+        let parsed: Vec<_> = match entries.len() < MANY {
+            true => entries.iter().map(parse).collect(),
+            false => entries.par_iter().map(parse).collect(),
+        };
+        for (entry, document) in entries.iter().zip(parsed) {
             let Some(name) = entry.key.strip_prefix(&folder) else {
                 continue;
             };
             all.shown += 1;
-            match Document::parse(&entry.value) {
+            match document {
                 Ok(document) if document.name().as_str() == name => {
                     all.documents.push(Arc::new(document));
                     continue;

@@ -1,8 +1,9 @@
 //! The `backend` sections as text, each rendered once for as long as it stays as it is: nearly all of a
 //! large configuration, of which a change alters little.
 
-use std::{collections::HashMap, net::SocketAddr, num::NonZeroUsize, thread};
+use std::{collections::HashMap, net::SocketAddr};
 
+use rayon::prelude::*;
 use serde::Serialize;
 
 use super::backend::Backend;
@@ -11,10 +12,8 @@ use crate::template::{Template, TemplateError};
 /// About so many backends are kept and rendered together: enough that what a rendering costs by itself is
 /// little beside them, and few enough that one more costs little.
 const IN_A_GROUP: u32 = 32;
-/// Fewer backends are rendered by one thread: others would not have begun by the end.
-const A_THREAD: usize = 500;
-/// More threads do not help: memory is the limit then.
-const MAX_THREADS: usize = 8;
+/// So many backends are rendered by all threads; fewer are done before others have begun.
+const MANY: usize = 1_000;
 
 /// What was rendered last.
 #[derive(Debug, Default)]
@@ -89,30 +88,15 @@ fn render_all(
     template: &Template,
     nameservers: &[SocketAddr],
 ) -> Result<(), TemplateError> {
-    let one_by_one = |groups: &mut [&mut Group]| {
-        groups
-            .iter_mut()
-            .try_for_each(|group| group.render(template, nameservers))
-    };
     let backends: usize = groups.iter().map(|group| group.backends.len()).sum();
-    let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let threads = threads.min(backends / A_THREAD).min(MAX_THREADS);
-    if threads < 2 {
-        return one_by_one(groups);
+    match backends < MANY {
+        true => groups
+            .iter_mut()
+            .try_for_each(|group| group.render(template, nameservers)),
+        false => groups
+            .par_iter_mut()
+            .try_for_each(|group| group.render(template, nameservers)),
     }
-    let share = groups.len().div_ceil(threads);
-    thread::scope(|scope| {
-        let parts: Vec<_> = groups
-            .chunks_mut(share)
-            .map(|part| scope.spawn(|| one_by_one(part)))
-            .collect();
-        let ends = parts.into_iter().map(|part| match part.join() {
-            Ok(end) => end,
-            Err(panic) => std::panic::resume_unwind(panic),
-        });
-        // All of them are waited for, whichever failed.
-        ends.fold(Ok(()), Result::and)
-    })
 }
 
 // === impl Group ===

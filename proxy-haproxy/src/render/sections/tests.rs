@@ -38,7 +38,7 @@ fn rendered(table: &RouteTable, template: &str, sections: &mut Sections) -> Stri
 fn parts_make_what_the_whole_template_makes() {
     // The same text to the engine, and not the suite's own.
     let whole = format!("{}{{# #}}", Template::DEFAULT_TEXT);
-    for count in [0, 1, 40, 3 * A_THREAD] {
+    for count in [0, 1, 40, MANY + 500] {
         let table = table(count);
         let in_parts = rendered(&table, Template::DEFAULT_TEXT, &mut Sections::default());
         let at_once = rendered(&table, &whole, &mut Sections::default());
