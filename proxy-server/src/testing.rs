@@ -37,6 +37,8 @@ pub(crate) struct Scripted {
     pub(crate) unable: AtomicBool,
     pub(crate) broken: AtomicBool,
     pub(crate) checks: AtomicUsize,
+    /// How often something was loaded to see whether it is good.
+    pub(crate) loads: AtomicUsize,
     pub(crate) reloads: AtomicUsize,
     pub(crate) live: Mutex<Option<RouteTable>>,
     /// What HAProxy says of itself, where it says something.
@@ -58,6 +60,7 @@ impl Carrier for Scripted {
     }
 
     async fn check_by_loading(&self, table: &RouteTable) -> Result<RouteTable, CheckError> {
+        self.loads.fetch_add(1, SeqCst);
         let good = self.judge(table)?;
         match self.apply(good.clone(), Reload::IfDifferent).await {
             Ok(_) => Ok(good),

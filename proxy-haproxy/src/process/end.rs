@@ -3,7 +3,10 @@
 use std::{path::Path, time::Duration};
 
 use rustix::process::Signal;
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout, timeout_at},
+};
 
 use super::{MasterProcess, Stopped, find, order};
 use crate::{
@@ -57,14 +60,17 @@ pub(super) async fn end_all(
     run: &RunPath,
     deadline: Duration,
 ) -> Stopped {
+    let until = Instant::now() + deadline;
+    let mut masters = masters.into_iter().peekable();
     // One that replaces itself after a reload loses a signal; its socket refuses connections for as long.
     let socket = Path::new(run.master_socket());
-    if socket.exists() {
-        let _ = timeout(END_GRACE, order::processes_when(socket, |_| true)).await;
+    if masters.peek().is_some() && socket.exists() {
+        let answers = order::processes_when(socket, |_| true);
+        let _ = timeout(END_GRACE.min(deadline), answers).await;
     }
     let mut ends = JoinSet::new();
     for master in masters {
-        ends.spawn(end(master, deadline));
+        ends.spawn(end(master, until));
     }
     let ended = ends.join_all().await;
     for socket in [run.master_socket(), run.worker_socket()] {
@@ -78,9 +84,9 @@ pub(super) async fn end_all(
 }
 
 /// Lets a master finish its connections, and cuts what is left at the deadline.
-async fn end(mut master: MasterProcess, deadline: Duration) -> Stopped {
+async fn end(mut master: MasterProcess, deadline: Instant) -> Stopped {
     master.finish();
-    if timeout(deadline, master.exited()).await.is_ok() {
+    if timeout_at(deadline, master.exited()).await.is_ok() {
         return Stopped::Gracefully;
     }
     for signal in [Signal::TERM, Signal::KILL] {

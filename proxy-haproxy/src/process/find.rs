@@ -74,9 +74,11 @@ fn adopt(pid: u32, bind: &str) -> Option<MasterProcess> {
         .then_some(process)
 }
 
-/// Processes on this machine that were told to bind this master socket and whose parent was not.
+/// Processes that were told to bind this master socket and whose parent was not. Those of a container within
+/// this system are seen from here, with paths that mean other places.
 fn masters_on(bind: &str) -> BTreeMap<u32, Vec<String>> {
     let mut all = BTreeMap::new();
+    let own = namespaces("self");
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let pid = entry
             .file_name()
@@ -84,6 +86,7 @@ fn masters_on(bind: &str) -> BTreeMap<u32, Vec<String>> {
             .and_then(|name| name.parse().ok());
         if let Some(pid) = pid
             && let Some(line) = command_line(pid).filter(|line| binds(line, bind))
+            && namespaces(&pid.to_string()) == own
         {
             all.insert(pid, line);
         }
@@ -95,6 +98,16 @@ fn masters_on(bind: &str) -> BTreeMap<u32, Vec<String>> {
         .collect();
     all.retain(|pid, _| !workers.contains(pid));
     all
+}
+
+/// In how many namespaces of processes a process has a number: more for one in a container than for those
+/// outside. None where the kernel does not say.
+fn namespaces(process: &str) -> Option<usize> {
+    let status = fs::read_to_string(Path::new("/proc").join(process).join("status")).ok()?;
+    let numbers = status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))?;
+    Some(numbers.split_whitespace().count())
 }
 
 fn binds(command_line: &[String], bind: &str) -> bool {
@@ -146,5 +159,7 @@ mod tests {
         let own = std::process::id();
         assert!(!command_line(own).unwrap().is_empty());
         assert!(parent(own).is_some());
+        assert_eq!(namespaces(&own.to_string()), namespaces("self"));
+        assert_eq!(namespaces("0"), None);
     }
 }

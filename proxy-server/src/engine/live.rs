@@ -95,8 +95,9 @@ impl<C: Carrier> Engine<C> {
     pub(super) async fn load_stored(&self, table: &RouteTable) -> Option<Ready<C::Candidate>> {
         let is_new = match self.carrier.condition() {
             CarrierCondition::NotStarted => true,
-            // What was refused here before is better checked.
-            CarrierCondition::Running => self.reason != Reason::Retry,
+            // What was refused here before is better checked: reloads that fail count as replacements of the
+            // worker that serves, of which HAProxy bears `mworker-max-reloads`.
+            CarrierCondition::Running => self.reason != Reason::Retry && self.failure.is_none(),
             _ => false,
         };
         match is_new {

@@ -48,7 +48,7 @@ pub(super) fn left(source: &dyn SettingsSource) -> LeftSettings {
     };
     LeftSettings {
         run_path: reader.path("RUN_PATH"),
-        end: reader.end().unwrap_or_default(),
+        end: reader.end_of_left(),
     }
 }
 

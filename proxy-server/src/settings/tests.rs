@@ -268,7 +268,11 @@ fn haproxy_is_ended_whatever_else_the_settings_say() {
     let left = LeftSettings::read(&source);
     assert_eq!(left.run_path, PathBuf::from("/run/here"));
     assert_eq!(left.end, read(&[]).unwrap().end, "the defaults");
-    let source = MapSource::new([("DRAIN_DELAY", "3"), ("SHUTDOWN_TIMEOUT", "30")]);
+    let source = MapSource::new([
+        ("DRAIN_DELAY", "3"),
+        ("SHUTDOWN_TIMEOUT", "30"),
+        ("ON_END", "leav"),
+    ]);
     let end = LeftSettings::read(&source).end;
     assert_eq!((end.drain_delay.as_secs(), end.timeout.as_secs()), (3, 30));
 }

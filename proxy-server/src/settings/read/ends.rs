@@ -71,4 +71,16 @@ impl Reader<'_> {
             haproxy: haproxy?,
         })
     }
+
+    /// How a HAProxy ends that was left: each time by itself, so that what else is wrong makes neither another.
+    pub(super) fn end_of_left(&mut self) -> EndSettings {
+        let default = EndSettings::default();
+        let drain_delay = self.seconds_or_none("DRAIN_DELAY");
+        let timeout = self.seconds("SHUTDOWN_TIMEOUT");
+        EndSettings {
+            drain_delay: drain_delay.unwrap_or(default.drain_delay),
+            timeout: timeout.unwrap_or(default.timeout),
+            ..default
+        }
+    }
 }
