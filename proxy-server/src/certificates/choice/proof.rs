@@ -27,6 +27,16 @@ impl Choice {
         }
     }
 
+    /// Takes it that nothing was good before. Whether something was.
+    pub(super) fn forget_last(&mut self) -> bool {
+        if self.begun {
+            // It is what this run has loaded.
+            return false;
+        }
+        let last = std::mem::take(&mut self.proven);
+        !last.certificates.is_empty()
+    }
+
     /// Shows something, be it for a try.
     pub(super) fn show(&mut self, taken: Showing, preferred: &[Glob]) {
         self.set = taken.set(preferred);
@@ -46,11 +56,10 @@ impl Choice {
 // === impl Certificates ===
 
 impl Certificates {
-    /// Takes it that nothing was good before. Whether something was.
+    /// Takes it that nothing was good before. Whether something was; once HAProxy shows something nothing is
+    /// forgotten.
     pub(crate) fn forget_last(&self) -> bool {
-        let mut held = self.held();
-        let last = std::mem::take(&mut held.choice.proven);
-        !held.choice.begun && !last.certificates.is_empty()
+        self.held().choice.forget_last()
     }
 
     /// As [`Certificates::take`], of what HAProxy loaded, and what it did not load.

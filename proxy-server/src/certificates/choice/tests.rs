@@ -270,3 +270,29 @@ fn what_was_not_loaded_is_on_top_of_what_was_and_rests_whatever_else_changes() {
     choice.try_name_again(&old.name, now);
     assert!(choice.offer(now).is_some(), "somebody wrote it again");
 }
+
+#[test]
+fn what_is_loaded_is_not_forgotten_with_what_the_last_run_showed() {
+    let now = Instant::now();
+    let (old, new) = (shown("a", "a.com"), shown("a", "a.com"));
+    let begin = || {
+        let mut choice = Choice::default();
+        choice.want(showing(&[&old]));
+        choice.recall([(old.name.clone(), old.certificate.clone())].into());
+        choice
+    };
+    let mut choice = begin();
+    assert!(choice.forget_last());
+    assert_eq!(named(&choice.offer(now).unwrap().steps), ["a true"]);
+    assert!(!choice.forget_last(), "there is nothing left");
+
+    let mut choice = begin();
+    choice.take(showing(&[&old]), Vec::new(), RefusedWhen::Checked, now, &[]);
+    assert!(!choice.forget_last(), "it is shown");
+    assert!(choice.unproven().is_none(), "and was loaded");
+    choice.want(showing(&[&new]));
+    choice.take(showing(&[&new]), Vec::new(), RefusedWhen::Checked, now, &[]);
+    assert!(!choice.forget_last());
+    let base = choice.unproven().unwrap().base;
+    assert_eq!(base.certificate(&old.name), Some(&old.certificate));
+}
