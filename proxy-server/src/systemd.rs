@@ -18,8 +18,15 @@ const DEADLINE: Duration = Duration::from_secs(1);
 /// The shortest watchdog that is kept up with: one that is not alive is told apart from a busy machine.
 const SHORTEST_WATCHDOG: Duration = Duration::from_millis(500);
 
+/// Where systemd wants to hear, as `sd-notify` reads it.
+const SOCKET: &str = "NOTIFY_SOCKET";
+
 /// Tells systemd how a replica is, for ever. Cancel safe.
 pub async fn follow(mut health: Health) {
+    if std::env::var_os(SOCKET).is_none() {
+        // Nobody listens: looking four times a second would be all that a replica at rest does.
+        return std::future::pending().await;
+    }
     let watchdog = sd_notify::watchdog_enabled();
     if let Some(deadline) = watchdog.filter(|deadline| *deadline < SHORTEST_WATCHDOG) {
         tracing::warn!(?deadline, "systemd's watchdog is too short to keep up with");

@@ -218,11 +218,7 @@ async fn while_nothing_loads_each_stored_change_is_checked_and_not_loaded_in_vai
         let tried = tokio::time::timeout(Duration::from_secs(20), tried).await;
         assert!(tried.is_ok(), "{name} is not tried");
     }
-    assert_eq!(
-        other.carrier.loads.load(SeqCst),
-        2,
-        "the first table, a, and b"
-    );
+    assert_eq!(other.carrier.loads.load(SeqCst), loads + 1, "b alone");
     other.carrier.unable.store(false, SeqCst);
     other.serves(&["a", "b", "c", "d", "e"]).await;
 }
