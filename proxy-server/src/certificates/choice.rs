@@ -55,7 +55,7 @@ enum Subject {
 /// What is to be shown and is not yet.
 #[derive(Debug)]
 pub(crate) struct Offer {
-    /// What is shown.
+    /// What is shown, or was in the last run.
     pub(crate) base: Showing,
     /// What leads to what is to be shown, in an order that is the same on every replica.
     pub(crate) steps: Vec<Step>,
@@ -255,7 +255,8 @@ impl Choice {
         self.set.clone()
     }
 
-    /// What is to be shown and is not; none where there is nothing that HAProxy did not refuse lately.
+    /// What is to be shown and is not; none where there is nothing that HAProxy did not refuse lately. Before anything
+    /// was shown it is on top of what the last run showed, be it with no step.
     fn offer(&self, now: Instant) -> Option<Offer> {
         let base = match self.begun {
             true => &self.taken,
@@ -266,7 +267,9 @@ impl Choice {
             let refused = self.refused.get(&step.subject());
             refused.is_none_or(|old| now >= old.until || !old.step.is_same(step))
         });
-        (!steps.is_empty()).then(|| Offer {
+        // HAProxy may be another than in the last run: what that showed is judged too where nothing changed.
+        let is_unjudged = !self.begun && !base.certificates.is_empty();
+        (is_unjudged || !steps.is_empty()).then(|| Offer {
             base: base.clone(),
             steps,
         })
@@ -376,7 +379,8 @@ impl Certificates {
         self.held().choice.judge_with(table, Instant::now());
     }
 
-    /// What is to be shown and is not. Before anything was shown it is on top of what the last run showed.
+    /// What is to be shown and is not. Before anything was shown it is on top of what the last run showed, be it with
+    /// no step.
     pub(crate) fn offer(&self) -> Option<Offer> {
         self.held().choice.offer(Instant::now())
     }

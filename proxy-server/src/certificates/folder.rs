@@ -1,7 +1,7 @@
 //! Certificates in files: those of `CERTS_PATH`, and the secrets whose names begin with `cert-` or `cert_`.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
@@ -121,7 +121,7 @@ impl Scanned {
         (found, refused)
     }
 
-    /// What each file holds now. What is new is shown to HAProxy.
+    /// What each file holds now. What is new is shown to HAProxy, and so is what stands in for it.
     async fn judged(
         &self,
         all: &Certificates,
@@ -131,6 +131,7 @@ impl Scanned {
     ) -> BTreeMap<PathBuf, Read> {
         let mut files = BTreeMap::new();
         let mut fresh = Vec::new();
+        let mut bad = BTreeSet::new();
         for Listed {
             path,
             identity,
@@ -150,8 +151,11 @@ impl Scanned {
                             .ok()
                             .and_then(|name| last.get(&name).cloned()),
                     };
-                    if let Ok(certificate) = &now {
-                        fresh.push((path.clone(), certificate.clone()));
+                    match &now {
+                        Ok(certificate) => fresh.push((path.clone(), certificate.clone())),
+                        Err(_) => {
+                            bad.insert(path.clone());
+                        }
                     }
                     let read = Read {
                         identity,
@@ -163,29 +167,56 @@ impl Scanned {
                 (None, None) => {}
             }
         }
-        let name = |number: usize| format!("{number}.pem").parse().ok();
-        let numbered = fresh.into_iter().enumerate();
-        let named = numbered.filter_map(|(number, (path, certificate))| {
-            Some((path, certificate.file(name(number)?)))
-        });
-        let (paths, candidates): (Vec<_>, Vec<_>) = named.unzip();
-        let judged = all.judge(candidates).await;
-        for (path, judged) in paths.into_iter().zip(judged) {
+        for (path, judged) in all.judge_each(fresh).await {
             let Some(read) = files.get_mut(&path) else {
                 continue;
             };
             match judged {
                 Ok(()) => read.before = None,
+                Err(error @ JudgeError::Unable(_)) => {
+                    // Looked at again the next time.
+                    read.identity.length = u64::MAX;
+                    read.now = Err(error.to_string());
+                }
                 Err(error) => {
-                    if matches!(error, JudgeError::Unable(_)) {
-                        // Looked at again the next time.
-                        read.identity.length = u64::MAX;
+                    if read.now.as_ref().ok() == read.before.as_ref() {
+                        read.before = None;
                     }
                     read.now = Err(error.to_string());
+                    bad.insert(path);
                 }
             }
         }
+        // HAProxy may be another than the one that took them.
+        let before = bad.into_iter().filter_map(|path| {
+            let before = files.get(&path)?.before.clone()?;
+            Some((path, before))
+        });
+        for (path, judged) in all.judge_each(before.collect()).await {
+            if let (Some(read), Err(JudgeError::Refused(_))) = (files.get_mut(&path), judged) {
+                read.before = None;
+            }
+        }
         files
+    }
+}
+
+// === impl Certificates ===
+
+impl Certificates {
+    /// Whether HAProxy would show each of these.
+    async fn judge_each(
+        &self,
+        certificates: Vec<(PathBuf, Certificate)>,
+    ) -> Vec<(PathBuf, Result<(), JudgeError>)> {
+        let name = |number: usize| format!("{number}.pem").parse().ok();
+        let numbered = certificates.into_iter().enumerate();
+        let named = numbered.filter_map(|(number, (path, certificate))| {
+            Some((path, certificate.file(name(number)?)))
+        });
+        let (paths, files): (Vec<_>, Vec<_>) = named.unzip();
+        let judged = self.judge(files).await;
+        paths.into_iter().zip(judged).collect()
     }
 }
 

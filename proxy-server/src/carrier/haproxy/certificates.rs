@@ -57,7 +57,7 @@ impl HaproxyCarrier {
         };
         let beside = Beside::of(self, table).await;
         let isolated = match isolate(&beside, &offer.base, &offer.steps, None).await {
-            // HAProxy itself may be another than in the last run: each is judged anew.
+            // HAProxy itself may be another than in the last run: each is judged anew, whether it changed or not.
             Err(CheckError::Rejected { .. }) if self.certificates.forget_last() => {
                 return Box::pin(self.renew_certificates(table)).await;
             }

@@ -296,3 +296,17 @@ fn what_is_loaded_is_not_forgotten_with_what_the_last_run_showed() {
     let base = choice.unproven().unwrap().base;
     assert_eq!(base.certificate(&old.name), Some(&old.certificate));
 }
+
+#[test]
+fn what_the_last_run_showed_is_judged_before_it_is_shown_again() {
+    let now = Instant::now();
+    let one = shown("a", "a.com");
+    let mut choice = Choice::default();
+    choice.want(showing(&[&one]));
+    choice.recall([(one.name.clone(), one.certificate.clone())].into());
+    let offer = choice.offer(now).unwrap();
+    assert_eq!(named(&offer.steps), <[&str; 0]>::default());
+    assert_eq!(offer.base.certificates.len(), 1);
+    choice.take(offer.base, Vec::new(), RefusedWhen::Checked, now, &[]);
+    assert!(choice.offer(now).is_none(), "once");
+}

@@ -15,7 +15,8 @@ use crate::{
 };
 
 /// A HAProxy that refuses a configuration of the server's with a certificate that is marked, at its check or only when
-/// it loads it: it then gets an address to bind that no machine has, which the check does not try.
+/// it loads it: it then gets an address to bind that no machine has, which the check does not try. One that is marked
+/// everywhere is refused alone too.
 const PARTICULAR: &str = r#"#!/bin/bash
 broken="@HOME@/broken.cfg"
 words=() when=load
@@ -28,10 +29,10 @@ while [ $# -gt 0 ]; do
     shift
 done
 marked() {
-    [[ "$config" == "@HOME@/cfg/"* ]] && [ -f "@HOME@/$1" ] &&
-        grep -qFf "@HOME@/$1" "$(dirname "$config")"/cert-*.pem
+    [[ $1 = everywhere || "$config" == "@HOME@/cfg/"* ]] && [ -f "@HOME@/$1" ] &&
+        grep -qsFf "@HOME@/$1" "$(dirname "$config")"/cert-*.pem
 }
-if [ -z "$HAPROXY_MWORKER_WAIT_ONLY" ] && { marked check || { [ $when = load ] && marked load; }; }; then
+if [ -z "$HAPROXY_MWORKER_WAIT_ONLY" ] && { marked everywhere || marked check || { [ $when = load ] && marked load; }; }; then
     if [ $when = check ]; then echo "[ALERT] a marked certificate" >&2; exit 1; fi
     exec -a "$0" @HAPROXY@ -f "$broken" "${words[@]}"
 fi
@@ -179,6 +180,60 @@ async fn a_certificate_that_is_not_taken_with_the_whole_at_the_start_is_left_out
 #[tokio::test]
 async fn a_certificate_that_is_not_loaded_at_the_start_is_left_out() -> Result<(), Failure> {
     is_left_out_at_the_start("load").await
+}
+
+/// A certificate that another HAProxy does not take any more, and whose file is the same as ever or holds something else.
+async fn is_left_out_after_an_upgrade(when: &str, file: Option<&str>) -> Result<(), Failure> {
+    let mut topology = particular().await?;
+    let authority = Authority::new("test authority")?;
+    let (weak, good) = (authority.issue(&["a.com"])?, authority.issue(&["b.com"])?);
+    let demo = DemoBackend::start("hello").await?;
+    write(topology.replica(1), "certs", "a.pem", &weak.bundle());
+    write(topology.replica(1), "certs", "b.pem", &good.bundle());
+    topology.replica_mut(1).start()?;
+    topology.replica(1).until_serving().await?;
+    serves(topology.replica(1), "one", &demo).await?;
+    assert!(weak.is(&shown(topology.replica(1), "a.com").await?));
+    let replica = topology.replica_mut(1);
+    replica.crash();
+
+    mark(replica.home(), when, &weak)?;
+    if let Some(text) = file {
+        write(replica, "certs", "a.pem", text);
+    }
+    replica.start()?;
+    let replica = topology.replica(1);
+    replica.until_serving().await?;
+    assert_eq!(replica.request("/one").await?.status, 200);
+    assert!(good.is(&shown(replica, "b.com").await?));
+    assert!(!weak.is(&shown(replica, "a.com").await?));
+    until_refused(replica, &["a.pem"]).await?;
+    let said = replica.call("certs").await?.text;
+    assert!(!said.contains("the version before"), "{said}");
+    serves(replica, "two", &demo).await?;
+
+    // Somebody has issued another.
+    let strong = authority.issue(&["a.com"])?;
+    write(replica, "certs", "a.pem", &strong.bundle());
+    until_shown(replica, "a.com", &strong).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_certificate_that_haproxy_takes_no_more_does_not_keep_it_from_starting()
+-> Result<(), Failure> {
+    is_left_out_after_an_upgrade("everywhere", None).await
+}
+
+#[tokio::test]
+async fn a_version_before_that_haproxy_takes_no_more_does_not_stand_in() -> Result<(), Failure> {
+    is_left_out_after_an_upgrade("everywhere", Some("no certificate")).await
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_taken_no_more_with_the_whole_does_not_keep_it_from_starting()
+-> Result<(), Failure> {
+    is_left_out_after_an_upgrade("check", None).await
 }
 
 #[tokio::test]
