@@ -1,6 +1,10 @@
 //! Announcements over HTTP to the replicas that discovery finds.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream::FuturesUnordered};
@@ -46,6 +50,11 @@ struct Myself {
     address: String,
     took: Duration,
 }
+
+/// Which replica answered at which address. An answer proves who gave it, and not that the call reached
+/// whom it was for: one that answers at two addresses is one replica all the same.
+#[derive(Debug, Default)]
+struct Heard(BTreeMap<String, String>);
 
 /// Who announces, and how.
 #[derive(Clone, Debug)]
@@ -213,21 +222,28 @@ impl PeerAnnouncer {
             async move { (place, broadcast.call(&one, call).await) }
         });
         let mut calls: FuturesUnordered<_> = calls.collect();
+        let mut heard = Heard::default();
         while let Some((place, report)) = calls.next().await {
             let Some(row) = report.rows().first() else {
                 continue;
             };
-            if let Outcome::Myself(_) = row.outcome() {
+            let row = if let Outcome::Myself(_) = row.outcome() {
                 let (address, took) = (row.address().to_string(), row.took());
-                let row = Myself {
-                    place,
-                    address,
-                    took,
-                };
-                myself.send_replace(Some(Some(row)));
-                continue;
-            }
-            let row = self.row(row);
+                match heard.once(self.own_row(address.clone(), took, None)) {
+                    Ok(_) => {
+                        let row = Myself {
+                            place,
+                            address,
+                            took,
+                        };
+                        myself.send_replace(Some(Some(row)));
+                        continue;
+                    }
+                    Err(row) => row,
+                }
+            } else {
+                heard.once(self.row(row)).unwrap_or_else(|row| row)
+            };
             if row.status != ReplicaStatus::Applied {
                 let (peer, reason) = (&row.address, &row.reason);
                 tracing::warn!(peer, reason, "a replica did not confirm");
@@ -237,6 +253,32 @@ impl PeerAnnouncer {
                     *old = row;
                 }
             });
+        }
+    }
+}
+
+// === impl Heard ===
+
+impl Heard {
+    /// The row of an answer; as an error where the same replica has answered at another address, so that
+    /// nobody is known to have heard the call at this one.
+    fn once(&mut self, row: ReplicaRow) -> Result<ReplicaRow, ReplicaRow> {
+        let Some(instance) = row.instance.clone() else {
+            return Ok(row);
+        };
+        match self.0.entry(instance) {
+            Entry::Vacant(place) => {
+                place.insert(row.address.clone());
+                Ok(row)
+            }
+            Entry::Occupied(first) => Err(ReplicaRow {
+                status: ReplicaStatus::Unconfirmed,
+                reason: Some(format!(
+                    "the same replica answered at {}; if both addresses are its own, have only one of them found, else something leads calls for one of them astray",
+                    first.get()
+                )),
+                ..row
+            }),
         }
     }
 }
@@ -287,3 +329,6 @@ pub(crate) fn identity(instance: &InstanceId) -> Option<proxy_peers::Identity> {
     let own = HeaderValue::from_str(instance.as_str()).ok()?;
     Some(proxy_peers::Identity::new(INSTANCE_HEADER, own))
 }
+
+#[cfg(test)]
+mod tests;
