@@ -73,13 +73,17 @@ async fn items_of_a_list_are_joined_as_the_server_parts_them() {
     Mock::given(method("PUT"))
         .and(query_param("servicePath", "/a;/b,c"))
         .and(query_param("serviceDomain", "a.com;b.com"))
+        // Which has what parts it from Docker Flow Proxy, and not from the server's settings.
+        .and(query_param("reqPathSearchReplace", "/a;b,/c:/d,/e"))
         .respond_with(ResponseTemplate::new(200).set_body_json(json!({"Status": "OK"})))
         .expect(1)
         .mount(&server)
         .await;
     let items = ["--service-path", "/a", "--service-path", "/b,c"];
     let whole = ["--service-domain", "a.com;b.com", "--port", "80"];
-    let arguments = [&["reconfigure", "a"][..], &items, &whole].concat();
+    let rewrite = "--req-path-search-replace";
+    let pairs = [rewrite, "/a;b,/c", rewrite, "/d,/e"];
+    let arguments = [&["reconfigure", "a"][..], &items, &whole, &pairs].concat();
     let output = run(&server.uri(), &arguments).await;
     assert_eq!(code(&output), 0, "{}", err(&output));
 

@@ -177,8 +177,8 @@ impl<'a> Fields<'a> {
         self.list_of(name, allowed, |text| text.split(separator).collect(), parse)
     }
 
-    /// A list whose items are parted in some way; white space around an item and empty items are
-    /// dropped.
+    /// A list whose items are parted in some way where the operator does not say by what; white space
+    /// around an item and empty items are dropped.
     pub(crate) fn list_of<T, E: fmt::Display>(
         &mut self,
         name: &str,
@@ -186,12 +186,21 @@ impl<'a> Fields<'a> {
         items: impl Fn(&str) -> Vec<&str>,
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Vec<T> {
-        let text = self.text(name).unwrap_or_default();
-        let items = match self.separator {
-            Separator::COMMA => items(text),
-            other => text.split(other).collect(),
-        };
-        items
+        match self.separator {
+            Separator::COMMA => self.parted(name, allowed, items, parse),
+            other => self.parted(name, allowed, |text| text.split(other).collect(), parse),
+        }
+    }
+
+    /// The same where nobody chooses what parts the items.
+    pub(crate) fn parted<T, E: fmt::Display>(
+        &mut self,
+        name: &str,
+        allowed: &'static str,
+        items: impl Fn(&str) -> Vec<&str>,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Vec<T> {
+        items(self.text(name).unwrap_or_default())
             .into_iter()
             .map(|item| item.trim_matches([' ', '\t']))
             .filter(|item| !item.is_empty())

@@ -126,7 +126,7 @@ fn one_rewrite(fields: &mut Fields<'_>) -> Option<PathRewrite> {
 
 fn rewrites(fields: &mut Fields<'_>, index: u16) -> Vec<PathRewrite> {
     let name = fields.suffixed("reqPathSearchReplace", index);
-    let list = fields.list_of(&name, REWRITE_GRAMMAR, pairs, str::parse);
+    let list = fields.parted(&name, REWRITE_GRAMMAR, pairs, str::parse);
     fields.at_most(&name, MAX_REWRITES, REWRITE_GRAMMAR, list)
 }
 

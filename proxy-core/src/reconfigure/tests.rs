@@ -30,6 +30,27 @@ fn the_call_of_the_story_is_understood() {
     assert!(asked.warnings.is_empty());
 }
 
+/// They hold commas and have an escape of their own, so `SEPARATOR` does not part them.
+#[test]
+fn rewrites_are_parted_by_colons_whatever_parts_lists() {
+    let rewrites = |separator: &str, query: &str| {
+        let rules = ReconfigureRules::default().with_separator(separator);
+        let params = Params::from_query(query).unwrap();
+        let asked = parse_reconfigure_with(&params, &rules).unwrap().value;
+        let destination = &asked.service.destinations()[0];
+        (
+            destination.paths().len(),
+            destination.options().rewrites.clone(),
+        )
+    };
+    let pairs = "reqPathSearchReplace=/a;b,/c:/d\\:e,/f";
+    let expected = ["/a;b,/c", "/d\\:e,/f"].map(|pair| pair.parse().unwrap());
+    for (separator, paths) in [("", "/x,/y"), (";", "/x;/y"), ("::", "/x::/y")] {
+        let query = format!("serviceName=a&port=1&servicePath={paths}&{pairs}");
+        assert_eq!(rewrites(separator, &query), (2, expected.to_vec()));
+    }
+}
+
 #[test]
 fn every_error_is_reported_at_once() {
     assert_eq!(

@@ -36,7 +36,7 @@ enum Kind {
     Number(u64, u64),
     /// One of these.
     Words(&'static [&'static str]),
-    /// Several, joined by this, or by what the server parts lists by where this is a comma.
+    /// Several, joined by this, which the server takes whatever it parts lists by; or by that, where this is a comma.
     List(&'static str),
     /// What others should not read: sent in the body.
     Secret,

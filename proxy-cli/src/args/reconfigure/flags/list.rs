@@ -9,7 +9,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "servicePath",
         Kind::List(","),
         "PATH",
-        "Paths that lead to the service; repeat or part by commas.",
+        "Paths that lead to the service; repeat, or part by commas (the server's SEPARATOR).",
     ),
     flag(
         "Routes",
@@ -23,7 +23,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "serviceDomain",
         Kind::List(","),
         "DOMAIN",
-        "Domains that lead to the service, as `acme.com` or `*.acme.com`; repeat or part by commas.",
+        "Domains that lead to the service, as `acme.com` or `*.acme.com`; repeat, or part by commas (the server's SEPARATOR).",
     ),
     flag(
         "Routes",
@@ -58,7 +58,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "servicePathExclude",
         Kind::List(","),
         "PATH",
-        "Paths to leave out; repeat or part by commas.",
+        "Paths to leave out; repeat, or part by commas (the server's SEPARATOR).",
     ),
     flag(
         "Routes",
@@ -78,7 +78,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "userAgent",
         Kind::List(","),
         "TEXT",
-        "Only requests with this in their User-Agent; repeat or part by commas.",
+        "Only requests with this in their User-Agent; repeat, or part by commas (the server's SEPARATOR).",
     ),
     flag(
         "Routes",
@@ -211,14 +211,14 @@ pub(super) const FLAGS: &[Flag] = &[
         "allowedMethods",
         Kind::List(","),
         "METHOD",
-        "The only methods that are taken; repeat or part by commas.",
+        "The only methods that are taken; repeat, or part by commas (the server's SEPARATOR).",
     ),
     flag(
         "Who may come in",
         "deniedMethods",
         Kind::List(","),
         "METHOD",
-        "Methods that are not taken; repeat or part by commas.",
+        "Methods that are not taken; repeat, or part by commas (the server's SEPARATOR).",
     ),
     flag(
         "Who may come in",
@@ -302,7 +302,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "redirectFromDomain",
         Kind::List(","),
         "DOMAIN",
-        "Domains that are redirected to the first service domain; repeat or part by commas.",
+        "Domains that are redirected to the first service domain; repeat, or part by commas (the server's SEPARATOR).",
     ),
     flag(
         "Requests and responses",
@@ -342,7 +342,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "compressionType",
         Kind::List(","),
         "TYPE",
-        "The media types that are compressed; repeat or part by commas.",
+        "The media types that are compressed; repeat, or part by commas (the server's SEPARATOR).",
     ),
     flag(
         "Requests and responses",
