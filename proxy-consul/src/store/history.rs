@@ -9,7 +9,7 @@ use tokio::time::timeout_at;
 
 use super::{
     Shared,
-    commit::unavailable,
+    commit::{told, unavailable},
     fill::FillError,
     keys::LOG_PAGE,
     read::{Caught, ReadError},
@@ -107,11 +107,16 @@ impl Shared {
                 FillError::Refused(why) => CommitError::Refused { why },
                 why => unavailable(why),
             })?;
-        match timeout_at(self.deadline(), self.catch_up(None)).await {
-            Ok(Ok(Caught::Up)) => Ok(self.view().seq),
-            Ok(Ok(_)) => Err(unavailable(Unread::NotWhole)),
-            Ok(Err(why)) => Err(unavailable(why)),
-            Err(_) => Err(unavailable(self.out_of_time())),
+        // It is in the store: that it cannot be read now is no reason to say that nothing was changed.
+        let unread = match timeout_at(self.deadline(), self.catch_up(None)).await {
+            Ok(Ok(Caught::Up)) => None,
+            Ok(Ok(_)) => Some(Unread::NotWhole.to_string()),
+            Ok(Err(why)) => Some(told(&why)),
+            Err(_) => Some(told(&self.out_of_time())),
+        };
+        if let Some(why) = unread {
+            tracing::warn!(why, "an empty store is accepted, and cannot be read since");
         }
+        Ok(self.view().seq)
     }
 }

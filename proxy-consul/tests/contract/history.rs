@@ -1,8 +1,10 @@
 //! The log told backwards, a full read on demand, and an empty store that is accepted.
 
+use std::time::Duration;
+
 use proxy_consul::{ConsulStore, OnEmptyStore};
 use proxy_core::{RouteStore, StoreCondition};
-use testkit::consul::FakeConsul;
+use testkit::consul::{FakeConsul, Fault, On};
 
 use super::support::{
     commit, documents, fast_timeouts, live, names, put, remove, replica, settings, until, until_key,
@@ -95,4 +97,42 @@ async fn an_empty_store_is_taken_for_the_truth_only_where_it_is_accepted() {
     commit(&two, &[put("b", 1)]).await.unwrap();
     let view = until(&one, "b", |view| names(view) == ["b"]).await;
     assert_eq!(live(&two).await.revision, view.revision);
+}
+
+#[tokio::test]
+async fn an_empty_store_that_cannot_be_read_once_it_is_accepted_is_accepted_all_the_same() {
+    let fake = FakeConsul::start(1).await;
+    let mut timeouts = fast_timeouts();
+    timeouts.request = Duration::from_secs(10);
+    timeouts.settle = Duration::from_secs(10);
+    let settings = settings(&fake.addresses(), timeouts);
+    let name = "r1".parse().unwrap();
+    let store = ConsulStore::start(&settings, name, None, OnEmptyStore::Hold).unwrap();
+    commit(&store, &[put("a", 1)]).await.unwrap();
+    fake.kv().delete("");
+    until(&store, "wiped", |view| {
+        matches!(view.condition, StoreCondition::Wiped { .. })
+    })
+    .await;
+    // Nobody reads from when the write has arrived, which is before it is done.
+    let server = fake.server(0);
+    let writes = || {
+        let seen = server.seen();
+        let is_write = |body: &[u8]| body.windows(5).any(|part| part == br#""cas""#);
+        seen.iter().filter(|it| is_write(&it.body)).count()
+    };
+    let before = writes();
+    server.once(On::Writes, Fault::Delay(Duration::from_secs(1)));
+    let arrived = async {
+        while writes() == before {
+            tokio::task::yield_now().await;
+        }
+        server.always(On::Reads, Fault::Reset);
+    };
+    let (accepted, ()) = tokio::join!(store.accept(), arrived);
+    let seq = accepted.unwrap();
+    let view = store.view();
+    assert!(view.seq >= seq && names(&view).is_empty(), "{view:?}");
+    server.heal();
+    assert!(names(live(&store).await.as_ref()).is_empty());
 }
