@@ -165,12 +165,17 @@ impl<C: Carrier + std::fmt::Debug> Carried for C {
 
 /// The whole API as a service. It holds no socket.
 pub(crate) fn router(api: Api) -> Router {
-    let routes = routes::routes(&api);
+    around(routes::routes(&api).router, api)
+}
+
+/// What every call goes through, whichever route takes it.
+fn around(routes: Router<Api>, api: Api) -> Router {
     routes
-        .router
         .fallback(nowhere)
         .method_not_allowed_fallback(no_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        // Within the check, which signs the answer to a peer whatever became of its call, and around it.
+        .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(api.clone(), auth::check))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(RequestBodyTimeoutLayer::new(BODY_DEADLINE))

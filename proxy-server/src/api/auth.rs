@@ -83,11 +83,19 @@ pub(super) async fn check_body(request: Request, next: Next) -> Response {
 
 /// The answer to a peer's call, signed.
 async fn answered(response: Response, signer: &Signer, call: &SignedCall) -> Response {
-    let (mut parts, body) = response.into_parts();
+    let (parts, body) = response.into_parts();
     // It is whole already; no caller reads more.
-    let Ok(body) = to_bytes(body, MAX_TABLE_BODY).await else {
-        let message = format!("the answer has more than {MAX_TABLE_BODY} bytes; this is a bug");
-        return Answered::refused(StatusCode::INTERNAL_SERVER_ERROR, message).into_response();
+    let (mut parts, body) = match to_bytes(body, MAX_TABLE_BODY).await {
+        Ok(body) => (parts, body),
+        Err(_) => {
+            let message = format!("the answer has more than {MAX_TABLE_BODY} bytes; this is a bug");
+            let answered = Answered::refused(StatusCode::INTERNAL_SERVER_ERROR, message);
+            let (parts, body) = answered.into_response().into_parts();
+            (
+                parts,
+                to_bytes(body, MAX_TABLE_BODY).await.unwrap_or_default(),
+            )
+        }
     };
     let mut answer = PeerReply::new(parts.status, body.clone());
     if let Some(me) = parts.headers.get(INSTANCE_HEADER) {
