@@ -10,7 +10,10 @@ use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     path::Path,
+    time::Duration,
 };
+
+use tokio::time::{Instant, sleep};
 
 use super::{CHANGING, Cli, READING, RuntimeError, connect, fail, unlike};
 
@@ -159,6 +162,11 @@ fn is_plain(name: &str) -> bool {
     !name.is_empty() && name.chars().all(fits)
 }
 
+/// HAProxy 3 answers before it has moved a server (seen on 3.2.26 under load). One that is not there by then
+/// is settled by a reload.
+const MOVE_LIMIT: Duration = Duration::from_millis(500);
+const MOVE_PAUSE: Duration = Duration::from_millis(2);
+
 /// Tells the worker that listens on a socket, which must be one of `workers`, how servers changed.
 pub(crate) async fn change_servers(
     socket: &Path,
@@ -178,7 +186,7 @@ pub(crate) async fn change_servers(
             let told = cli.ask(&command).await;
             told.map_err(fail(&change.to_string(), CHANGING))?;
         }
-        cli.expect_place(change, change.to, CHANGING).await?;
+        cli.until_place(change).await?;
     }
     Ok(())
 }
@@ -203,6 +211,19 @@ fn commands(change: &ServerChange) -> impl Iterator<Item = String> {
 }
 
 impl Cli {
+    /// Waits until a server is what it was told to be.
+    async fn until_place(&mut self, change: &ServerChange) -> Result<(), RuntimeError> {
+        let until = Instant::now() + MOVE_LIMIT;
+        loop {
+            match self.expect_place(change, change.to, CHANGING).await {
+                Err(RuntimeError::Answer { .. }) if Instant::now() < until => {
+                    sleep(MOVE_PAUSE).await;
+                }
+                looked_up => return looked_up,
+            }
+        }
+    }
+
     /// Looks up what a server is.
     async fn expect_place(
         &mut self,
