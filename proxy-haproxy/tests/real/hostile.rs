@@ -149,7 +149,6 @@ fn check_lines(text: &str, destinations: usize) -> Result<(), TestCaseError> {
         "hard-stop-after",
         "mworker-max-reloads",
         "fd-hard-limit",
-        "#",
         ".if",
         ".endif",
         "httpclient.ssl.verify",
