@@ -174,7 +174,7 @@ impl<'a> Fields<'a> {
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Vec<T> {
         let separator = self.separator;
-        self.list_of(name, allowed, |text| text.split(separator).collect(), parse)
+        self.parted(name, allowed, |text| text.split(separator).collect(), parse)
     }
 
     /// A list whose items are parted in some way where the operator does not say by what; white space
@@ -188,7 +188,7 @@ impl<'a> Fields<'a> {
     ) -> Vec<T> {
         match self.separator {
             Separator::COMMA => self.parted(name, allowed, items, parse),
-            other => self.parted(name, allowed, |text| text.split(other).collect(), parse),
+            _ => self.list(name, allowed, parse),
         }
     }
 

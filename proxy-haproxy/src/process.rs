@@ -249,10 +249,7 @@ impl Haproxy {
             return Err(std::io::ErrorKind::NotConnected.into());
         }
         let socket = self.shared.settings.master_socket();
-        let processes = timeout(
-            DEFAULT_ASK_DEADLINE,
-            order::processes_when(socket, |_| true),
-        );
+        let processes = timeout(DEFAULT_ASK_DEADLINE, poll::processes_when(socket, |_| true));
         let processes = processes.await?;
         Ok(OldWorkers {
             count: processes.old.len(),

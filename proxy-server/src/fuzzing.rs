@@ -70,34 +70,21 @@ pub(crate) fn same<T: Serialize + DeserializeOwned>(data: &[u8]) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
-
-    fn replay(target: &str, run: fn(&[u8])) {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
-        let mut count = 0;
-        for entry in fs::read_dir(folder.join(target)).unwrap() {
-            let path = entry.unwrap().path();
-            let bytes = fs::read(&path).unwrap();
-            println!("{}", path.display());
-            run(&bytes);
-            count += 1;
-        }
-        assert!(count > 0, "the corpus of {target} is empty");
-    }
+    use testkit::corpus::replay;
 
     #[cfg(feature = "docker")]
     #[test]
     fn the_corpus_of_dockers_labels_is_replayed() {
-        replay("labels", super::labels);
+        replay("labels", super::labels).unwrap();
     }
 
     #[test]
     fn the_corpus_of_listeners_lists_is_replayed() {
-        replay("listener", super::listener);
+        replay("listener", super::listener).unwrap();
     }
 
     #[test]
     fn the_corpus_of_replicas_messages_is_replayed() {
-        replay("messages", super::messages);
+        replay("messages", super::messages).unwrap();
     }
 }

@@ -9,9 +9,12 @@ use std::{
 };
 
 use async_trait::async_trait;
-use proxy_core::{Change, Document, Epoch, MemoryStore, Params, RouteTable, parse_reconfigure};
-use proxy_haproxy::{ApplyStep, CertificateProbe, TlsSettings, Validator};
+use proxy_core::{
+    Change, Document, Epoch, MemoryStore, Params, RouteTable, Service, parse_reconfigure,
+};
+use proxy_haproxy::{ApplyStep, Certificate, CertificateProbe, TlsSettings, Validator};
 use proxy_peers::{Broadcast, BroadcastSettings};
+use testkit::tls::Authority;
 use tokio::sync::watch;
 
 use crate::{
@@ -254,14 +257,21 @@ pub(crate) fn no_exchange() -> Arc<CertificateExchange> {
     Arc::new(exchange)
 }
 
+/// What a call of `reconfigure` asks for.
+pub(crate) fn service(query: &str) -> Arc<Service> {
+    let params = Params::from_query(query).unwrap();
+    parse_reconfigure(&params).unwrap().value.service
+}
+
 pub(crate) fn put(name: &str) -> Change {
     let query = format!("serviceName={name}&servicePath=/{name}&port=80");
-    Change::Put(
-        parse_reconfigure(&Params::from_query(query).unwrap())
-            .unwrap()
-            .value
-            .service,
-    )
+    Change::Put(service(&query))
+}
+
+/// A certificate for these names.
+pub(crate) fn issued(names: &[&str]) -> Certificate {
+    let issued = Authority::new("a").unwrap().issue(names).unwrap();
+    Certificate::parse(&issued.bundle()).unwrap()
 }
 
 /// A service as a release writes it that this one does not know.

@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{MasterProcess, Stopped, find, order};
+use super::{MasterProcess, Stopped, find, poll};
 use crate::{
     lock::{FolderLock, LockError},
     run_path::RunPath,
@@ -65,7 +65,7 @@ pub(super) async fn end_all(
     // One that replaces itself after a reload loses a signal; its socket refuses connections for as long.
     let socket = Path::new(run.master_socket());
     if masters.peek().is_some() && socket.exists() {
-        let answers = order::processes_when(socket, |_| true);
+        let answers = poll::processes_when(socket, |_| true);
         let _ = timeout(END_GRACE.min(deadline), answers).await;
     }
     let mut ends = JoinSet::new();

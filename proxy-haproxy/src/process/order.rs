@@ -106,7 +106,7 @@ fn loaded(shared: &Shared, processes: &Processes, begun: Instant) -> Reloaded {
 /// Tells a master to reload and finds out what came of it: what runs then, or that it refused and
 /// what it says. Goes on for as long as the master does not tell, and for ever when it dies.
 async fn tell(socket: &Path, workers: &Path, master_pid: u32) -> Result<Processes, Option<String>> {
-    let before = processes_when(socket, |processes| processes.master == master_pid).await;
+    let before = poll::processes_when(socket, |processes| processes.master == master_pid).await;
     let handover = Handover::begin(workers).await;
     // 2.6 hangs up without a word while it re-executes itself; 3.x answers once it has loaded.
     let answer = master::ask(socket, "reload", Duration::MAX)
@@ -134,7 +134,7 @@ async fn told_by_master(
     known: &BTreeSet<u32>,
 ) -> Result<Processes, Option<String>> {
     let is_new = |processes: &Processes| processes.workers.iter().any(|pid| !known.contains(pid));
-    let after = processes_when(socket, |processes| {
+    let after = poll::processes_when(socket, |processes| {
         processes.master == before.master && (processes.failed > before.failed || is_new(processes))
     })
     .await;
@@ -157,19 +157,4 @@ async fn told_by_master(
         tracing::warn!("an old worker of HAProxy still accepts connections after a reload");
     }
     Ok(after)
-}
-
-/// Asks what runs until it is as wanted. While a master re-executes itself its socket refuses
-/// connections, so errors are no answer.
-pub(super) async fn processes_when(
-    socket: &Path,
-    wanted: impl Fn(&Processes) -> bool,
-) -> Processes {
-    let begun = Instant::now();
-    loop {
-        match master::processes(socket, DEFAULT_ASK_DEADLINE).await {
-            Ok(processes) if wanted(&processes) => return processes,
-            _ => poll::pause(begun).await,
-        }
-    }
 }

@@ -19,8 +19,7 @@ const MANY: usize = 1_000;
 #[derive(Debug, Default)]
 pub(crate) struct Sections {
     nameservers: Vec<SocketAddr>,
-    /// By the name of its first backend.
-    groups: HashMap<String, Group>,
+    groups: Vec<Group>,
 }
 
 #[derive(Debug)]
@@ -51,6 +50,10 @@ impl Sections {
             known.clear();
             self.nameservers = nameservers.to_vec();
         }
+        let known = known.into_iter();
+        let mut known: HashMap<String, Group> = known
+            .filter_map(|group| Some((group.first()?, group)))
+            .collect();
         let mut groups = grouped(backends);
         for group in &mut groups {
             let before = group.first().and_then(|name| known.remove(&name));
@@ -60,10 +63,9 @@ impl Sections {
         }
         let mut new: Vec<_> = groups.iter_mut().filter(|it| it.text.is_empty()).collect();
         render_all(&mut new, template, nameservers)?;
-        let order: Vec<_> = groups.iter().filter_map(Group::first).collect();
-        self.groups = order.iter().cloned().zip(groups).collect();
-        let texts = order.iter().filter_map(|name| self.groups.get(name));
-        Ok(texts.map(|group| group.text.as_str()).collect())
+        self.groups = groups;
+        let texts = self.groups.iter().map(|group| group.text.as_str());
+        Ok(texts.collect())
     }
 }
 

@@ -101,20 +101,8 @@ fn domains_of(service: &Service) -> impl Iterator<Item = String> + '_ {
 
 #[cfg(test)]
 mod tests {
-    use proxy_core::parse_reconfigure;
-    use testkit::tls::Authority;
-
     use super::*;
-
-    fn service(query: &str) -> std::sync::Arc<Service> {
-        let params = Params::from_query(query).unwrap();
-        parse_reconfigure(&params).unwrap().value.service
-    }
-
-    fn issued(names: &[&str]) -> Certificate {
-        let issued = Authority::new("a").unwrap().issue(names).unwrap();
-        Certificate::parse(&issued.bundle()).unwrap()
-    }
+    use crate::testing::{issued, service};
 
     #[test]
     fn it_is_kept_under_a_domain_that_it_is_for() {

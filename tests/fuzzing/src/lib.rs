@@ -16,40 +16,25 @@ pub use values::values;
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
-
-    fn replay(target: &str, run: fn(&[u8])) {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
-        let entries = fs::read_dir(folder.join(target)).unwrap();
-        let mut count = 0;
-        for entry in entries {
-            let path = entry.unwrap().path();
-            let bytes = fs::read(&path).unwrap();
-            // The name of the file is printed with the panic of the test.
-            println!("{}", path.display());
-            run(&bytes);
-            count += 1;
-        }
-        assert!(count > 0, "the corpus of {target} is empty");
-    }
+    use testkit::corpus::replay;
 
     #[test]
     fn the_corpus_of_parameters_is_replayed() {
-        replay("parameters", super::parameters);
+        replay("parameters", super::parameters).unwrap();
     }
 
     #[test]
     fn the_corpus_of_values_is_replayed() {
-        replay("values", super::values);
+        replay("values", super::values).unwrap();
     }
 
     #[test]
     fn the_corpus_of_consuls_answers_is_replayed() {
-        replay("consul", super::consul);
+        replay("consul", super::consul).unwrap();
     }
 
     #[test]
     fn the_corpus_of_certificates_is_replayed() {
-        replay("certificates", super::certificates);
+        replay("certificates", super::certificates).unwrap();
     }
 }

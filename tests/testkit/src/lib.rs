@@ -2,6 +2,7 @@
 
 #[cfg(feature = "consul")]
 pub mod consul;
+pub mod corpus;
 #[cfg(feature = "dns")]
 pub mod dns;
 #[cfg(feature = "haproxy")]

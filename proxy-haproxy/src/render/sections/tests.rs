@@ -53,7 +53,7 @@ fn parts_make_what_the_whole_template_makes() {
 fn what_stays_as_it_is_is_not_rendered_again() {
     let mut sections = Sections::default();
     let places = |sections: &Sections| -> Vec<_> {
-        let groups = sections.groups.values();
+        let groups = sections.groups.iter();
         groups.map(|group| group.text.as_ptr()).collect()
     };
     let before = table(400);

@@ -181,21 +181,14 @@ fn shown_kind(all: [&[Presented<'_>]; 3], domain: &str, kinds: &[KeyKind]) -> Op
 
 #[cfg(test)]
 mod tests {
-    use proxy_core::{Change, Params, parse_reconfigure};
+    use proxy_core::Change;
     use testkit::tls::Authority;
 
     use super::*;
-    use crate::certificates::{Shown, Source, Step};
-
-    fn service(query: &str) -> std::sync::Arc<Service> {
-        let params = Params::from_query(query).unwrap();
-        parse_reconfigure(&params).unwrap().value.service
-    }
-
-    fn issued(names: &[&str]) -> Certificate {
-        let issued = Authority::new("a").unwrap().issue(names).unwrap();
-        Certificate::parse(&issued.bundle()).unwrap()
-    }
+    use crate::{
+        certificates::{Shown, Source, Step},
+        testing::{issued, service},
+    };
 
     fn issued_rsa(names: &[&str]) -> Certificate {
         let issued = Authority::new("a").unwrap().issue_rsa(names).unwrap();

@@ -13,6 +13,7 @@ use super::{
     super::tests::{Bench, PATIENCE, Script, list},
     *,
 };
+use crate::sources::Sources;
 
 /// A service as the API lists it.
 fn service(name: &str, replicas: u64, labels: Value) -> Value {
@@ -94,49 +95,75 @@ fn labels_are_the_parameters_of_a_call() {
 }
 
 /// A Docker API whose lists and single services a test writes down.
-async fn engine(services: &Script, a: &Script, b: &Script) -> MockServer {
-    let server = MockServer::start().await;
-    let labelled = wiremock::matchers::query_param_contains("filters", NOTIFY);
-    Mock::given(method("GET"))
-        .and(path_regex("/services$"))
-        .and(labelled)
-        .respond_with(services.clone())
-        .mount(&server)
-        .await;
-    for (pattern, answer) in [("/services/a$", a), ("/services/shop_b$", b)] {
+struct Engine {
+    /// Its list of the services that are labelled.
+    services: Script,
+    a: Script,
+    b: Script,
+    server: MockServer,
+    /// Where it is, as `DOCKER_HOST` says it.
+    host: String,
+}
+
+impl Engine {
+    async fn start() -> Self {
+        let server = MockServer::start().await;
+        let (services, a, b) = (Script::default(), Script::default(), Script::default());
+        let labelled = wiremock::matchers::query_param_contains("filters", NOTIFY);
         Mock::given(method("GET"))
-            .and(path_regex(pattern))
-            .respond_with(answer.clone())
+            .and(path_regex("/services$"))
+            .and(labelled)
+            .respond_with(services.clone())
             .mount(&server)
             .await;
+        for (pattern, answer) in [("/services/a$", &a), ("/services/shop_b$", &b)] {
+            Mock::given(method("GET"))
+                .and(path_regex(pattern))
+                .respond_with(answer.clone())
+                .mount(&server)
+                .await;
+        }
+        let version = json!({ "ApiVersion": "1.41", "MinAPIVersion": "1.12", "Version": "20.10" });
+        Mock::given(method("GET"))
+            .and(path_regex("/version$"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(version))
+            .mount(&server)
+            .await;
+        // No events: the list is read again all the same.
+        Self {
+            services,
+            a,
+            b,
+            host: server.uri().replace("http://", "tcp://"),
+            server,
+        }
     }
-    let version = json!({ "ApiVersion": "1.41", "MinAPIVersion": "1.12", "Version": "20.10" });
-    Mock::given(method("GET"))
-        .and(path_regex("/version$"))
-        .respond_with(ResponseTemplate::new(200).set_body_json(version))
-        .mount(&server)
-        .await;
-    // No events: the list is read again all the same.
-    server
+
+    /// One that lists `a` and `b`.
+    async fn with_two() -> Self {
+        let this = Self::start().await;
+        this.services.say([list(&[demo("a"), of_stack("b")])]);
+        this
+    }
+
+    /// Has it followed until both services are there.
+    async fn followed_by(&self, bench: &Bench) -> Sources {
+        let sources = bench.start(&settings(&self.host));
+        bench.until(|services| services.len() == 2).await;
+        sources
+    }
 }
 
 #[tokio::test]
 async fn labels_drive_the_proxy_and_a_list_that_lies_removes_nothing() {
     let bench = Bench::new().await;
-    let (services, a, b) = (Script::default(), Script::default(), Script::default());
-    let (both, short) = ([demo("a"), of_stack("b")], [demo("a")]);
-    services.say([list(&both)]);
+    let engine = Engine::with_two().await;
+    let Engine { services, a, b, .. } = &engine;
+    let short = [demo("a")];
     // Docker still has them, whatever its list says.
     a.say([ResponseTemplate::new(200).set_body_json(demo("a"))]);
     b.say([ResponseTemplate::new(200).set_body_json(of_stack("b"))]);
-    let server = engine(&services, &a, &b).await;
-    let host = server.uri().replace("http://", "tcp://");
-    bench.start(&[
-        ("LISTEN_DOCKER", "true"),
-        ("LISTEN_DOCKER_INTERVAL", "1"),
-        ("DOCKER_HOST", &host),
-    ]);
-    bench.until(|services| services.len() == 2).await;
+    engine.followed_by(&bench).await;
     assert_eq!(bench.source("a"), Some(proxy_core::Source::Docker));
     let revision = bench.revision();
 
@@ -185,12 +212,9 @@ async fn labels_drive_the_proxy_and_a_list_that_lies_removes_nothing() {
 #[tokio::test]
 async fn a_removal_that_is_refused_is_left_alone_until_the_table_changes() {
     let bench = Bench::new().await;
-    let (services, a, b) = (Script::default(), Script::default(), Script::default());
-    services.say([list(&[demo("a"), of_stack("b")])]);
-    let server = engine(&services, &a, &b).await;
-    let host = server.uri().replace("http://", "tcp://");
-    let sources = bench.start(&settings(&host));
-    bench.until(|services| services.len() == 2).await;
+    let engine = Engine::with_two().await;
+    let Engine { services, a, .. } = &engine;
+    let sources = engine.followed_by(&bench).await;
 
     bench.carrier.needed.lock().unwrap().insert("a");
     a.say([ResponseTemplate::new(404).set_body_json(json!({ "message": "no such service" }))]);
@@ -231,12 +255,9 @@ fn settings(host: &str) -> [(&str, &str); 3] {
 #[tokio::test]
 async fn a_label_that_cannot_be_read_keeps_its_own_service_alone() {
     let bench = Bench::new().await;
-    let (services, a, b) = (Script::default(), Script::default(), Script::default());
-    services.say([list(&[demo("a"), of_stack("b")])]);
-    let server = engine(&services, &a, &b).await;
-    let host = server.uri().replace("http://", "tcp://");
-    let sources = bench.start(&settings(&host));
-    bench.until(|services| services.len() == 2).await;
+    let engine = Engine::with_two().await;
+    let Engine { services, a, b, .. } = &engine;
+    let sources = engine.followed_by(&bench).await;
 
     // One label is too long and another no name; the service without such is gone.
     let gone = json!({ "message": "no such service" });
@@ -260,12 +281,9 @@ async fn a_label_that_cannot_be_read_keeps_its_own_service_alone() {
 #[tokio::test]
 async fn after_a_restart_docker_is_not_asked_for_a_short_name() {
     let bench = Bench::new().await;
-    let (services, a, b) = (Script::default(), Script::default(), Script::default());
-    services.say([list(&[demo("a"), of_stack("b")])]);
-    let server = engine(&services, &a, &b).await;
-    let host = server.uri().replace("http://", "tcp://");
-    bench.start(&settings(&host));
-    bench.until(|services| services.len() == 2).await;
+    let engine = Engine::with_two().await;
+    let services = &engine.services;
+    engine.followed_by(&bench).await;
     bench.stop.cancel();
 
     // Docker knows nothing of `b`, whose name there is `shop_b`; its list lies.
@@ -275,17 +293,17 @@ async fn after_a_restart_docker_is_not_asked_for_a_short_name() {
     Mock::given(method("GET"))
         .and(path_regex("/services/b$"))
         .respond_with(unknown)
-        .mount(&server)
+        .mount(&engine.server)
         .await;
     let all = Script::default();
     all.say([list(&[demo("a"), of_stack("b")])]);
     Mock::given(method("GET"))
         .and(path_regex("/services$"))
         .respond_with(all.clone())
-        .mount(&server)
+        .mount(&engine.server)
         .await;
     services.say([list(&[demo("a")])]);
-    bench.start(&settings(&host));
+    bench.start(&settings(&engine.host));
     all.asked(2).await;
     assert_eq!(bench.names(), ["a", "b"]);
     // Neither when Docker cannot say.
@@ -301,16 +319,15 @@ async fn after_a_restart_docker_is_not_asked_for_a_short_name() {
 #[tokio::test]
 async fn two_sources_of_one_service_do_not_overwrite_each_other() {
     let bench = Bench::new().await;
-    let (services, a, b) = (Script::default(), Script::default(), Script::default());
+    let engine = Engine::start().await;
+    let Engine { services, .. } = &engine;
     services.say([list(&[demo("a")])]);
-    let server = engine(&services, &a, &b).await;
-    let host = server.uri().replace("http://", "tcp://");
     let entry = json!({ "serviceName": "a", "servicePath": "/a", "port": "81" });
     let told = Script::default();
     told.say([list(std::slice::from_ref(&entry))]);
     let listener = super::super::tests::listener(&told).await;
     let uri = listener.uri();
-    let both: Vec<_> = settings(&host)
+    let both: Vec<_> = settings(&engine.host)
         .into_iter()
         .chain([
             ("LISTENER_ADDRESS", uri.as_str()),

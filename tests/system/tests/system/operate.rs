@@ -265,15 +265,21 @@ async fn what_the_store_lost_is_kept_until_it_is_accepted() -> Result<(), Failur
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_was_emptied_on_purpose_is_accepted() -> Result<(), Failure> {
-    let plan = Plan::replicas(2)
+/// So many replicas that leave an empty store alone, with one service.
+async fn holding(replicas: usize) -> Result<(Topology, DemoBackend), Failure> {
+    let plan = Plan::replicas(replicas)
         .setting("ON_EMPTY_STORE", "hold")
         .consul(ClusterOptions::servers(1));
-    let mut topology = plan.start().await?;
+    let topology = plan.start().await?;
     let demo = DemoBackend::start("hello").await?;
     topology.dns.set("go-demo", [demo.address().ip()]);
     changed(topology.replica(1), &reconfigure("go-demo", "/demo", &demo)).await?;
+    Ok((topology, demo))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_was_emptied_on_purpose_is_accepted() -> Result<(), Failure> {
+    let (mut topology, _demo) = holding(2).await?;
     topology.consul_mut().wipe().await?;
     for replica in &topology.replicas {
         let wiped = |state: &Value| state["Store"]["Condition"] == "wiped";
@@ -309,13 +315,7 @@ async fn a_store_that_was_emptied_on_purpose_is_accepted() -> Result<(), Failure
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_store_without_its_head_still_shows_is_not_said_to_be_dropped() -> Result<(), Failure>
 {
-    let plan = Plan::replicas(1)
-        .setting("ON_EMPTY_STORE", "hold")
-        .consul(ClusterOptions::servers(1));
-    let mut topology = plan.start().await?;
-    let demo = DemoBackend::start("hello").await?;
-    topology.dns.set("go-demo", [demo.address().ip()]);
-    changed(topology.replica(1), &reconfigure("go-demo", "/demo", &demo)).await?;
+    let (mut topology, _demo) = holding(1).await?;
     topology.consul_mut().delete("docker-flow/head").await?;
     let replica = topology.replica(1);
     let wiped = |state: &Value| state["Store"]["Condition"] == "wiped";
