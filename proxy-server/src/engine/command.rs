@@ -223,19 +223,20 @@ impl ChangeRequest {
         table: &RouteTable,
     ) -> Result<(), ChangeError> {
         self.spares_unreadable(view)?;
+        let is_whole = self.extent == Extent::Whole;
         // Where operators have put nothing yet, whose a service is stands in the file as the rest of it does.
-        let is_fresh = table.iter().all(|service| service.source().is_some());
+        let has_own = is_whole && table.iter().any(|service| service.source().is_none());
         for change in &mut self.changes {
             if let Change::Put(service) = change {
                 let there = table.get(service.name());
                 let mut new = Arc::clone(service);
-                if self.extent == Extent::Whole && (there.is_some() || !is_fresh) {
+                if is_whole && (there.is_some() || has_own) {
                     new = new.said_by_an_operator();
                 }
                 *service = new.put_over(there);
             }
         }
-        if self.extent != Extent::Whole {
+        if !is_whole {
             return Ok(());
         }
         let wanted: BTreeSet<_> = self.changes.iter().filter_map(put_name).collect();
@@ -251,9 +252,8 @@ impl ChangeRequest {
     /// Only an operator who names a service replaces or removes a version of it that cannot be read: a request for
     /// the whole table may not know of it, and a source wants what it wanted of this release.
     fn spares_unreadable(&self, view: &StoreView) -> Result<(), ChangeError> {
-        let mut unreadable = view.degraded().iter();
-        let unreadable = unreadable
-            .by_ref()
+        let degraded = view.degraded().iter();
+        let unreadable = degraded
             .filter(|(_, why)| matches!(why, Degradation::Unreadable(_)))
             .map(|(name, _)| name);
         let is_named = |name: &ServiceName| {
