@@ -107,9 +107,11 @@ impl AddressBook {
     /// gave with it, 64 together at most.
     #[must_use]
     pub fn all(&self, host: &Host) -> Vec<IpAddr> {
-        let first = self.get(host).address();
-        let known = self.entries.get(host).map(|known| &*known.all);
-        let others = known.unwrap_or_default().iter().copied();
+        let Some(known) = self.entries.get(host) else {
+            return Vec::new();
+        };
+        let first = known.resolution.address();
+        let others = known.all.iter().copied();
         let others = others.filter(|other| Some(*other) != first);
         first
             .into_iter()
@@ -139,6 +141,13 @@ impl AddressBook {
         if self.entries.get(&host) != Some(&known) {
             Arc::make_mut(&mut self.entries).insert(host, known);
         }
+    }
+
+    /// Writes down what another book knows of this host, to the last address and in its order, so that the
+    /// books stay equal: [`Resolution::Unknown`] where it is not in that one.
+    pub(crate) fn keep(&mut self, host: Host, other: &Self) {
+        let known = other.entries.get(&host).cloned().unwrap_or_default();
+        self.insert_known(host, known);
     }
 
     /// Writes down what another book knows of its hosts, in place of what was.

@@ -175,7 +175,7 @@ impl NameResolver {
             let in_file = system_address(&table, name, before);
             let settled = settle(&Answer::Nothing, in_file, before);
             match settled == before {
-                true => book.insert_all(host.clone(), settled, previous.all(host)),
+                true => book.keep(host.clone(), previous),
                 false => book.insert(host.clone(), settled),
             }
             // Who serves on a known address can wait for who does not serve at all.

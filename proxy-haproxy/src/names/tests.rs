@@ -90,6 +90,10 @@ async fn what_dns_does_not_say_keeps_its_last_address() {
     let dns = TestDns::start().await.unwrap();
     let resolver = resolver(&dns, &["example"]);
     let known = book("go-demo", dns_at("10.0.0.1"));
+    // Of several, the one in use is not the first that DNS gave: nothing about them is another than before.
+    let mut several = AddressBook::new();
+    let all = ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(ip);
+    several.insert_all(host("go-demo"), dns_at("10.0.0.2"), all);
     for fault in [
         Fault::NxDomain,
         Fault::ServFail,
@@ -108,6 +112,10 @@ async fn what_dns_does_not_say_keeps_its_last_address() {
             Resolution::Unknown,
             "{fault:?}"
         );
+        let kept = resolver
+            .resolve_all(&hosts(&["go-demo"]), DEADLINE, &several)
+            .await;
+        assert_eq!(kept, several, "{fault:?}");
     }
 }
 
