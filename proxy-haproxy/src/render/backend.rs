@@ -192,9 +192,11 @@ impl Server {
             let meant = upstream.replicas.map_or(0, |replicas| replicas.get());
             spread_over(meant.into())
         });
-        let listed = spread_over.unwrap_or_default().min(MOST_ADDRESSES);
-        let mut known = addresses.all(host).into_iter().skip(1);
-        let begin = (1..listed).map(|_| init_addr_of(known.next())).collect();
+        let begin = spread_over.map_or_else(Vec::new, |servers| {
+            let mut known = addresses.all(host).into_iter().skip(1);
+            let listed = servers.min(MOST_ADDRESSES);
+            (1..listed).map(|_| init_addr_of(known.next())).collect()
+        });
         Self {
             server: service.name().to_string(),
             numbered: format!("{}-", service.name()),

@@ -78,7 +78,7 @@ impl Addresses {
         let names = instances.flat_map(|instances| instances.iter().filter_map(name));
         let mut names: BTreeSet<Host> = names.collect();
         if asked == Asked::All {
-            self.forget_others(&names);
+            self.known().retain(&names);
         }
         let before = self.book();
         if asked == Asked::New {
@@ -100,14 +100,6 @@ impl Addresses {
             }
         }
         moved
-    }
-
-    fn forget_others(&self, names: &BTreeSet<Host>) {
-        let mut book = self.known();
-        if book.iter().any(|(host, _)| !names.contains(host)) {
-            let kept = book.iter().filter(|(host, _)| names.contains(*host));
-            *book = kept.map(|(host, known)| (host.clone(), known)).collect();
-        }
     }
 
     fn known(&self) -> MutexGuard<'_, AddressBook> {
