@@ -102,8 +102,6 @@ pub(crate) struct Candidate {
     instances: InstanceBook,
     /// The services of which they did not see what the catalog shows.
     held: Held,
-    /// The ports that connections come in on.
-    ports: BTreeSet<Port>,
     /// None where it is live already, byte for byte.
     staged: Option<Staged>,
     /// It was loaded to see whether it is good, and how.
@@ -194,7 +192,8 @@ impl HaproxyCarrier {
             return Err(ApplyError::new("this replica shuts down"));
         }
         let config = candidate.config.clone();
-        let (places, ports) = (candidate.places.clone(), candidate.ports.clone());
+        let places = candidate.places.clone();
+        let ports: BTreeSet<Port> = candidate.table.tcp_ports().collect();
         let (instances, held) = (candidate.instances.clone(), candidate.held.clone());
         let applied = match (&mut *stage, force) {
             (Stage::Before(_), _) => {
@@ -261,7 +260,6 @@ impl Carrier for HaproxyCarrier {
             config: good.config,
             places,
             instances: good.instances,
-            ports: table.tcp_ports().collect(),
             staged: good.written.into_staged(),
             loaded: None,
         })

@@ -52,7 +52,6 @@ impl HaproxyCarrier {
             places: places.clone(),
             instances: book.instances().clone(),
             held: self.held_of(&places, &newest, book.instances()),
-            ports: table.tcp_ports().collect(),
             staged,
             loaded,
         };
