@@ -287,6 +287,7 @@ impl Choice {
         if !self.taken.steps_to(&taken).is_empty() {
             self.try_refused_again(now);
         }
+        self.doubt(&refused);
         for (step, why) in refused {
             let subject = step.subject();
             let until = now + REFUSED_FOR;

@@ -7,7 +7,7 @@ use proxy_haproxy::{AddressBook, RenderedConfig, render};
 use super::{HaproxyCarrier, NAMES_DEADLINE, dry_run::blocking, written::Written};
 use crate::{
     carrier::{Applied, ApplyError, Carrier as _, CheckError, Reload, places::Places},
-    certificates::{Showing, Step},
+    certificates::{Offer, Showing, Step},
     chain::chain,
     culprits::{Judge, isolate},
 };
@@ -49,8 +49,9 @@ impl HaproxyCarrier {
     /// Shows what HAProxy takes with this table of what is to be shown.
     pub(super) async fn renew_certificates(&self, table: &RouteTable) -> Result<(), CheckError> {
         self.certificates.judge_with(table);
-        let Some(offer) = self.certificates.offer() else {
-            if !self.certificates.is_begun() {
+        let is_begun = self.certificates.is_begun();
+        let Some(mut offer) = self.certificates.offer() else {
+            if !is_begun {
                 self.certificates.take_all();
             }
             return Ok(());
@@ -58,11 +59,13 @@ impl HaproxyCarrier {
         let beside = Beside::of(self, table).await;
         let isolated = match isolate(&beside, &offer.base, &offer.steps, None).await {
             // HAProxy itself may be another than in the last run: each is judged anew, whether it changed or not.
-            Err(CheckError::Rejected { .. }) if self.certificates.forget_last() => {
-                return Box::pin(self.renew_certificates(table)).await;
+            Err(CheckError::Rejected { words }) if !is_begun => {
+                offer = offer.anew();
+                let base = Showing::default();
+                isolate(&beside, &base, &offer.steps, Some(words)).await
             }
-            isolated => isolated?,
-        };
+            isolated => isolated,
+        }?;
         let refused = steps_of(&offer.steps, isolated.culprits);
         self.certificates.take(isolated.whole, refused);
         Ok(())
@@ -75,15 +78,28 @@ impl HaproxyCarrier {
         table: &RouteTable,
         words: String,
     ) -> Result<Applied, ApplyError> {
-        let Some(offer) = self.certificates.unproven() else {
+        let mut offer = self.certificates.unproven();
+        // A worker that serves shows what the last run showed; without one that may be to blame too.
+        let is_first = self.shown().haproxy.is_none();
+        if offer.steps.is_empty() && !is_first {
             return Err(ApplyError::Refused { words });
-        };
+        }
         let shown = self.certificates.showing();
         let loading = Loading {
             carrier: self,
             table,
         };
-        let judged = isolate(&loading, &offer.base, &offer.steps, Some(words.clone())).await;
+        let search = async |offer: &Offer| match offer.steps.is_empty() {
+            false => isolate(&loading, &offer.base, &offer.steps, Some(words.clone())).await,
+            true => Err(CheckError::Rejected {
+                words: words.clone(),
+            }),
+        };
+        let mut judged = search(&offer).await;
+        if is_first && matches!(judged, Err(CheckError::Rejected { .. })) {
+            offer = offer.anew();
+            judged = search(&offer).await;
+        }
         let isolated = match judged {
             Ok(isolated) => isolated,
             Err(error) => {

@@ -27,14 +27,19 @@ impl Choice {
         }
     }
 
-    /// Takes it that nothing was good before. Whether something was.
-    pub(super) fn forget_last(&mut self) -> bool {
+    /// What HAProxy refused at the start is nothing to fall back to, whatever the last run showed.
+    pub(super) fn doubt(&mut self, refused: &[(Step, String)]) {
         if self.begun {
             // It is what this run has loaded.
-            return false;
+            return;
         }
-        let last = std::mem::take(&mut self.proven);
-        !last.certificates.is_empty()
+        for (step, _) in refused {
+            if let Step::Certificate(name, Some(shown)) = step
+                && self.proven.certificate(name) == Some(&shown.certificate)
+            {
+                self.proven.certificates.remove(name);
+            }
+        }
     }
 
     /// Shows something, be it for a try.
@@ -43,25 +48,34 @@ impl Choice {
         self.taken = taken;
     }
 
-    /// What is shown and was not loaded yet; none where all of it was.
-    pub(super) fn unproven(&self) -> Option<Offer> {
-        let steps = self.proven.steps_to(&self.taken);
-        (!steps.is_empty()).then(|| Offer {
+    /// What is shown and was not loaded yet, on top of what was.
+    pub(super) fn unproven(&self) -> Offer {
+        Offer {
             base: self.proven.clone(),
+            steps: self.proven.steps_to(&self.taken),
+        }
+    }
+}
+
+// === impl Offer ===
+
+impl Offer {
+    /// The same on top of nothing: first what was shown, then what leads on from there, so that of two versions of
+    /// one the better is found.
+    pub(crate) fn anew(self) -> Self {
+        let nothing = Showing::default();
+        let mut steps = nothing.steps_to(&self.base);
+        steps.extend(self.steps);
+        Self {
+            base: nothing,
             steps,
-        })
+        }
     }
 }
 
 // === impl Certificates ===
 
 impl Certificates {
-    /// Takes it that nothing was good before. Whether something was; once HAProxy shows something nothing is
-    /// forgotten.
-    pub(crate) fn forget_last(&self) -> bool {
-        self.held().choice.forget_last()
-    }
-
     /// As [`Certificates::take`], of what HAProxy loaded, and what it did not load.
     pub(crate) fn take_loaded(&self, loaded: Showing, refused: Vec<(Step, String)>) {
         self.take_refused(loaded, refused, RefusedWhen::Loaded);
@@ -75,7 +89,7 @@ impl Certificates {
     }
 
     /// What is shown and was not loaded yet, on top of what was.
-    pub(crate) fn unproven(&self) -> Option<Offer> {
+    pub(crate) fn unproven(&self) -> Offer {
         self.held().choice.unproven()
     }
 

@@ -247,7 +247,7 @@ fn what_was_not_loaded_is_on_top_of_what_was_and_rests_whatever_else_changes() {
     assert_eq!(names, [&old.name], "c is wanted no more");
     let all = offer.base.with(&offer.steps);
     choice.take(all, Vec::new(), RefusedWhen::Checked, now, &[]);
-    let offer = choice.unproven().unwrap();
+    let offer = choice.unproven();
     assert_eq!(named(&offer.steps), ["a true", "b true"]);
     let refused = vec![(offer.steps[0].clone(), "not loaded".to_owned())];
     let loaded = offer.base.with(&offer.steps[1..]);
@@ -272,9 +272,10 @@ fn what_was_not_loaded_is_on_top_of_what_was_and_rests_whatever_else_changes() {
 }
 
 #[test]
-fn what_is_loaded_is_not_forgotten_with_what_the_last_run_showed() {
+fn what_haproxy_refuses_of_what_the_last_run_showed_is_nothing_to_fall_back_to() {
     let now = Instant::now();
     let (old, new) = (shown("a", "a.com"), shown("a", "a.com"));
+    let other = shown("b", "b.com");
     let begin = || {
         let mut choice = Choice::default();
         choice.want(showing(&[&old]));
@@ -282,18 +283,29 @@ fn what_is_loaded_is_not_forgotten_with_what_the_last_run_showed() {
         choice
     };
     let mut choice = begin();
-    assert!(choice.forget_last());
-    assert_eq!(named(&choice.offer(now).unwrap().steps), ["a true"]);
-    assert!(!choice.forget_last(), "there is nothing left");
+    let offer = choice.offer(now).unwrap().anew();
+    assert!(offer.base.certificates.is_empty());
+    assert_eq!(named(&offer.steps), ["a true"]);
+    let refused = vec![(offer.steps[0].clone(), "no".to_owned())];
+    choice.take(offer.base, refused, RefusedWhen::Checked, now, &[]);
+    assert_eq!(choice.refused()["a"], "no");
+    let unproven = choice.unproven();
+    assert!(unproven.base.certificates.is_empty() && unproven.steps.is_empty());
+
+    // Of one that was renewed both versions have their turn, the older first.
+    let mut choice = begin();
+    choice.want(showing(&[&new, &other]));
+    let offer = choice.offer(now).unwrap().anew();
+    assert_eq!(named(&offer.steps), ["a true", "a true", "b true"]);
+    let shown = offer.base.with(&offer.steps[..1]);
+    assert_eq!(shown.certificate(&old.name), Some(&old.certificate));
 
     let mut choice = begin();
     choice.take(showing(&[&old]), Vec::new(), RefusedWhen::Checked, now, &[]);
-    assert!(!choice.forget_last(), "it is shown");
-    assert!(choice.unproven().is_none(), "and was loaded");
+    assert!(choice.unproven().steps.is_empty(), "it was loaded");
     choice.want(showing(&[&new]));
     choice.take(showing(&[&new]), Vec::new(), RefusedWhen::Checked, now, &[]);
-    assert!(!choice.forget_last());
-    let base = choice.unproven().unwrap().base;
+    let base = choice.unproven().base;
     assert_eq!(base.certificate(&old.name), Some(&old.certificate));
 }
 

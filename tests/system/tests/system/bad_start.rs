@@ -237,6 +237,42 @@ async fn a_certificate_that_is_taken_no_more_with_the_whole_does_not_keep_it_fro
 }
 
 #[tokio::test]
+async fn a_certificate_that_is_loaded_no_more_does_not_keep_it_from_starting() -> Result<(), Failure>
+{
+    is_left_out_after_an_upgrade("load", None).await
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_loaded_no_more_leaves_what_is_new_beside_it() -> Result<(), Failure>
+{
+    let mut topology = particular().await?;
+    let authority = Authority::new("test authority")?;
+    let (weak, old) = (authority.issue(&["a.com"])?, authority.issue(&["b.com"])?);
+    write(topology.replica(1), "certs", "a.pem", &weak.bundle());
+    write(topology.replica(1), "certs", "b.pem", &old.bundle());
+    topology.replica_mut(1).start()?;
+    topology.replica(1).until_serving().await?;
+    let replica = topology.replica_mut(1);
+    replica.crash();
+
+    mark(replica.home(), "load", &weak)?;
+    let (new, more) = (authority.issue(&["b.com"])?, authority.issue(&["c.com"])?);
+    write(replica, "certs", "b.pem", &new.bundle());
+    write(replica, "certs", "c.pem", &more.bundle());
+    replica.start()?;
+    let replica = topology.replica(1);
+    replica.until_serving().await?;
+    for (name, issued) in [("b.com", &new), ("c.com", &more)] {
+        assert!(issued.is(&shown(replica, name).await?), "{name}");
+    }
+    assert!(!weak.is(&shown(replica, "a.com").await?));
+    until_refused(replica, &["a.pem"]).await?;
+    let ready = replica.probe("readyz").await?.text;
+    assert!(ready.contains("no certificate that could be"), "{ready}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_certificate_that_is_not_loaded_is_taken_back() -> Result<(), Failure> {
     let mut topology = particular().await?;
     let authority = Authority::new("test authority")?;
