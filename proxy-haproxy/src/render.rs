@@ -233,9 +233,10 @@ pub(crate) fn whole(
             let named: Vec<String> = backends.iter().skip(first).map(Backend::name).collect();
             let named: Vec<_> = destinations.zip(named.iter().map(String::as_str)).collect();
             own_lines.add(service, &named, addresses)?;
-            for (backend, own) in backends.iter_mut().skip(first).zip(&named) {
-                let lines = own::backend_lines(service, &named, own, addresses)?;
-                backend.give_lines(lines, service, own.0, addresses);
+            let lines = own::backend_lines(service, &named, addresses)?;
+            let own = backends.iter_mut().skip(first).zip(&named);
+            for ((backend, (to, _)), lines) in own.zip(lines) {
+                backend.give_lines(lines, service, to, addresses);
             }
         }
     }

@@ -118,12 +118,11 @@ impl Backend {
     /// Takes what the service's own template gives in place of servers.
     pub(super) fn give_lines(
         &mut self,
-        lines: Option<RawLines>,
+        lines: RawLines,
         service: &Service,
         to: &Destination,
         addresses: &AddressBook,
     ) {
-        let Some(lines) = lines else { return };
         // A name that is not the destination's has another address, and HAProxy asks DNS for it as soon as
         // it can: it must not wait for the system's answer before it starts.
         let is_alone = own::are_at(&lines, &dns_name(service.host_of(to)));

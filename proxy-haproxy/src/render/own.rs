@@ -135,7 +135,7 @@ impl FrontendLines {
             return Ok(());
         };
         let lines = Model::new(service, destinations, destinations.first(), addresses)
-            .and_then(|model| lines(template, &model, FRONTEND))
+            .and_then(|model| lines(&Template::bounded(template.text())?, &model, FRONTEND))
             .map_err(|problem| refusal(service, "templateFePath", template, problem))?;
         let (switches, rules) = lines.partition(|line| line.starts_with("use_backend "));
         self.rules.push(RawText::from(&rules));
@@ -148,31 +148,35 @@ impl FrontendLines {
     }
 }
 
-/// The lines of a backend, where the service has a template for them.
+/// The lines of each backend of these destinations, where the service has a template for them: none without.
 pub(super) fn backend_lines(
     service: &Service,
     destinations: &[Named<'_>],
-    own: &Named<'_>,
     addresses: &AddressBook,
-) -> Result<Option<RawLines>, RenderError> {
-    let Some(template) = &service.options().templates.backend else {
-        return Ok(None);
+) -> Result<Vec<RawLines>, RenderError> {
+    let template = service.options().templates.backend.as_ref();
+    let Some(template) = template.filter(|_| !destinations.is_empty()) else {
+        return Ok(Vec::new());
     };
-    let heading = format!("backend {}", own.1);
-    Model::new(service, destinations, Some(own), addresses)
-        .and_then(|model| lines(template, &model, &heading))
-        .map(Some)
-        .map_err(|problem| refusal(service, "templateBePath", template, problem))
+    let of_each = || -> Result<_, ServiceTemplateProblem> {
+        let read = Template::bounded(template.text())?;
+        let of = |own: &Named<'_>| {
+            let model = Model::new(service, destinations, Some(own), addresses)?;
+            lines(&read, &model, &format!("backend {}", own.1))
+        };
+        destinations.iter().map(of).collect()
+    };
+    of_each().map_err(|problem| refusal(service, "templateBePath", template, problem))
 }
 
 /// What a template gives, as lines that stay in their section. The line that opens that very section may
 /// stand above them, as in Docker Flow Proxy's templates.
 fn lines(
-    template: &ServiceTemplate,
+    template: &Template,
     model: &Model<'_>,
     heading: &str,
 ) -> Result<RawLines, ServiceTemplateProblem> {
-    let text = Template::bounded(template.text())?.render(model)?;
+    let text = template.render(model)?;
     let begins = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
     let is_heading = |line: &str| line.split_whitespace().eq(heading.split(' '));
     let first = text.lines().position(|line| begins(&line));
