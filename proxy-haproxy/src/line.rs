@@ -5,6 +5,11 @@ use std::ops::Range;
 /// What begins an ACL without a name.
 pub(crate) const OPEN: [&str; 2] = ["{", "!{"];
 
+/// Whether a character can be part of a name that the configuration gives: of an ACL, a server, a backend.
+pub(crate) fn is_name_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':')
+}
+
 /// One word of a line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Word {

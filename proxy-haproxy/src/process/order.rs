@@ -11,6 +11,7 @@ use super::{HaproxyState, Shared, handover::Handover, poll};
 use crate::{
     master::{self, DEFAULT_ASK_DEADLINE, Processes},
     reload::{ReloadError, Reloaded},
+    run_path::RunPath,
 };
 
 /// An old worker stops accepting within milliseconds of the new one's start. One that does not say
@@ -24,12 +25,7 @@ pub(super) async fn reload(shared: &Shared, begun: Instant) -> Result<Reloaded, 
         let now = state.borrow_and_update().clone();
         match now {
             HaproxyState::Running { master_pid, .. } => {
-                let run = shared.settings.run();
-                let told = tell(
-                    run.master_socket().as_ref(),
-                    run.worker_socket().as_ref(),
-                    master_pid,
-                );
+                let told = tell(shared.settings.run(), master_pid);
                 // The supervisor sees a master die; its next state says how to go on.
                 let died = state.wait_for(|state| !state.is_running(master_pid));
                 tokio::select! {
@@ -105,9 +101,10 @@ fn loaded(shared: &Shared, processes: &Processes, begun: Instant) -> Reloaded {
 
 /// Tells a master to reload and finds out what came of it: what runs then, or that it refused and
 /// what it says. Goes on for as long as the master does not tell, and for ever when it dies.
-async fn tell(socket: &Path, workers: &Path, master_pid: u32) -> Result<Processes, Option<String>> {
+async fn tell(run: &RunPath, master_pid: u32) -> Result<Processes, Option<String>> {
+    let socket = Path::new(run.master_socket());
     let before = poll::processes_when(socket, |processes| processes.master == master_pid).await;
-    let handover = Handover::begin(workers).await;
+    let handover = Handover::begin(run.worker_socket().as_ref()).await;
     // 2.6 hangs up without a word while it re-executes itself; 3.x answers once it has loaded.
     let answer = master::ask(socket, "reload", Duration::MAX)
         .await

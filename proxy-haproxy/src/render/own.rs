@@ -15,6 +15,7 @@ use super::{RenderError, backend::dns_name};
 use crate::{
     address_book::AddressBook,
     instances::CatalogInstance,
+    line::is_name_char,
     raw::RawText,
     template::{Template, TemplateError},
 };
@@ -290,9 +291,8 @@ fn named(instances: &[CatalogInstance]) -> Vec<InstanceModel<'_>> {
     let mut taken = BTreeSet::new();
     // What is free begins here: many may have one id, on a node each.
     let mut next: BTreeMap<String, usize> = BTreeMap::new();
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
     let plain = |id: &str| -> String {
-        let id = id.chars().map(|c| if fits(c) { c } else { '_' });
+        let id = id.chars().map(|c| if is_name_char(c) { c } else { '_' });
         id.collect()
     };
     instances

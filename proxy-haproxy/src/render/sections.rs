@@ -15,10 +15,9 @@ const IN_A_GROUP: u32 = 32;
 /// So many backends are rendered by all threads; fewer are done before others have begun.
 const MANY: usize = 1_000;
 
-/// What was rendered last.
+/// What was rendered last, of one [`RenderSettings`](crate::RenderSettings).
 #[derive(Debug, Default)]
 pub(crate) struct Sections {
-    nameservers: Vec<SocketAddr>,
     groups: Vec<Group>,
 }
 
@@ -45,12 +44,7 @@ impl Sections {
         nameservers: &[SocketAddr],
         backends: Vec<Backend>,
     ) -> Result<Vec<&str>, TemplateError> {
-        let mut known = std::mem::take(&mut self.groups);
-        if self.nameservers != nameservers {
-            known.clear();
-            self.nameservers = nameservers.to_vec();
-        }
-        let known = known.into_iter();
+        let known = std::mem::take(&mut self.groups).into_iter();
         let mut known: HashMap<String, Group> = known
             .filter_map(|group| Some((group.first()?, group)))
             .collect();

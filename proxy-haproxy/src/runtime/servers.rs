@@ -16,6 +16,7 @@ use std::{
 use tokio::time::{Instant, sleep};
 
 use super::{CHANGING, Cli, READING, RuntimeError, connect, fail, unlike};
+use crate::line::is_name_char;
 
 /// More servers than this are reloaded: each takes three questions, a hundred of them some 20 ms.
 const MAX_CHANGES: usize = 100;
@@ -158,8 +159,7 @@ fn begin_elsewhere(old: &str, new: &str) -> bool {
 
 /// Whether a name is one word to HAProxy's command line as it is, and no path of it.
 fn is_plain(name: &str) -> bool {
-    let fits = |c: char| c.is_ascii_alphanumeric() || "._-:".contains(c);
-    !name.is_empty() && name.chars().all(fits)
+    !name.is_empty() && name.chars().all(is_name_char)
 }
 
 /// HAProxy 3 answers before it has moved a server (seen on 3.2.26 under load). One that is not there by then

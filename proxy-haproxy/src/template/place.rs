@@ -206,9 +206,10 @@ impl Reading {
     /// Whether a word with a value in it may stand here.
     fn check(self, word: &Word, text: &str) -> Result<(), Why> {
         match self {
-            Self::Arguments if OF_CONDITIONS.contains(&text) => Err(Why::Condition),
+            Self::Arguments | Self::Condition if OF_CONDITIONS.contains(&text) => {
+                Err(Why::Condition)
+            }
             Self::Arguments => argument(word, text),
-            Self::Condition if OF_CONDITIONS.contains(&text) => Err(Why::Condition),
             Self::Patterns { flags, is_text } => match flags {
                 Flags::Method | Flags::File => within(word),
                 Flags::May if text.starts_with(['-', '(']) => Err(Why::Flag),

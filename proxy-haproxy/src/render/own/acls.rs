@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use super::ServiceTemplateProblem;
-use crate::line::{OPEN, Word, words};
+use crate::line::{OPEN, Word, is_name_char, words};
 
 /// Puts the service before the name of every ACL that these lines declare.
 pub(super) fn made_own(
@@ -20,8 +20,7 @@ pub(super) fn made_own(
     for (number, (_, words)) in (1..).zip(&lines) {
         if let Some(word) = declares(words) {
             let name = word.text();
-            let fits = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
-            if !name.chars().all(fits) {
+            if !name.chars().all(is_name_char) {
                 return Err(ServiceTemplateProblem::AclName { line: number, name });
             }
             declared.insert(name);

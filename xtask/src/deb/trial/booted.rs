@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use testkit::load::{Connections, Load, LoadPlan, Transport};
+use testkit::topology::{Failure, until};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
@@ -101,10 +102,14 @@ async fn story(root: &Root, machine: &Machine, demo: &Demo, settings: &str) -> R
     fs::write(folder.join("later.conf"), "[Service]\nRestartSec=10min\n")?;
     machine.systemctl(&["daemon-reload"]).await?;
     machine.kill_server().await?;
-    until("it waits for its restart", async || {
-        Ok(machine.property(SERVER, "SubState").await? == "auto-restart")
-    })
-    .await?;
+    machine
+        .comes_to(
+            "it waits for its restart",
+            SERVER,
+            "SubState",
+            "auto-restart",
+        )
+        .await?;
     answers(true).await?;
     stops(root, machine).await?;
     fs::remove_dir_all(folder)?;
@@ -143,13 +148,16 @@ async fn without_a_loss(
 
 /// Waits until the server is another process than before, and for requests that are answered then.
 async fn another(machine: &Machine, before: &str, load: &mut Load) -> Result<String> {
-    until("another server runs", async || {
-        let is_up = machine.property(SERVER, "ActiveState").await? == "active";
-        Ok(is_up && machine.server().await? != before)
-    })
-    .await?;
+    let is_another = || async {
+        machine.is(SERVER, "ActiveState", "active").await?;
+        match machine.server().await? {
+            now if now == before => Err("it is the one before".into()),
+            now => Ok(now),
+        }
+    };
+    let server = until("another server runs", is_another).await;
     answered(load).await?;
-    machine.server().await
+    server.map_err(anyhow::Error::from_boxed)
 }
 
 async fn answered(load: &mut Load) -> Result<()> {
@@ -162,11 +170,10 @@ async fn answered(load: &mut Load) -> Result<()> {
 async fn stops(root: &Root, machine: &Machine) -> Result<()> {
     machine.systemctl(&["stop", SERVER]).await?;
     for unit in [SERVER, HAPROXY] {
-        until("what was stopped has ended", async || {
-            Ok(machine.property(unit, "ActiveState").await? == "inactive")
-        })
-        .await
-        .context(unit)?;
+        let stopped = "what was stopped has ended";
+        machine
+            .comes_to(stopped, unit, "ActiveState", "inactive")
+            .await?;
     }
     answers(false).await?;
     let left = machine.run(&["ls", "/run/proxy-server"]).await;
@@ -184,16 +191,6 @@ async fn answers(right: bool) -> Result<()> {
 
 fn http() -> SocketAddr {
     SocketAddr::from((HOST, HTTP_PORT))
-}
-
-/// Looks until something holds.
-async fn until(what: &str, look: impl AsyncFn() -> Result<bool>) -> Result<()> {
-    let begun = Instant::now();
-    while !look().await? {
-        ensure!(begun.elapsed() < DEADLINE, "not in time: {what}");
-        sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
 }
 
 /// The Debian, booted: with processes and mounts of its own and the network of this machine. Dropped, it is killed.
@@ -292,6 +289,19 @@ impl Machine {
     async fn property(&self, unit: &str, name: &str) -> Result<String> {
         let property = format!("--property={name}");
         self.systemctl(&["show", "--value", &property, unit]).await
+    }
+
+    /// Waits until systemd shows this of a unit.
+    async fn comes_to(&self, what: &str, unit: &str, name: &str, wanted: &str) -> Result<()> {
+        let shown = until(what, || self.is(unit, name, wanted)).await;
+        shown.map_err(anyhow::Error::from_boxed)
+    }
+
+    async fn is(&self, unit: &str, name: &str, wanted: &str) -> Result<(), Failure> {
+        match self.property(unit, name).await? {
+            now if now == wanted => Ok(()),
+            now => Err(format!("{name} of {unit} is {now}").into()),
+        }
     }
 
     /// The process of the server.
