@@ -38,25 +38,56 @@ fn declares(words: &[Word]) -> Option<&Word> {
     (first.text() == "acl").then_some(name)
 }
 
+/// The line with the service before every name that is declared. What stands before the name's own characters
+/// needs no quotes of its own: a service's name is plain.
 fn renamed(line: &str, words: &[Word], declared: &BTreeSet<String>, service: &str) -> String {
-    let named: Vec<&Word> = match declares(words) {
+    let whole: Vec<&Word> = match declares(words) {
         Some(name) => vec![name],
         None => asked(words),
     };
+    let whole = whole.into_iter().flat_map(|word| name(&word.chars));
+    let within = words.iter().flat_map(|word| in_expressions(&word.chars));
+    let mut places: Vec<usize> = whole
+        .chain(within)
+        .filter(|(_, name)| declared.contains(name))
+        .map(|(at, _)| at)
+        .collect();
+    places.sort_unstable();
     let mut renamed = String::with_capacity(line.len());
     let mut from = 0;
-    for word in named {
-        let text = word.text();
-        let name = text.trim_start_matches('!');
-        if declared.contains(name) {
-            let not = text.strip_suffix(name).unwrap_or_default();
-            renamed.push_str(line.get(from..word.span.start).unwrap_or_default());
-            renamed.push_str(&format!("{not}{service}::{name}"));
-            from = word.span.end;
-        }
+    for at in places {
+        renamed.push_str(line.get(from..at).unwrap_or_default());
+        renamed.push_str(&format!("{service}::"));
+        from = at;
     }
     renamed.push_str(line.get(from..).unwrap_or_default());
     renamed
+}
+
+/// The name of an ACL without what says that it must not hold, and where it begins in the line.
+fn name(chars: &[(usize, char)]) -> Option<(usize, String)> {
+    let begin = chars.iter().position(|(_, c)| !"! ".contains(*c))?;
+    let chars = chars.get(begin..)?;
+    let name: String = chars.iter().map(|(_, c)| c).collect();
+    Some((chars.first()?.0, name.trim_end().to_owned()))
+}
+
+/// The names that expressions ask for with `acl(a,!b)`, which HAProxy has since 2.9. An expression is a word, or
+/// stands in the brackets of one.
+fn in_expressions(chars: &[(usize, char)]) -> Vec<(usize, String)> {
+    let mut names = Vec::new();
+    let mut before = '[';
+    for (nth, (_, c)) in chars.iter().enumerate() {
+        let begins = std::mem::replace(&mut before, *c) == '[';
+        let rest = chars.get(nth..).unwrap_or_default();
+        let is_acl = rest.iter().map(|(_, c)| *c).take(4).eq("acl(".chars());
+        if let (true, true, Some(rest)) = (begins, is_acl, rest.get(4..)) {
+            let end = rest.iter().position(|(_, c)| *c == ')');
+            let asked = rest.get(..end.unwrap_or(0)).unwrap_or_default();
+            names.extend(asked.split(|(_, c)| *c == ',').filter_map(name));
+        }
+    }
+    names
 }
 
 /// The words of a condition that may be names.
@@ -105,8 +136,26 @@ mod tests {
             (
                 vec!["acl  'a' path /", "use_backend x if \"!a\" \\x61 'b c'"],
                 vec![
-                    "acl  web::a path /",
-                    "use_backend x if !web::a web::a 'b c'",
+                    "acl  'web::a' path /",
+                    "use_backend x if \"!web::a\" web::\\x61 'b c'",
+                ],
+            ),
+            (
+                vec![
+                    "acl a path /a",
+                    "acl b acl(a) -m bool",
+                    "use_backend x if { acl(a,!b,c) } a",
+                    "http-request set-header acl(x) '%[acl(!a)]<a>%{+Q}[acl( b ),iif(a,b)]'",
+                    "http-request set-var(txn.a) \"acl(\"'b',\\a) unless { str(acl(a)) }",
+                    "http-request set-header a xacl(a) # acl(a)",
+                ],
+                vec![
+                    "acl web::a path /a",
+                    "acl web::b acl(web::a) -m bool",
+                    "use_backend x if { acl(web::a,!web::b,c) } web::a",
+                    "http-request set-header acl(x) '%[acl(!web::a)]<a>%{+Q}[acl( web::b ),iif(a,b)]'",
+                    "http-request set-var(txn.a) \"acl(\"'web::b',web::\\a) unless { str(acl(a)) }",
+                    "http-request set-header a xacl(a) # acl(a)",
                 ],
             ),
             (
