@@ -192,6 +192,23 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A list of words. Docker Flow Proxy's own are parted by white space, as HAProxy's are; what parts other
+    /// lists does as well.
+    pub(crate) fn words<T, E: fmt::Display>(
+        &mut self,
+        name: &str,
+        allowed: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Vec<T> {
+        let separator = self.separator;
+        self.parted(
+            name,
+            allowed,
+            |text| text.split(separator).flat_map(at_blanks).collect(),
+            parse,
+        )
+    }
+
     /// The same where nobody chooses what parts the items.
     pub(crate) fn parted<T, E: fmt::Display>(
         &mut self,
@@ -371,4 +388,9 @@ impl fmt::Display for ParamWarning {
             }
         }
     }
+}
+
+/// The parts of a text between blanks.
+fn at_blanks(text: &str) -> impl Iterator<Item = &str> {
+    text.split([' ', '\t'])
 }

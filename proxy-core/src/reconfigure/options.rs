@@ -95,17 +95,12 @@ fn forwarded_proto(fields: &mut Fields<'_>) -> ForwardedProto {
 }
 
 fn compression(fields: &mut Fields<'_>) -> Compression {
-    let mut types = fields.list_of("compressionType", TYPE_GRAMMAR, words, str::parse);
+    let mut types = fields.words("compressionType", TYPE_GRAMMAR, str::parse);
     types = fields.at_most("compressionType", MAX_MEDIA_TYPES, TYPE_GRAMMAR, types);
     Compression {
-        algos: fields.list_of("compressionAlgo", ALGO_GRAMMAR, words, str::parse),
+        algos: fields.words("compressionAlgo", ALGO_GRAMMAR, str::parse),
         types,
     }
-}
-
-/// Docker Flow Proxy's own are parted by spaces, as HAProxy's are; commas do as well.
-fn words(text: &str) -> Vec<&str> {
-    text.split([',', ' ', '\t']).collect()
 }
 
 /// `reqPathSearch` with `reqPathReplace`.

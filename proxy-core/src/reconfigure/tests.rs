@@ -51,6 +51,30 @@ fn rewrites_are_parted_by_colons_whatever_parts_lists() {
     }
 }
 
+/// Docker Flow Proxy passes them on as they are, so its users wrote spaces, whatever parts their lists.
+#[test]
+fn what_is_compressed_is_parted_at_spaces_whatever_parts_lists() {
+    for (separator, algos, types) in [
+        ("", "gzip,deflate", "text/html, text/css text/xml"),
+        ("", "gzip deflate", "text/html text/css\ttext/xml"),
+        (";", "gzip deflate", "text/html text/css text/xml"),
+        (";", "gzip;deflate", "text/html;text/css; text/xml"),
+        ("::", "gzip  deflate", "text/html::text/css text/xml"),
+    ] {
+        let rules = ReconfigureRules::default().with_separator(separator);
+        let query = "serviceName=a&port=1&servicePath=/x";
+        let mut params = Params::from_query(query).unwrap();
+        for (name, value) in [("compressionAlgo", algos), ("compressionType", types)] {
+            params.insert(name.to_owned(), value.to_owned()).unwrap();
+        }
+        let asked = parse_reconfigure_with(&params, &rules).unwrap().value;
+        let compression = &asked.service.options().compression;
+        let read: Vec<String> = compression.types.iter().map(ToString::to_string).collect();
+        assert_eq!(read, ["text/html", "text/css", "text/xml"], "{separator}");
+        assert_eq!(compression.algos.len(), 2, "{separator}");
+    }
+}
+
 #[test]
 fn every_error_is_reported_at_once() {
     assert_eq!(
