@@ -9,6 +9,7 @@ mod calls;
 mod endpoint;
 mod parameters;
 mod schemas;
+mod shape;
 
 use axum::{
     extract::State,

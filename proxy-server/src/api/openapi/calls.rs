@@ -13,7 +13,7 @@ use super::{
         distribute, flag, form, form_of_reconfigure, manner, name, needed, number, of_reconfigure,
         optional, repeated, revision,
     },
-    schemas::{of, reference, text},
+    shape::{of, reference, text},
 };
 use crate::{
     api::{

@@ -10,7 +10,7 @@ use utoipa::openapi::{
 
 use super::{
     BASE,
-    schemas::{Described, of, reference, text},
+    shape::{Described, of, reference, text},
 };
 
 /// Every method there is in the document, for what takes any.

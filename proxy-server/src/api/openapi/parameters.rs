@@ -9,7 +9,7 @@ use utoipa::openapi::{
     schema::{AdditionalProperties, SchemaFormat, Type},
 };
 
-use super::schemas::{Described, of};
+use super::shape::{Described, of};
 use crate::announce::MOST_WAIT;
 
 /// What names of services match.

@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
+use proxy_consul::{Health, Instance};
 use proxy_core::Host;
-use proxy_haproxy::Resolution;
+use proxy_haproxy::{AddressBook, Resolution};
 
-use super::*;
+use super::{known::usable, *};
 
 fn instance(id: &str, address: &str, health: Health) -> Instance {
     let text = serde_json::json!({

@@ -1,0 +1,230 @@
+//! What HAProxy will not take: it is refused or quarantined, and the rest is served.
+
+use super::*;
+
+#[tokio::test]
+async fn a_refused_change_changes_nothing() {
+    let store = store();
+    let replica = Replica::on(&store);
+    replica.put("a").await.unwrap();
+    replica.carrier.bad.lock().unwrap().insert("evil");
+    let before = store.view().seq;
+    let refused = replica.put("evil").await.unwrap_err();
+    assert!(matches!(refused, ChangeError::Rejected { words, .. } if words == "evil is bad"));
+    replica.carrier.unable.store(true, SeqCst);
+    let unable = replica.put("b").await.unwrap_err();
+    assert!(matches!(unable, ChangeError::Unable { why, .. } if why.contains("no disk")));
+    assert_eq!(store.view().seq, before);
+    assert_eq!(replica.carrier.live(), ["a"]);
+}
+
+#[tokio::test]
+async fn a_burst_is_one_reload_and_loses_only_its_culprits() {
+    let store = store();
+    let replica = Arc::new(Replica::on(&store));
+    replica.put("first").await.unwrap();
+    replica.carrier.bad.lock().unwrap().extend(["s13", "s77"]);
+    *replica.carrier.clash.lock().unwrap() = Some(["s20", "s21"]);
+    let reloads = replica.carrier.reloads.load(SeqCst);
+    // While one apply is held up, everything else queues behind it.
+    let gate = replica.carrier.gate.lock().await;
+    let mut calls = Vec::new();
+    for name in std::iter::once("held".to_owned()).chain((0..100).map(|i| format!("s{i}"))) {
+        let replica = Arc::clone(&replica);
+        let call = tokio::spawn(async move { replica.put(&name).await.map_err(|e| e.to_string()) });
+        tokio::task::yield_now().await;
+        calls.push(call);
+    }
+    drop(gate);
+    let mut refused = Vec::new();
+    for (i, call) in calls.into_iter().enumerate() {
+        if let Err(why) = call.await.unwrap() {
+            refused.push((i, why));
+        }
+    }
+    let names: Vec<_> = refused.iter().map(|(i, _)| i - 1).collect();
+    assert_eq!(names, [13, 21, 77], "{refused:?}");
+    assert_eq!(store.view().stored.table().len(), 99);
+    let reloads = replica.carrier.reloads.load(SeqCst) - reloads;
+    assert!(reloads <= 3, "{reloads} reloads for 101 calls");
+}
+
+#[tokio::test]
+async fn what_another_replica_stores_is_served_and_its_bad_services_are_quarantined() {
+    let store = store();
+    let strict = Replica::on(&store);
+    let lax = Replica::on(&store);
+    lax.change(vec![put("a"), put("b")]).await.unwrap();
+    strict.serves(&["a", "b"]).await;
+    strict.carrier.bad.lock().unwrap().insert("c");
+    lax.change(vec![put("c"), put("d")]).await.unwrap();
+    strict.serves(&["a", "b", "d"]).await;
+    let held = strict.handle.snapshot().quarantined.clone();
+    assert_eq!(held["c"].why, "c is bad");
+    // A later change does not wait for it, and it heals by itself.
+    strict.put("e").await.unwrap();
+    lax.serves(&["a", "b", "c", "d", "e"]).await;
+    strict.carrier.bad.lock().unwrap().clear();
+    strict.serves(&["a", "b", "c", "d", "e"]).await;
+    assert!(strict.handle.snapshot().quarantined.is_empty());
+}
+
+#[tokio::test]
+async fn a_request_that_repeats_a_refused_one_is_refused_too() {
+    let store = store();
+    let replica = Arc::new(Replica::on(&store));
+    replica.put("first").await.unwrap();
+    replica.carrier.bad.lock().unwrap().insert("evil");
+    let gate = replica.carrier.gate.lock().await;
+    let mut calls = Vec::new();
+    for name in ["held", "evil", "evil", "evil", "good"] {
+        let replica = Arc::clone(&replica);
+        calls.push(tokio::spawn(async move { replica.put(name).await }));
+        tokio::task::yield_now().await;
+    }
+    drop(gate);
+    let mut outcomes = Vec::new();
+    for call in calls {
+        outcomes.push(call.await.unwrap().is_ok());
+    }
+    assert_eq!(outcomes, [true, false, false, false, true]);
+}
+
+#[tokio::test]
+async fn what_is_stored_and_quarantined_here_is_no_success() {
+    let store = store();
+    let strict = Replica::on(&store);
+    let lax = Replica::on(&store);
+    strict.put("a").await.unwrap();
+    strict.carrier.bad.lock().unwrap().insert("c");
+    lax.change(vec![put("c"), put("d")]).await.unwrap();
+    strict.serves(&["a", "d"]).await;
+    let answer = strict.put("c").await.unwrap();
+    assert!(answer.failure.unwrap().contains("c is bad"));
+}
+
+#[tokio::test]
+async fn a_base_that_no_longer_passes_does_not_block_the_rest() {
+    let store = store();
+    let replica = Replica::on(&store);
+    replica.change(vec![put("a"), put("b")]).await.unwrap();
+    // HAProxy or a template changed: what was good is not.
+    replica.carrier.bad.lock().unwrap().insert("a");
+    assert!(matches!(
+        replica.put("c").await,
+        Err(ChangeError::Unable { .. }) | Ok(_)
+    ));
+    replica.put("c").await.unwrap();
+    replica.serves(&["b", "c"]).await;
+    assert!(replica.handle.snapshot().quarantined.contains_key("a"));
+    assert_eq!(
+        store.view().stored.table().len(),
+        3,
+        "nothing leaves the store"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_passes_the_check_and_does_not_load_is_quarantined_and_nobody_waits_for_it() {
+    let store = store();
+    let replica = Replica::on(&store);
+    replica.put("a").await.unwrap();
+    replica
+        .carrier
+        .unloadable
+        .lock()
+        .unwrap()
+        .extend(["c", "e"]);
+    let changes = ["b", "c", "d", "e", "f"].map(put).to_vec();
+    let answer = replica.change(changes).await.unwrap();
+    assert!(answer.failure.unwrap().contains("c does not load"));
+    assert_eq!(replica.carrier.live(), ["a", "b", "d", "f"]);
+    // A later change is live when it is answered.
+    let later = replica.put("g").await.unwrap();
+    assert_eq!(later.failure, None);
+    assert_eq!(replica.carrier.live(), ["a", "b", "d", "f", "g"]);
+    let held = replica.handle.snapshot().quarantined.clone();
+    assert_eq!(held["e"].why, "e does not load");
+    // A try costs traffic, so there is none for a while, whatever else is tried again.
+    let reloads = replica.carrier.reloads.load(SeqCst);
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    assert_eq!(replica.carrier.reloads.load(SeqCst), reloads);
+    replica.carrier.unloadable.lock().unwrap().clear();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    replica.serves(&["a", "b", "c", "d", "e", "f", "g"]).await;
+    assert!(replica.handle.snapshot().quarantined.is_empty());
+}
+
+#[tokio::test]
+async fn no_service_is_blamed_for_a_haproxy_that_does_not_even_load_what_it_runs() {
+    let store = store();
+    let replica = Replica::on(&store);
+    replica.put("a").await.unwrap();
+    replica.carrier.unloadable.lock().unwrap().insert("a");
+    let answer = replica.put("b").await.unwrap();
+    assert!(answer.failure.unwrap().contains("a does not load"));
+    assert!(replica.handle.snapshot().quarantined.is_empty());
+    assert_eq!(replica.carrier.live(), ["a"]);
+    replica.carrier.unloadable.lock().unwrap().clear();
+    replica.serves(&["a", "b"]).await;
+}
+
+#[tokio::test]
+async fn a_replica_that_starts_anew_serves_the_older_version_of_what_is_not_valid() {
+    let store = store();
+    store
+        .commit(&store.view(), &[put("a"), put("b")])
+        .await
+        .unwrap();
+    let served = store.view().stored.table().clone();
+    // While it was away, "a" got a version that no HAProxy takes.
+    let query = "serviceName=a&servicePath=/other&port=80";
+    let parsed = parse_reconfigure(&Params::from_query(query).unwrap()).unwrap();
+    let change = Change::Put(parsed.value.service);
+    store.commit(&store.view(), &[change]).await.unwrap();
+    let carrier = Scripted::default();
+    carrier.unloadable_paths.lock().unwrap().insert("/other");
+    let replica = Replica::after(&store, carrier, served.clone());
+    let mut snapshots = replica.handle.snapshots();
+    snapshots
+        .wait_for(|s| s.quarantined.len() == 1)
+        .await
+        .unwrap();
+    assert_eq!(replica.carrier.live.lock().unwrap().as_ref(), Some(&served));
+    assert!(replica.handle.snapshot().quarantined["a"].serves_older);
+}
+
+#[tokio::test]
+async fn a_haproxy_that_does_not_even_start_with_one_service_starts_with_the_others() {
+    let store = store();
+    let changes = ["a", "b", "c"].map(put);
+    store.commit(&store.view(), &changes).await.unwrap();
+    for served in [RouteTable::new(), store.view().stored.table().clone()] {
+        let carrier = Scripted::default();
+        carrier.unloadable.lock().unwrap().insert("b");
+        let replica = Replica::after(&store, carrier, served);
+        replica.serves(&["a", "c"]).await;
+        assert!(replica.handle.snapshot().quarantined.contains_key("b"));
+    }
+}
+
+#[tokio::test]
+async fn many_culprits_do_not_keep_the_good_ones_waiting() {
+    let store = store();
+    let names: Vec<String> = (0..60).map(|i| format!("s{i:02}")).collect();
+    let changes: Vec<_> = names.iter().map(|name| put(name)).collect();
+    store.commit(&store.view(), &changes).await.unwrap();
+    let carrier = Scripted::default();
+    let bad = [
+        "s01", "s05", "s07", "s09", "s11", "s13", "s15", "s17", "s19", "s21", "s23", "s25", "s27",
+        "s29", "s31", "s33", "s35", "s37", "s39", "s41",
+    ];
+    carrier.bad.lock().unwrap().extend(bad);
+    let replica = Replica::with(&store, carrier);
+    let mut snapshots = replica.handle.snapshots();
+    snapshots
+        .wait_for(|s| s.quarantined.len() == bad.len())
+        .await
+        .unwrap();
+    assert_eq!(replica.carrier.live().len(), names.len() - bad.len());
+}
