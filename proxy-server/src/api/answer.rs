@@ -197,7 +197,7 @@ impl Answered {
             _ if !rows.is_empty() && who.is_met(rows) => (StatusCode::OK, done.to_owned()),
             Some(why) => (
                 StatusCode::BAD_GATEWAY,
-                format!("stored, and not live here: {why}; this is tried again"),
+                format!("stored, and not live here: {why}"),
             ),
             None if missing == 0 => (StatusCode::OK, done.to_owned()),
             None => (

@@ -224,8 +224,9 @@ async fn stored(
         Ok(entry) => entry,
         Err(error) => return Err((name, error)),
     };
-    let refreshed = api.engine.refresh().await;
-    let failure = refreshed.err().or_else(|| api.certificates.unshown(&name));
+    let refreshed = api.engine.refresh().await.err();
+    let refreshed = refreshed.map(|why| format!("{why}; this is tried again"));
+    let failure = refreshed.or_else(|| api.certificates.unshown(&name));
     // What others do with it is ordered by its stamp.
     drop(lane);
     let rows = match wait.who {

@@ -59,6 +59,7 @@ async fn run(api: &Api, (uri, headers, body): &Received) -> Result<Answered, Ans
         });
     }
     api.certificates.scan().await;
+    api.certificates.try_again();
     let reloaded = match from {
         From::Live => api.engine.reload().await,
         From::Stored => {

@@ -4,10 +4,7 @@
 //! What is chosen changes in the engine's turns alone, so that a search for what HAProxy does not take never
 //! has two causes.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use proxy_core::RouteTable;
 use proxy_haproxy::{
@@ -16,12 +13,11 @@ use proxy_haproxy::{
 use tokio::time::Instant;
 
 mod proof;
+mod refused;
 
 use super::{Certificates, Shown, Source};
-
-/// How long what HAProxy did not take is left alone while nobody changes it or what it is shown with: each try
-/// costs checks of the whole configuration.
-pub(super) const REFUSED_FOR: Duration = Duration::from_secs(600);
+pub(super) use refused::{REFUSED_FOR, with_before};
+use refused::{Refused, RefusedWhen};
 
 /// Certificates that are shown together, and those of whose authorities clients are asked for.
 #[derive(Clone, Debug, Default)]
@@ -74,25 +70,6 @@ pub(super) struct Choice {
     table: RouteTable,
     /// Whether something was taken ever.
     begun: bool,
-}
-
-/// What HAProxy did not take with the whole configuration.
-#[derive(Debug)]
-struct Refused {
-    step: Step,
-    why: String,
-    /// It is not offered again before, while nothing else changes.
-    until: Instant,
-    when: RefusedWhen,
-}
-
-/// When HAProxy did not take something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum RefusedWhen {
-    /// At its check: another try costs that and no more.
-    Checked,
-    /// Only when it was to load it: another try costs a reload that fails.
-    Loaded,
 }
 
 // === impl Showing ===
@@ -179,15 +156,15 @@ impl Showing {
         let shown = [self, other].map(|it| it.certificates.get(name));
         let mut shown = shown.into_iter().flatten();
         let is_file = shown.all(|shown| matches!(shown.source, Source::File(_)));
-        let [before, after] = [self, other].map(|it| it.lists(name));
+        let [before, after] = [self, other].map(|it| lists(&it.list, name));
         let is_there = self.list != CertificateList::default();
         is_there && is_file && before != after
     }
+}
 
-    fn lists(&self, name: &CertificateName) -> bool {
-        let mut entries = self.list.entries().iter();
-        entries.any(|entry| entry.name() == name)
-    }
+fn lists(list: &CertificateList, name: &CertificateName) -> bool {
+    let mut entries = list.entries().iter();
+    entries.any(|entry| entry.name() == name)
 }
 
 // === impl Step ===
@@ -265,7 +242,7 @@ impl Choice {
         let mut steps = base.steps_to(&self.wanted);
         steps.retain(|step| {
             let refused = self.refused.get(&step.subject());
-            refused.is_none_or(|old| now >= old.until || !old.step.is_same(step))
+            refused.is_none_or(|old| !old.step.is_same(step) || self.is_due(old, now))
         });
         // HAProxy may be another than in the last run: what that showed is judged too where nothing changed.
         let is_unjudged = !self.begun && !base.certificates.is_empty();
@@ -290,11 +267,11 @@ impl Choice {
         self.doubt(&refused);
         for (step, why) in refused {
             let subject = step.subject();
-            let until = now + REFUSED_FOR;
             let refused = Refused {
+                beside: self.wanted.beside(&step),
                 step,
                 why,
-                until,
+                until: (when == RefusedWhen::Checked).then_some(now + REFUSED_FOR),
                 when,
             };
             self.refused.insert(subject, refused);
@@ -306,59 +283,12 @@ impl Choice {
             .retain(|_, refused| steps.iter().any(|step| step.is_same(&refused.step)));
     }
 
-    /// What was refused is offered again: what it clashed with may be gone. Until then it is named as before. What
-    /// was refused only when it was loaded waits for its time: else two of the kind would end each other's rest.
-    fn try_refused_again(&mut self, now: Instant) {
-        for refused in self.refused.values_mut() {
-            if refused.when == RefusedWhen::Checked {
-                refused.until = now;
-            }
-        }
-    }
-
-    /// As [`Choice::try_refused_again`], of one name that somebody wrote again.
-    pub(super) fn try_name_again(&mut self, name: &CertificateName, now: Instant) {
-        let subject = Subject::Certificate(name.clone());
-        if let Some(refused) = self.refused.get_mut(&subject) {
-            refused.until = now;
-        }
-    }
-
     /// What HAProxy is asked with from now on.
     fn judge_with(&mut self, table: &RouteTable, now: Instant) {
         if self.table != *table {
             self.table = table.clone();
             self.try_refused_again(now);
         }
-    }
-
-    /// What HAProxy did not take, by name, and what is shown instead.
-    pub(super) fn refused(&self) -> BTreeMap<String, String> {
-        let refused = self.refused.iter();
-        let said = refused.map(|(subject, refused)| match subject {
-            Subject::Certificate(name) => {
-                let before = self.taken.certificate(name).is_some();
-                (name.to_string(), with_before(&refused.why, before))
-            }
-            Subject::Authorities => {
-                let before = self.taken.authorities.is_some();
-                ("CA_FILE".to_owned(), with_before(&refused.why, before))
-            }
-            Subject::List => {
-                let before = self.taken.list != CertificateList::default();
-                let name = "CRT_LIST_PATH".to_owned();
-                (name, with_before(&refused.why, before))
-            }
-        });
-        said.collect()
-    }
-}
-
-/// What is said of something that is not shown.
-pub(super) fn with_before(why: &str, is_there: bool) -> String {
-    match is_there {
-        true => format!("{why}; the version before is shown"),
-        false => why.to_owned(),
     }
 }
 
@@ -422,12 +352,6 @@ impl Certificates {
         let (when, now) = (RefusedWhen::Checked, Instant::now());
         held.choice.take(nothing, Vec::new(), when, now, &[]);
         held.choice.begun = false;
-    }
-
-    /// Why what is kept under a name is not shown, where HAProxy does not take it.
-    pub(crate) fn unshown(&self, name: &CertificateName) -> Option<String> {
-        let held = self.held();
-        held.choice.refused().remove(name.as_str())
     }
 
     /// What HAProxy's list is sorted by.

@@ -257,7 +257,11 @@ fn what_was_not_loaded_is_on_top_of_what_was_and_rests_whatever_else_changes() {
         Some(&old.certificate)
     );
     let said = choice.refused().remove("a").unwrap();
-    assert_eq!(said, "not loaded; the version before is shown");
+    assert!(
+        said.starts_with("not loaded; it passes every check"),
+        "{said}"
+    );
+    assert!(said.ends_with("; the version before is shown"), "{said}");
 
     let more = shown("d", "d.com");
     choice.want(showing(&[&new, &other, &more]));
@@ -266,9 +270,58 @@ fn what_was_not_loaded_is_on_top_of_what_was_and_rests_whatever_else_changes() {
     let both = offer.base.with(&offer.steps);
     choice.take(both, Vec::new(), RefusedWhen::Checked, now, &[]);
     assert!(choice.offer(now).is_none(), "another one is no reason");
-    assert!(choice.offer(now + REFUSED_FOR).is_some());
+    let later = now + REFUSED_FOR * 1_000;
+    assert!(choice.offer(later).is_none(), "nor is time");
+    choice.try_refused_again(now);
+    assert!(choice.offer(now).is_none(), "nor are other services");
     choice.try_name_again(&old.name, now);
     assert!(choice.offer(now).is_some(), "somebody wrote it again");
+}
+
+#[test]
+fn what_was_not_loaded_is_tried_again_once_it_or_what_it_clashed_with_is_another() {
+    let now = Instant::now();
+    let bad = shown("a", "a.com");
+    let (rival, other) = (shown("b", "a.com"), shown("c", "c.com"));
+    let refused = || {
+        let mut choice = Choice::default();
+        choice.want(showing(&[&bad, &rival, &other]));
+        let refused = vec![(Step::show(bad.clone()), "not loaded".to_owned())];
+        let taken = showing(&[&rival, &other]);
+        choice.take(taken, refused, RefusedWhen::Loaded, now, &[]);
+        assert!(choice.offer(now).is_none());
+        choice
+    };
+    let offers_bad = |choice: &Choice| {
+        let offered = choice.offer(now).map(|offer| named(&offer.steps));
+        offered.is_some_and(|steps| steps.contains(&"a true".to_owned()))
+    };
+    let new_other = shown("c", "c.com");
+    let (new_rival, new_bad) = (shown("b", "a.com"), shown("a", "a.com"));
+    let listed = Showing {
+        list: "b\na [alpn h2]".parse().unwrap(),
+        ..showing(&[&bad, &rival, &other])
+    };
+    for (wanted, is_offered) in [
+        (showing(&[&bad, &rival, &new_other]), false),
+        (showing(&[&bad, &rival]), false),
+        (showing(&[&bad, &new_rival, &other]), true),
+        (showing(&[&bad, &other]), true),
+        (showing(&[&new_bad, &rival, &other]), true),
+        (listed, true),
+    ] {
+        let mut choice = refused();
+        choice.want(wanted);
+        assert_eq!(offers_bad(&choice), is_offered);
+    }
+    let mut choice = refused();
+    choice.try_all_again(now);
+    assert!(offers_bad(&choice), "somebody asked for a reload");
+    // Refused once more it rests again.
+    let refused = vec![(Step::show(bad.clone()), "not loaded".to_owned())];
+    let taken = showing(&[&rival, &other]);
+    choice.take(taken, refused, RefusedWhen::Loaded, now, &[]);
+    assert!(!offers_bad(&choice));
 }
 
 #[test]

@@ -294,8 +294,10 @@ async fn a_certificate_that_is_not_loaded_is_taken_back() -> Result<(), Failure>
     assert_eq!(replica.request("/one").await?.status, 200);
     serves(replica, "two", &demo).await?;
 
-    // What was to blame is mended.
+    // What was to blame is mended, and it is the same as before: whoever asks for a reload has it tried again.
     fs::remove_file(replica.home().join("load"))?;
+    replica.call("reload").await?;
+    until_shown(replica, "a.com", &new).await;
     let again = authority.issue(&["a.com"])?;
     write(replica, "certs", "a.pem", &again.bundle());
     until_shown(replica, "a.com", &again).await;
