@@ -11,7 +11,7 @@ use proxy_haproxy::{
 };
 use testkit::{
     dns::{Fault, TestDns},
-    haproxy::{DemoBackend, Request, request},
+    haproxy::{DemoBackend, Request, find_binary, request},
 };
 use tokio::{net::UdpSocket, time::timeout};
 
@@ -281,6 +281,45 @@ use_backend {{{{ backend }}}} if url_{{{{ AclName }}}}{{{{ Port }}}} or url_thre
     ] {
         let answer = bench.get(path).await;
         assert_eq!((answer.status, &*answer.body), (200, body), "{path}");
+    }
+    haproxy.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn an_acl_of_a_template_is_asked_for_in_expressions_too() {
+    let bench = Bench::new();
+    let one = DemoBackend::start("one").await.unwrap();
+    // What HAProxy before 2.9 does not know stands in words that it takes for texts.
+    let mut knows = std::process::Command::new(find_binary().unwrap());
+    let knows = knows.args(["-cc", "version_atleast(2.9)"]).status();
+    let open = match knows.unwrap().success() {
+        true => "%[",
+        false => "[",
+    };
+    let template = format!(
+        "acl tea path_beg /t
+acl hot hdr(x-hot) -m found
+http-request return status 418 content-type text/plain lf-string '{open}acl(tea,!hot)]' if tea
+"
+    );
+    let query = at("one", "/one", one.address());
+    let table = service_of(&query, "templateFePath", &template);
+    let (haproxy, mut applier) = bench.serve::<&str>(&[]).await;
+    let table: RouteTable = [table].into_iter().collect();
+    let config = render(&table, &bench.render_settings(), &AddressBook::new()).unwrap();
+    applier.apply(&config).await.unwrap();
+    for (hot, by_expression) in [(None, "1"), (Some("yes"), "0")] {
+        let asked = Request::get("/t").with_header("Host", "acme.com");
+        let asked = match hot {
+            Some(hot) => asked.with_header("X-Hot", hot),
+            None => asked,
+        };
+        let wanted = match open {
+            "%[" => by_expression,
+            _ => "[acl(one::tea,!one::hot)]",
+        };
+        let answer = request(bench.address(), &asked).await.unwrap();
+        assert_eq!((answer.status, &*answer.body), (418, wanted));
     }
     haproxy.shutdown(Duration::from_secs(5)).await;
 }
