@@ -87,6 +87,7 @@ mod reload;
 mod render;
 mod rendered;
 mod renderer;
+mod reserved;
 mod routing;
 mod run_path;
 #[cfg(feature = "run")]
@@ -136,6 +137,7 @@ pub use reload::{Reload, ReloadError, Reloaded, Serving};
 pub use render::{RenderError, ServiceTemplateProblem, render};
 pub use rendered::{Digest, FileName, FileNameError, MAIN_FILE, MAP_FILE, RenderedConfig};
 pub use renderer::Renderer;
+pub use reserved::{RESERVED_ACL_PREFIXES, reserved_acls};
 pub use routing::form::{MAX_ACL_RULES, MIN_MAP_RULES, Routing, RoutingError, RoutingForm};
 pub use run_path::{MAX_SOCKET_PATH_BYTES, RunPath, RunPathError};
 #[cfg(feature = "run")]

@@ -69,6 +69,14 @@ pub(crate) fn words(line: &str) -> Vec<Word> {
     words
 }
 
+/// The word that names the ACL that a line declares, where it does.
+pub(crate) fn declared_acl(words: &[Word]) -> Option<&Word> {
+    let [first, name, ..] = words else {
+        return None;
+    };
+    (first.text() == "acl").then_some(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

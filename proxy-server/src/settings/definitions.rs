@@ -387,7 +387,7 @@ pub const DEFINITIONS: &[Definition] = &[
     plain(
         "EXTRA_FRONTEND",
         "",
-        "raw lines for the frontend that takes requests, parted by line breaks or `\\n`",
+        "raw lines for the frontend that takes requests, parted by line breaks or `\\n`; the names of ACLs that begin with `agent_`, `domain_`, `excluded_`, `header_`, `port_` or `url_`, or hold `::`, are kept for services",
     ),
     plain(
         "DISPLAY_CONFIG_ON_ERROR",

@@ -153,6 +153,23 @@ fn what_docker_flow_proxy_calls_otherwise_is_understood() {
 }
 
 #[test]
+fn an_acl_of_the_operators_own_is_no_services() {
+    let with = |line: &str| read(&[("EXTRA_FRONTEND", line)]);
+    let free = "acl office src 10.0.0.0/8\\nhttp-request deny unless office";
+    assert_eq!(
+        with(free).unwrap().haproxy.extras.frontend.iter().count(),
+        2
+    );
+    let refused = with("acl office src 10.0.0.0/8\\nacl url_go-demo8080 path_beg /other");
+    let told = refused.unwrap_err().to_string();
+    assert!(told.contains("EXTRA_FRONTEND"), "{told}");
+    assert!(
+        told.contains("it declares the acl url_go-demo8080; names that begin with agent_"),
+        "{told}"
+    );
+}
+
+#[test]
 fn what_services_may_ask_is_a_setting() {
     let rules = |pairs: &[(&str, &str)]| read(pairs).unwrap().rules;
     assert_eq!(rules(&[]).raw, proxy_core::RawConfig::Allowed);

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use super::ServiceTemplateProblem;
-use crate::line::{OPEN, Word, is_name_char, words};
+use crate::line::{OPEN, Word, declared_acl, is_name_char, words};
 
 /// Puts the service before the name of every ACL that these lines declare.
 pub(super) fn made_own(
@@ -18,7 +18,7 @@ pub(super) fn made_own(
     let lines: Vec<(&str, Vec<Word>)> = lines.iter().map(|line| (*line, words(line))).collect();
     let mut declared = BTreeSet::new();
     for (number, (_, words)) in (1..).zip(&lines) {
-        if let Some(word) = declares(words) {
+        if let Some(word) = declared_acl(words) {
             let name = word.text();
             if !name.chars().all(is_name_char) {
                 return Err(ServiceTemplateProblem::AclName { line: number, name });
@@ -30,18 +30,10 @@ pub(super) fn made_own(
     Ok(lines.iter().map(own).collect())
 }
 
-/// The word that names what the line declares.
-fn declares(words: &[Word]) -> Option<&Word> {
-    let [first, name, ..] = words else {
-        return None;
-    };
-    (first.text() == "acl").then_some(name)
-}
-
 /// The line with the service before every name that is declared. What stands before the name's own characters
 /// needs no quotes of its own: a service's name is plain.
 fn renamed(line: &str, words: &[Word], declared: &BTreeSet<String>, service: &str) -> String {
-    let whole: Vec<&Word> = match declares(words) {
+    let whole: Vec<&Word> = match declared_acl(words) {
         Some(name) => vec![name],
         None => asked(words),
     };

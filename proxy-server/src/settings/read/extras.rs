@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use proxy_core::{
     ConnectionMode, DomainComparison, Port, RawLines, ReconfigureRules, ReqMode, UserList, UserName,
 };
-use proxy_haproxy::{Capture, Extras, LogFormat, Logged, StatsPage, StatsUri};
+use proxy_haproxy::{
+    Capture, Extras, LogFormat, Logged, RESERVED_ACL_PREFIXES, StatsPage, StatsUri, reserved_acls,
+};
 use secrecy::SecretString;
 
 use super::{EntryPort, Reader, entry_port, name_server};
@@ -39,7 +41,7 @@ impl Reader<'_> {
         let global = self.parse("EXTRA_GLOBAL", |text| {
             text.replace(',', "\n").parse::<RawLines>()
         });
-        let frontend = self.parse("EXTRA_FRONTEND", str::parse::<RawLines>);
+        let frontend = self.parse("EXTRA_FRONTEND", for_frontend);
         if matches!(
             self.text("ALLOW_RAW_CONFIG").as_deref(),
             Some("false" | "0")
@@ -129,6 +131,20 @@ impl Reader<'_> {
         });
         let rules = rules.with_default_mode(mode?).with_separator(separator?);
         Some(rules.with_domain_comparison(comparison?))
+    }
+}
+
+/// Lines that declare no ACL which a route or a template of a service may have: HAProxy would take both for one.
+fn for_frontend(text: &str) -> Result<RawLines, String> {
+    let lines = text.parse::<RawLines>();
+    let lines = lines.map_err(|problem| problem.to_string())?;
+    match reserved_acls(&lines).as_slice() {
+        [] => Ok(lines),
+        names => Err(format!(
+            "it declares the acl {}; names that begin with {}, or hold ::, are kept for services, whose requests it would alter; give it another name",
+            names.join(", "),
+            RESERVED_ACL_PREFIXES.join(", ")
+        )),
     }
 }
 
