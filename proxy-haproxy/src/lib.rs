@@ -63,6 +63,7 @@ mod apply;
 mod bind;
 #[cfg(feature = "run")]
 mod diagnostic;
+mod expression;
 mod extras;
 #[cfg(feature = "run")]
 mod file;

@@ -27,6 +27,7 @@ use self::{
 };
 use crate::{
     address_book::AddressBook,
+    expression::Expression,
     rendered::RenderedConfig,
     routing::{
         acl,
@@ -131,7 +132,7 @@ struct Model {
     by_host: bool,
     rules: Vec<Rule>,
     /// In the map form: the words that make the keys the map is asked for. Otherwise there are none.
-    lookups: Vec<String>,
+    lookups: Vec<Expression>,
     /// In the map form: one lookup decides alone.
     direct: bool,
     /// In the map form: the ends of the host that are asked for, by their number of labels.
@@ -267,7 +268,7 @@ pub(crate) fn whole(
     let (rules, lookups, suffixes, map) = match routes {
         Routes::Acl(rules) => (rules, Vec::new(), BTreeSet::new(), None),
         Routes::Map(form) => {
-            let keys = form.keys();
+            let keys = form.keys().into_iter().map(Expression::from).collect();
             let map = (form.text, form.followed);
             (form.rules, keys, form.suffixes, Some(map))
         }

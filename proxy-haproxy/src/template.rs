@@ -16,7 +16,7 @@ use minijinja::{
 use serde::Serialize;
 
 use self::place::{Misplaced, Recorder};
-use crate::{raw::RawLine, word};
+use crate::{expression::Expression, raw::RawLine, word};
 
 const NAME: &str = "haproxy.cfg";
 /// The suite's own text without what it writes for each backend, which stands in a text of its own.
@@ -36,22 +36,14 @@ const FUEL: u64 = 200_000;
 /// the value holds: it is quoted where it needs to be, and a value that no quoting can hold (a line
 /// break, a control character, nothing at all) fails the rendering, as does a name that does not
 /// exist. So is a value between quotes that the text opened, which its own would close: those end before
-/// it (`'by '{{ value }}`). Text outside the braces is the author's own and is left as it is, as are the lines of the
-/// parameters and settings whose purpose is raw HAProxy text.
+/// it (`'by '{{ value }}`). So does a value that HAProxy would read as more than a value where it came to stand, as
+/// `%[env(TOKEN)]` behind `set-header X`. Text outside the braces is the author's own and is left as it is, as are the
+/// lines of the parameters and settings whose purpose is raw HAProxy text; expressions that the model gives as such may
+/// stand anywhere.
 #[derive(Clone)]
 pub struct Template {
     environment: Arc<Environment<'static>>,
-    values: Values,
     in_parts: bool,
-}
-
-/// What is known of the values that a template is given.
-#[derive(Clone, Copy)]
-enum Values {
-    /// They were made for where they stand, or that is the author's care.
-    Made,
-    /// They are what somebody said, and are held to where they came to stand.
-    Said,
 }
 
 /// What is wrong with a template, or with a value that it was given.
@@ -83,22 +75,17 @@ impl Template {
     /// # Errors
     /// When the text is no template, or a value stands between quotes; says the line.
     pub fn new(text: impl Into<String>) -> Result<Self, TemplateError> {
-        Self::read(Environment::new(), text.into(), Values::Made)
+        Self::read(Environment::new(), text.into())
     }
 
-    /// Reads a template that anybody may have written: what it does when it is rendered is bounded, and a
-    /// value that would be more than a value where it came to stand fails the rendering.
+    /// Reads a template that anybody may have written: what it does when it is rendered is bounded.
     pub(crate) fn bounded(text: &str) -> Result<Self, TemplateError> {
         let mut environment = Environment::new();
         environment.set_fuel(Some(FUEL));
-        Self::read(environment, text.to_owned(), Values::Said)
+        Self::read(environment, text.to_owned())
     }
 
-    fn read(
-        mut environment: Environment<'static>,
-        text: String,
-        values: Values,
-    ) -> Result<Self, TemplateError> {
+    fn read(mut environment: Environment<'static>, text: String) -> Result<Self, TemplateError> {
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_formatter(format_word);
         environment.set_syntax(syntax().map_err(|error| TemplateError::new(error, false))?);
@@ -122,7 +109,6 @@ impl Template {
         })?;
         Ok(Self {
             environment: Arc::new(environment),
-            values,
             in_parts,
         })
     }
@@ -173,21 +159,14 @@ impl Template {
         template.is_ok_and(|template| template.source().contains(text))
     }
 
+    /// Renders values, each where HAProxy reads it as one. (The suite's own template in its parts needs nobody to look:
+    /// it was written so.)
     pub(crate) fn render(&self, model: impl Serialize) -> Result<String, TemplateError> {
-        match self.values {
-            Values::Made => self.render_named(NAME, model),
-            Values::Said => self.render_said(model),
-        }
-    }
-
-    /// Renders values that somebody said, each where HAProxy reads it as one.
-    fn render_said(&self, model: impl Serialize) -> Result<String, TemplateError> {
         let mut recorder = Recorder::default();
         let is_value = recorder.is_value();
         let mut environment = Environment::clone(&self.environment);
         environment.set_formatter(move |out, state, value| {
-            let is_raw = value.downcast_object_ref::<RawLine>().is_some();
-            is_value.store(!is_raw, Ordering::Relaxed);
+            is_value.store(is_said(value), Ordering::Relaxed);
             let written = format_word(out, state, value);
             is_value.store(false, Ordering::Relaxed);
             written
@@ -265,6 +244,14 @@ fn syntax() -> Result<SyntaxConfig, Error> {
         .build()
 }
 
+/// Whether somebody may have said it, and it is a text.
+fn is_said(value: &Value) -> bool {
+    let is_raw = value.downcast_object_ref::<RawLine>().is_some();
+    let is_made = value.downcast_object_ref::<Expression>().is_some();
+    let is_number = matches!(value.kind(), ValueKind::Number | ValueKind::Bool);
+    !(is_raw || is_made || is_number)
+}
+
 /// Writes a value as (part of) one HAProxy word. A value marked as safe is quoted like any other; the one
 /// way around it is a [`RawLine`], which no template can make.
 fn format_word(out: &mut Output, _state: &mut State, value: &Value) -> Result<(), Error> {
@@ -277,17 +264,16 @@ fn format_word(out: &mut Output, _state: &mut State, value: &Value) -> Result<()
             None => out.write_str(line.as_str()).map_err(Error::from),
         };
     }
+    let made = value.downcast_object_ref::<Expression>();
+    if let Some(text) = made.map(Expression::as_str).or_else(|| value.as_str()) {
+        return match word::quote(text) {
+            Ok(quoted) => out.write_str(&quoted).map_err(Error::from),
+            Err(problem) => refuse(format!("{text:?} cannot be one HAProxy word: {problem}")),
+        };
+    }
     match value.kind() {
         ValueKind::Number | ValueKind::Bool => write!(out, "{value}").map_err(Error::from),
-        ValueKind::String => {
-            let Some(text) = value.as_str() else {
-                return refuse("a value that is not UTF-8 cannot be written".to_owned());
-            };
-            match word::quote(text) {
-                Ok(quoted) => out.write_str(&quoted).map_err(Error::from),
-                Err(problem) => refuse(format!("{text:?} cannot be one HAProxy word: {problem}")),
-            }
-        }
+        ValueKind::String => refuse("a value that is not UTF-8 cannot be written".to_owned()),
         ValueKind::Undefined => Err(Error::from(ErrorKind::UndefinedError)),
         other => refuse(format!(
             "{other} cannot be one HAProxy word; write its parts"
@@ -313,10 +299,10 @@ mod tests {
         assert_eq!(render("a {{ value }}\n", "/x").unwrap(), "a /x\n");
         assert_eq!(render("a {{ value }}", "b c # d").unwrap(), "a 'b c # d'");
         assert_eq!(render("a {{ value }}", "it's").unwrap(), r"a 'it'\''s'");
-        assert_eq!(render("{{ value|safe }}", "a b").unwrap(), "'a b'");
+        assert_eq!(render("a {{ value|safe }}", "a b").unwrap(), "a 'a b'");
         assert_eq!(
-            render("{{ value }}", "{{ 7 * 7 }}").unwrap(),
-            "'{{ 7 * 7 }}'"
+            render("a {{ value }}", "{{ 7 * 7 }}").unwrap(),
+            "a '{{ 7 * 7 }}'"
         );
     }
 
@@ -350,8 +336,26 @@ mod tests {
             render("{% for line in extra %}\n    {{ line }}\n{% endfor %}").unwrap(),
             "    http-request set-header X \"a b\"\n    retries 2\n"
         );
-        assert_eq!(render("{{ extra[1] ~ '' }}").unwrap(), "'retries 2'");
+        assert_eq!(render("a {{ extra[1] ~ '' }}").unwrap(), "a 'retries 2'");
         assert!(render("{{ extra }}").is_err());
+    }
+
+    #[test]
+    fn an_expression_may_stand_anywhere_and_what_is_made_of_it_may_not() {
+        let render = |text: &str| {
+            let model = BTreeMap::from([("ask", Expression::from("http_auth(a b)"))]);
+            Template::new(text)?.render(model)
+        };
+        for (text, wanted) in [
+            ("x unless { {{ ask }} }", "x unless { 'http_auth(a b)' }"),
+            ("{{ ask }}", "'http_auth(a b)'"),
+            ("{% if ask %}x{% endif %}", "x"),
+        ] {
+            assert_eq!(render(text).unwrap(), wanted);
+        }
+        for text in ["{{ ask ~ '' }}", "{{ ask|upper }}", "x %[{{ ask ~ ')' }}]"] {
+            assert!(render(text).is_err(), "{text}");
+        }
     }
 
     #[test]

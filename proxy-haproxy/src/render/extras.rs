@@ -6,6 +6,7 @@ use proxy_core::ConnectionMode;
 
 use super::users::Lists;
 use crate::{
+    expression::Expression,
     extras::{ErrorStatus, Extras, LogFormat, Logged},
     raw::RawText,
     rendered::{FileName, RenderedConfig},
@@ -30,9 +31,10 @@ pub(super) struct ExtraLines {
 
 #[derive(Debug, Serialize)]
 struct StatsModel {
-    uri: String,
+    /// What an operator said.
+    uri: Expression,
     /// The condition that one who may see it meets.
-    known: String,
+    known: Expression,
     backend: String,
     /// The frontend and the binds where it has a port for itself.
     frontend: Option<String>,
@@ -49,8 +51,8 @@ struct ErrorFile {
 #[derive(Debug, Serialize)]
 struct LogModel {
     errors_only: bool,
-    http: Option<String>,
-    tcp: Option<String>,
+    http: Option<Expression>,
+    tcp: Option<Expression>,
 }
 
 #[derive(Debug, Serialize)]
@@ -77,7 +79,7 @@ pub(super) fn with_error_files(config: RenderedConfig, extras: &Extras) -> Rende
 impl ExtraLines {
     pub(super) fn new(settings: &RenderSettings, lists: &mut Lists, names: &mut Names) -> Self {
         let extras = &settings.extras;
-        let form = |form: &Option<LogFormat>| form.as_ref().map(|form| form.as_str().to_owned());
+        let form = |form: &Option<LogFormat>| form.as_ref().map(|form| form.as_str().into());
         let captures = extras.captures.iter();
         let files = extras.error_files.iter();
         Self {
@@ -118,7 +120,7 @@ impl ExtraLines {
                 });
                 let (frontend, binds) = own.unzip();
                 StatsModel {
-                    uri: page.uri.as_str().to_owned(),
+                    uri: page.uri.as_str().into(),
                     known: lists.of_stats(&page.users, names),
                     backend: names.take("stats-page".to_owned()),
                     frontend,

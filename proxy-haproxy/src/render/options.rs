@@ -8,7 +8,7 @@ use proxy_core::{
 use serde::Serialize;
 
 use super::compression::CompressionLines;
-use crate::raw::RawText;
+use crate::{expression::Expression, raw::RawText};
 
 /// The options of one backend: its service's and its destination's. Every field is there for templates,
 /// empty or not.
@@ -24,7 +24,7 @@ pub(super) struct BackendOptions {
     forwarded_proto: ForwardedProto,
     domain_redirect: Option<Redirect>,
     /// The formats of the path, one after the other.
-    rewrites: Vec<String>,
+    rewrites: Vec<Expression>,
     headers: Headers,
     tls: Tls,
     extra: RawText,
@@ -71,7 +71,8 @@ struct Headers {
 #[derive(Debug, PartialEq, Serialize)]
 struct Header {
     name: String,
-    value: String,
+    /// A format.
+    value: Expression,
 }
 
 // === impl BackendOptions ===
@@ -158,7 +159,7 @@ impl Header {
     fn new(line: &HeaderLine) -> Self {
         Self {
             name: line.name().to_string(),
-            value: line.value().to_owned(),
+            value: line.value().into(),
         }
     }
 }
@@ -168,9 +169,9 @@ fn texts<T: ToString>(items: &[T]) -> Vec<String> {
 }
 
 /// The path with what the expression finds replaced, as a format.
-fn rewritten(rewrite: &PathRewrite) -> String {
+fn rewritten(rewrite: &PathRewrite) -> Expression {
     let (search, replace) = (argument(rewrite.search()), argument(rewrite.replace()));
-    format!("%[path,regsub({search},{replace})]")
+    format!("%[path,regsub({search},{replace})]").into()
 }
 
 /// A text as one argument of a converter, whatever it holds (configuration manual, section 2.2). This is

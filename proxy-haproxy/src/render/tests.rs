@@ -416,17 +416,79 @@ fn a_template_that_would_serve_what_is_denied_is_refused() {
     };
     let denied = table(&["serviceName=a&servicePath=/a&port=80&deniedMethods=PUT"]);
     let open = table(&["serviceName=a&servicePath=/a&port=80"]);
-    let old = "{% for backend in backends %}{{ backend.name }}{% endfor %}";
+    let old = "{% for backend in backends %}backend {{ backend.name }}{% endfor %}";
     let rendered = |table, text| render(table, &template(text), &AddressBook::new());
     assert!(matches!(
         rendered(&denied, old),
         Err(RenderError::TemplateWithoutOptions)
     ));
     assert!(rendered(&open, old).is_ok());
-    let users = "{{ userlists|length }}{% for backend in backends %}{{ backend.name }}{% endfor %}";
+    let users = format!("{{{{ userlists|length }}}}{old}");
     let mine = table(&["serviceName=a&servicePath=/a&port=80&users=ann:geheim"]);
     assert!(matches!(
-        rendered(&mine, users),
+        rendered(&mine, &users),
         Err(RenderError::TemplateWithoutUsers)
     ));
+}
+
+/// Anybody who may configure a service chooses them, and an operator's template writes them where it likes.
+#[test]
+fn a_value_in_a_template_of_the_whole_is_that_value_where_it_stands() {
+    let rendered = |line: &str, query: &str| {
+        let text = "{% for rule in rules %}{% for acl in rule.acls %}{% set v = acl['values'][0] %}"
+            .to_owned()
+            + line + "{% endfor %}{% endfor %}";
+        let settings = settings().with_routing(Routing::Acl);
+        let settings = settings.with_template(Template::new(text).unwrap());
+        let table = table(&[&format!("serviceName=match&port=80&{query}")]);
+        let config = render(&table, &settings, &AddressBook::new());
+        config.map(|config| config.main_text().trim().to_owned())
+    };
+    let header = "http-request set-header X-Route {{ v }}";
+    let path = |path: &str| format!("servicePath={path}");
+    for (line, query, wanted) in [
+        (header, path("/a,"), "http-request set-header X-Route /a"),
+        (
+            "acl x {{ acl.test[0] }} {{ v }}",
+            path("/%25[env(TOKEN)]"),
+            "acl x path_beg '/%[env(TOKEN)]'",
+        ),
+        (
+            "use_backend {{ rule.backend }} if {{ rule.conditions[0] }}",
+            path("/a"),
+            "use_backend match-be80 if url_match80",
+        ),
+        (
+            "server {{ backends[0].server }} {{ backends[0].address }}",
+            path("/a"),
+            "server match match:80",
+        ),
+    ] {
+        assert_eq!(rendered(line, &query).unwrap(), wanted, "{line}");
+    }
+    for (line, query, why) in [
+        (header, path("/%25[env(TOKEN)]"), "has '%' from a value"),
+        (
+            "http-request set-header X-Route %[str({{ v }})]",
+            path("/a)]%25[env(TOKEN)"),
+            "has ')' from a value",
+        ),
+        (
+            "acl x path_sub {{ v }}",
+            path("-f&pathType=path_sub"),
+            "begins like a flag",
+        ),
+        (
+            "http-request deny if {{ v }}",
+            path("!url_match80&pathType=path_sub"),
+            "has '!' from a value",
+        ),
+        ("{{ v }} x", path("/a"), "says what the line does"),
+    ] {
+        let refused = rendered(line, &query).unwrap_err();
+        assert!(
+            matches!(&refused, RenderError::Template(told) if told.to_string().contains(why)),
+            "{line}: {refused:?}"
+        );
+    }
 }

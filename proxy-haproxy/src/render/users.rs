@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proxy_core::{Authorization, Destination, Service, ServiceName, UserList};
 use serde::Serialize;
 
-use crate::routing::rule::Names;
+use crate::{expression::Expression, routing::rule::Names};
 
 /// The list of the users of the settings, as Docker Flow Proxy calls it.
 const GLOBAL: &str = "defaultUsers";
@@ -28,7 +28,7 @@ struct User {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Auth {
     /// The condition that a user of the list meets.
-    known: String,
+    known: Expression,
     /// What browsers show.
     realm: String,
 }
@@ -76,15 +76,14 @@ impl Lists {
             list
         };
         Some(Auth {
-            known: format!("http_auth({list})"),
+            known: known(&list),
             realm: service.name().to_string(),
         })
     }
 
     /// The condition that those meet who may see HAProxy's page of figures.
-    pub(super) fn of_stats(&mut self, users: &UserList, names: &mut Names) -> String {
-        let list = self.add("statsUsers".to_owned(), users, names);
-        format!("http_auth({list})")
+    pub(super) fn of_stats(&mut self, users: &UserList, names: &mut Names) -> Expression {
+        known(&self.add("statsUsers".to_owned(), users, names))
     }
 
     pub(super) fn into_sections(self) -> Vec<Section> {
@@ -103,4 +102,9 @@ impl Lists {
         });
         name
     }
+}
+
+/// The condition that a user of a list meets.
+fn known(list: &str) -> Expression {
+    format!("http_auth({list})").into()
 }

@@ -8,6 +8,8 @@ use std::{
 use proxy_core::{Destination, DomainPattern, Leg, PathKind, PathPattern, Route, ServiceName};
 use serde::Serialize;
 
+use crate::expression::Expression;
+
 /// HAProxy reads at most 64 words a line.
 const MAX_VALUES_A_LINE: usize = 40;
 /// Keeps lines readable; HAProxy takes longer ones.
@@ -18,6 +20,7 @@ const MAX_VALUE_BYTES_A_LINE: usize = 1024;
 pub(crate) struct Rule {
     pub(crate) acls: Vec<AclLine>,
     pub(crate) backend: String,
+    #[serde(serialize_with = "expressions")]
     pub(crate) conditions: Vec<String>,
     /// In the map form: the rule is meant where more rules than this rank before the map's hit.
     pub(crate) guard: Option<usize>,
@@ -170,8 +173,12 @@ impl Test {
 
 impl Serialize for Test {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(self.words())
+        expressions(&self.words(), to)
     }
+}
+
+fn expressions<S: serde::Serializer>(texts: &[impl AsRef<str>], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(texts.iter().map(|text| Expression::from(text.as_ref())))
 }
 
 // === impl Names ===

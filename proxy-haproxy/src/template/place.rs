@@ -33,6 +33,8 @@ const EXPRESSIONS: [&str; 12] = [
     "sni",
     "store-request",
 ];
+/// What has a name as its first argument, which may be any word.
+const NAMED: [&str; 2] = ["server", "server-template"];
 /// What compares numbers, where it stands alone in a pattern's place.
 const OPERATORS: [&str; 5] = ["eq", "ge", "gt", "le", "lt"];
 /// The methods of `-m` that know those.
@@ -255,7 +257,7 @@ fn check(text: &str, values: &[Range<usize>]) -> Result<(), Misplaced> {
 
 fn check_line(words: &[Word]) -> Result<(), (String, Why)> {
     let mut reading = Reading::Arguments;
-    let (mut is_first, mut in_braces) = (true, false);
+    let (mut is_first, mut is_name, mut in_braces) = (true, false, false);
     let mut before = String::new();
     for word in words {
         let text: String = word.iter().map(|(c, _)| c).collect();
@@ -271,9 +273,12 @@ fn check_line(words: &[Word]) -> Result<(), (String, Why)> {
         if is_first {
             // HAProxy takes these off a line before it reads its first word.
             is_first = matches!(&*text, "no" | "default");
+            is_name = NAMED.contains(&&*text);
             if text == "acl" {
                 reading = Reading::Name;
             }
+        } else if std::mem::take(&mut is_name) {
+            // It says nothing of what follows.
         } else if in_braces && text == "}" {
             (reading, in_braces) = (Reading::Condition, false);
         } else {

@@ -10,7 +10,7 @@ use proptest::{
 };
 use proxy_core::{Params, RouteTable, parse_reconfigure};
 use proxy_haproxy::{
-    AddressBook, ConfigDir, RenderSettings, Validate, ValidateError, Validator, render,
+    AddressBook, ConfigDir, RenderSettings, Template, Validate, ValidateError, Validator, render,
 };
 
 use crate::bench::Bench;
@@ -200,6 +200,21 @@ async fn judged(
         TestCaseError::fail(format!("what the parser takes is rendered: {error:?}"))
     })?;
     check_lines(config.main_text(), destinations)?;
+    // The same text to the engine, and an operator's own: its values are looked at, and all of them stand well but
+    // for words that HAProxy could take for a comparison of numbers.
+    let own = Template::new(format!("{}{{# #}}", Template::DEFAULT_TEXT)).unwrap();
+    let own = render(
+        &table,
+        &settings.clone().with_template(own),
+        &AddressBook::new(),
+    );
+    match own {
+        Ok(own) => prop_assert_eq!(own.main_text(), config.main_text()),
+        Err(refused) => {
+            let told = format!("{refused:?}");
+            prop_assert!(told.contains("compares numbers"), "{}", told);
+        }
+    }
     let staged = dir.stage(&config).unwrap();
     let judgement = validator.validate(&staged.main_path()).await;
     if let Err(error) = &judgement {

@@ -1,7 +1,11 @@
-use proxy_core::{Params, RouteTable, parse_reconfigure};
+use proxy_core::{Params, RouteTable, UserList, parse_reconfigure};
+use secrecy::SecretString;
 
 use super::*;
-use crate::{AddressBook, RenderSettings, RunPath, render::whole};
+use crate::{
+    AccessLog, AddressBook, Bind, BindAddress, Extras, RenderSettings, RunPath, StatsPage,
+    render::whole,
+};
 
 /// Services of every kind of backend that the template tells apart.
 fn table(count: usize) -> RouteTable {
@@ -11,10 +15,20 @@ fn table(count: usize) -> RouteTable {
         "&addReqHeader=X-A%20a&backendExtra=retries%202",
         "&users=admin:secret",
         "&httpsOnly=true&sessionType=sticky-server",
+        "&serviceDomain=acme.com,*.b.com&serviceHeader=X-A:%25[src]&userAgent=a/8&srcPort=81",
+        "&servicePathExclude=/a/%25b&reqPathSearchReplace=^/a(.*),/b%5C1&reqMode=http",
+        "&serviceDomain=www.acme.com&redirectFromDomain=old.com,*.old.org&deniedMethods=PUT",
+        "&addResHeader=X-B%20%25[src]&delReqHeader=X-C&sslVerifyNone=true&verifyClientSsl=true",
+        "&reqMode=sni&srcPort=9443&serviceDomain=sni.acme.com",
+        "&httpsPort=8443&timeoutServer=9&compressionAlgo=gzip&compressionType=text/html",
     ];
     let query = |nth: usize| {
         let kind = kinds.get(nth % kinds.len()).unwrap();
-        format!("serviceName=s{nth}&servicePath=/s{nth}&port=80{kind}")
+        let path = match kind.contains("reqMode=sni") {
+            true => String::new(),
+            false => format!("&servicePath=/s{nth}"),
+        };
+        format!("serviceName=s{nth}&port=80{path}{kind}")
     };
     let service = |query: String| {
         let params = Params::from_query(&query).unwrap();
@@ -24,7 +38,17 @@ fn table(count: usize) -> RouteTable {
 }
 
 fn settings(template: &str) -> RenderSettings {
+    let password = SecretString::from("geheim".to_owned());
+    let users = UserList::of_one("ann".parse().unwrap(), &password).unwrap();
+    let mut extras = Extras::default();
+    extras.log.http = Some("%ci [%tr] %{+Q}r".parse().unwrap());
+    extras.log.tcp = Some("%ci %b".parse().unwrap());
+    extras.captures = vec!["Host:40".parse().unwrap()];
+    extras.stats = Some(StatsPage::new("/a(b)?stats".parse().unwrap(), users));
     RenderSettings::new(RunPath::new("/r").unwrap())
+        .with_binds(vec![Bind::plain(BindAddress::Any, "80".parse().unwrap())])
+        .with_access_log(AccessLog::Stdout)
+        .with_extras(extras)
         .with_nameservers(vec!["127.0.0.11:53".parse().unwrap()])
         .with_template(Template::new(template).unwrap())
 }

@@ -40,6 +40,7 @@ fn a_value_stands_where_it_can_be_nothing_else() {
         ("http-request set-header X 100%%{{ v }}", "ci"),
         ("server {{ v }} {{ v }}:80 weight {{ v }}", "10.0.0.1"),
         ("server a {{ v }}:80", "[::1]"),
+        ("server {{ v }} {{ v }}:80 {{ v }}", "match"),
         ("server a {{ v }}", "[fe80::1]:80"),
         ("server a [{{ v }}]:80", "::1"),
         ("balance hdr({{ v }})", "X-A"),
