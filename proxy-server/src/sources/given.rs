@@ -1,6 +1,6 @@
 //! Services of the environment: brought in once, at the start.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -38,8 +38,8 @@ impl Given {
         self.reporter.reports()
     }
 
-    /// Brings them in as soon as there is a table, and until each is stored or refused. Then waits to be
-    /// stopped.
+    /// Brings them in as soon as there is a table, until each is stored, or is refused and nothing of what
+    /// may stand in its way changes. Then waits to be stopped.
     pub(super) async fn bring(self, stop: CancellationToken) {
         let Self {
             services,
@@ -69,16 +69,22 @@ impl Given {
             if !intake.loaded().await {
                 return;
             }
+            let mut open = list.clone();
             loop {
-                let again = intake.bring(list.clone(), Look::OfItself).await.again;
+                let again = intake.bring(open.clone(), Look::OfItself).await.again;
                 reporter.say(|report| {
                     report.listed = Some(list.len());
                     report.refused = intake.refused().chain(unreadable.clone()).collect();
                 });
-                if !again {
-                    return;
+                match again {
+                    true => tokio::time::sleep(RETRY).await,
+                    false => {
+                        // What was brought in is an operator's from now on, to change and to remove.
+                        let refused: BTreeSet<_> = intake.refused().map(|(it, _)| it).collect();
+                        open.retain(|wanted| refused.contains(&wanted.called));
+                        intake.unstuck().await;
+                    }
                 }
-                tokio::time::sleep(RETRY).await;
             }
         };
         tokio::select! {

@@ -21,8 +21,11 @@ use crate::engine::{Answer, ChangeError, ChangeRequest, EngineHandle, Wait};
 /// Changes that are sent at once. The engine takes four times as many, so that callers find room too.
 const MOST_AT_ONCE: usize = 1_000;
 /// How long what was refused is left alone while nobody changes it: HAProxy's judgement of one service may
-/// depend on the others, and costs a check each time. A removal is tried sooner if the table changes.
+/// depend on the others, and costs a check each time. A removal is tried sooner if the table changes, anything
+/// else if something that was in the table may have stood in its way.
 const REFUSED_FOR: Duration = Duration::from_secs(600);
+/// How long it is left alone at least, at first; twice as long with each refusal of the same.
+const REST: Duration = Duration::from_secs(2);
 /// How often a list is held to the table again because somebody else changed a service of it meanwhile.
 const MOST_TRIES: usize = 4;
 
@@ -82,7 +85,11 @@ pub(super) struct Intake {
 #[derive(Debug)]
 struct Refused {
     params: Params,
+    /// The table beside which it was refused.
+    beside: RouteTable,
     since: Instant,
+    /// How long it is left alone at least.
+    rest: Duration,
     why: String,
 }
 
@@ -125,6 +132,22 @@ enum End {
     Again,
     /// To be decided anew at once.
     Overtaken,
+}
+
+// === impl Refused ===
+
+impl Refused {
+    /// Whether it is worth another try.
+    fn is_due(&self, table: &RouteTable, now: Instant) -> bool {
+        now >= self.since + REFUSED_FOR || (now >= self.since + self.rest && self.is_freed(table))
+    }
+
+    /// Whether a service is gone, or is another, that may have stood in its way.
+    fn is_freed(&self, table: &RouteTable) -> bool {
+        let changes = table.changes_since(&self.beside);
+        let mut changed = changes.iter().map(Change::service_name);
+        changed.any(|name| self.beside.get(name).is_some())
+    }
 }
 
 // === impl Wanted ===
@@ -195,11 +218,16 @@ impl Intake {
         self.stuck.retain(|name, _| missing(name));
     }
 
-    /// Waits until a removal that was refused may be taken: the table is another one since the last look. Cancel
-    /// safe.
+    /// Waits until something that was refused may be taken: a removal if the table is another one since the
+    /// last look, anything else if what may have stood in its way is. Cancel safe.
     pub(super) async fn unstuck(&self) {
         let mut view = self.way.store.view();
         while self.stuck.is_empty() || self.looked_at == view.revision {
+            let table = view.stored.table();
+            let freed = self.refused.values().filter(|it| it.is_freed(table));
+            if let Some(at) = freed.map(|refused| refused.since + refused.rest).min() {
+                return tokio::time::sleep_until(at).await;
+            }
             view = self.way.store.changed(view.seq).await;
         }
     }
@@ -231,17 +259,18 @@ impl Intake {
             self.refused.clear();
             self.stuck.clear();
         }
-        self.looked_at = self.way.store.view().revision;
+        let view = self.way.store.view();
+        self.looked_at = view.revision;
         let mut brought = Brought::default();
         let now = Instant::now();
         let listed: BTreeSet<_> = list.iter().map(|wanted| wanted.called.clone()).collect();
-        self.refused
-            .retain(|called, refused| listed.contains(called) && now < refused.since + REFUSED_FOR);
+        self.refused.retain(|called, _| listed.contains(called));
         let mut wishes = Wishes::new();
         for wanted in list {
             brought.named.insert(wanted.name.clone());
             let before = self.refused.get(&wanted.called);
-            if before.is_some_and(|refused| refused.params == wanted.params) {
+            let before = before.filter(|refused| refused.params == wanted.params);
+            if before.is_some_and(|refused| !refused.is_due(view.stored.table(), now)) {
                 continue;
             }
             match self.read(&wanted).await {
@@ -345,7 +374,11 @@ impl Intake {
             if matches!(end, End::Overtaken) {
                 continue;
             }
-            match (end, wishes.remove(&name)) {
+            let wished = wishes.remove(&name);
+            if let (End::Settled, Some((wanted, _))) = (&end, &wished) {
+                self.refused.remove(&wanted.called);
+            }
+            match (end, wished) {
                 (End::Settled, Some((_, Wish::Put(service)))) => {
                     self.before.insert(name, service);
                 }
@@ -409,15 +442,22 @@ impl Intake {
     }
 
     fn refuse(&mut self, wanted: &Wanted, why: String) {
-        tracing::error!(
-            from = self.from(),
-            service = wanted.called,
-            why,
-            "a service from elsewhere is refused; the others are not touched by it"
-        );
+        let before = self.refused.get(&wanted.called);
+        let before = before.filter(|refused| refused.params == wanted.params);
+        // What is tried again and refused in the same words is not said again.
+        if before.is_none_or(|refused| refused.why != why) {
+            tracing::error!(
+                from = self.from(),
+                service = wanted.called,
+                why,
+                "a service from elsewhere is refused; the others are not touched by it"
+            );
+        }
         let refused = Refused {
             params: wanted.params.clone(),
+            beside: self.table(),
             since: Instant::now(),
+            rest: before.map_or(REST, |refused| (refused.rest * 2).min(REFUSED_FOR)),
             why,
         };
         self.refused.insert(wanted.called.clone(), refused);
