@@ -5,7 +5,7 @@ use axum::{
     http::{StatusCode, Uri},
 };
 use proxy_core::Params;
-use proxy_haproxy::{Certificate, CertificateError, CertificateName, MAX_BUNDLE_BYTES};
+use proxy_haproxy::{Certificate, CertificateError, CertificateName, KeyKind, MAX_BUNDLE_BYTES};
 use secrecy::zeroize::Zeroizing;
 
 use super::{
@@ -27,6 +27,8 @@ pub(super) struct Good {
     lane: Lane,
     name: CertificateName,
     certificate: Certificate,
+    /// What is worth saying of it.
+    warnings: Vec<String>,
 }
 
 /// What the call did besides, before the certificate is kept.
@@ -93,7 +95,8 @@ async fn run_put(api: &Api, uri: &Uri, body: &[u8]) -> Result<Answered, Answered
             good.certificate.names().join(", ")
         );
         let answered = Answered::ok(message).with("Stored", false);
-        return Ok(answered.with("DryRun", true));
+        let answered = answered.with("DryRun", true);
+        return Ok(good.warnings.into_iter().fold(answered, warned));
     }
     Ok(keep(api, good, wait, After::Nothing).await)
 }
@@ -171,11 +174,54 @@ pub(super) async fn good(
     });
     let judged = api.dry_runs.would_show(step).await;
     judged.map_err(|error| unkept(&name, &JudgeError::from(error).into()))?;
+    let before = api.certificates.under(&name);
+    let warnings = [
+        before.and_then(|before| other_kind(&name, &before, &certificate)),
+        is_over(&certificate),
+    ];
     Ok(Good {
         lane,
         name,
         certificate,
+        warnings: warnings.into_iter().flatten().collect(),
     })
+}
+
+/// What is to be said where a certificate takes the place of one with another kind of key. Both could be shown, but who
+/// renews one with a newer kind does not want the old one beside it.
+fn other_kind(name: &CertificateName, old: &Certificate, new: &Certificate) -> Option<String> {
+    let [was, is] = [old, new].map(|it| kind_word(it.key_kind()));
+    (was != is).then(|| {
+        format!(
+            "the certificate {name} that stood there had another kind of key ({was}, this one {is}) and is shown no more; to show both, give that one again with PUT cert under a name of its own (as certName={name}.{})",
+            was.to_ascii_lowercase()
+        )
+    })
+}
+
+/// A kind of key in one word.
+pub(super) fn kind_word(kind: KeyKind) -> &'static str {
+    match kind {
+        KeyKind::Ecdsa => "ECDSA",
+        KeyKind::Rsa => "RSA",
+        _ => "other",
+    }
+}
+
+fn is_over(certificate: &Certificate) -> Option<String> {
+    let is_over = certificate.not_after() < std::time::SystemTime::now();
+    is_over.then(|| "the certificate has expired".to_owned())
+}
+
+fn warned(answered: Answered, warning: String) -> Answered {
+    answered.warn(Some(warning))
+}
+
+impl Good {
+    /// What is worth saying of it.
+    pub(super) fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
 }
 
 /// Keeps a certificate and has it shown.
@@ -184,8 +230,8 @@ pub(super) async fn keep(api: &Api, good: Good, wait: Wait, after: After) -> Ans
         lane,
         name,
         certificate,
+        warnings,
     } = good;
-    let is_over = certificate.not_after() < std::time::SystemTime::now();
     let done = format!(
         "the certificate {name} is shown for {}",
         certificate.names().join(", ")
@@ -203,10 +249,7 @@ pub(super) async fn keep(api: &Api, good: Good, wait: Wait, after: After) -> Ans
             }
         },
     };
-    match is_over {
-        true => answered.with("Warnings", vec!["the certificate has expired".to_owned()]),
-        false => answered,
-    }
+    warnings.into_iter().fold(answered, warned)
 }
 
 async fn stored(

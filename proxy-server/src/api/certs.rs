@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use axum::extract::State;
 use serde_json::{Map, Value, json};
 
-use super::{Api, answer::Answered};
+use super::{Api, answer::Answered, cert::kind_word};
 use crate::certificates::{Certificates, Shown};
 
 const DAY: u64 = 24 * 60 * 60;
@@ -34,6 +34,7 @@ fn certificate(shown: &Shown) -> Value {
         "CertsDir": shown.source.folder(),
         "Source": shown.source.word(),
         "Domains": certificate.names(),
+        "Key": kind_word(certificate.key_kind()),
         "Issuer": certificate.issuer(),
         "Serial": certificate.serial(),
         "NotBefore": humantime::format_rfc3339_seconds(certificate.not_before()).to_string(),

@@ -80,6 +80,8 @@ async fn run(
     let shut = shut(api, &service);
     if mode == Mode::Tried {
         let answered = tried(api, request, &parsed.warnings).await;
+        let said = certificate.iter().flat_map(|good| good.warnings());
+        let answered = said.fold(answered, |answered, said| answered.warn(Some(said.clone())));
         return Ok(answered.warn(shut).with_all(named));
     }
     let answer = api.engine.change(request).await;

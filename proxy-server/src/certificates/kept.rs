@@ -211,6 +211,14 @@ impl Certificates {
         kept.is_some_and(|kept| kept.certificate.is_some())
     }
 
+    /// What a certificate that is given under a name would take the place of.
+    pub(crate) fn under(&self, name: &CertificateName) -> Option<Certificate> {
+        let held = self.held();
+        let given = held.kept.get(name).and_then(|it| it.certificate.as_ref());
+        let file = || held.found.get(name).map(|found| &found.certificate);
+        given.or_else(file).cloned()
+    }
+
     /// Whether a name was given or taken away ever, as far as is remembered.
     pub(crate) fn was_given(&self, name: &CertificateName) -> bool {
         self.held().kept.contains_key(name)

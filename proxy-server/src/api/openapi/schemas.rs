@@ -147,6 +147,7 @@ fn certificates() -> Described {
         ("CertsDir", or_null(Type::String)),
         ("Source", words(&["file", "call"])),
         ("Domains", texts()),
+        ("Key", words(&["ECDSA", "RSA", "other"])),
         ("Issuer", text()),
         ("Serial", text()),
         ("NotBefore", text()),

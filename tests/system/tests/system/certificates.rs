@@ -286,7 +286,25 @@ async fn a_certificate_that_comes_with_a_service_is_no_part_of_it() {
     );
     let certs = replica.call("certs").await.unwrap().json;
     assert_eq!(certs["Certs"][0]["ProxyServiceName"], "acme.com");
-    no_key_is_told(&topology, &[&acme]).await;
+
+    // One with another kind of key takes its place, which is said; under a name of its own it stands beside it.
+    let rsa = authority.issue_rsa(&["acme.com"]).unwrap();
+    let other = replica.post("reconfigure", kind, form(&rsa.bundle()).into_bytes());
+    let other = other.await.unwrap();
+    assert_eq!(other.status, 200, "{}", other.text);
+    let said = other.json["Certificate"]["Warnings"].to_string();
+    assert!(said.contains("(ECDSA, this one RSA)"), "{}", other.text);
+    until_shown(replica, "acme.com", &rsa).await;
+    let certs = replica.call("certs").await.unwrap().json;
+    assert_eq!(certs["Certs"][0]["Key"], "RSA", "{certs:#}");
+    let query = "certName=acme.com.ecdsa";
+    let both = cert(replica, "PUT", query, &acme.bundle()).await;
+    assert_eq!(both.status, 200, "{}", both.text);
+    assert!(both.json["Warnings"].is_null(), "{}", both.text);
+    until_shown(replica, "acme.com", &acme).await;
+    let certs = replica.call("certs").await.unwrap().json;
+    assert_eq!(certs["Certs"].as_array().unwrap().len(), 2, "{certs:#}");
+    no_key_is_told(&topology, &[&acme, &rsa]).await;
 }
 
 #[tokio::test]
