@@ -13,6 +13,7 @@ mod follow;
 mod heard;
 mod kept;
 mod list;
+mod presented;
 
 use std::{
     collections::BTreeMap,
@@ -45,6 +46,7 @@ pub(crate) use exchange::{CERTIFICATES_PATH, CertificateExchange, Telling};
 pub(crate) use follow::follow;
 pub(crate) use kept::{Entry, KeepError, Lane};
 pub(crate) use list::read_list;
+pub(crate) use presented::{Fit, Presented, fits};
 
 /// The most certificates of a replica. Each is a label of a metric, and read at every start.
 pub(crate) const MAX_CERTIFICATES: usize = 1_000;
@@ -116,6 +118,8 @@ struct Held {
     authorities: Option<ClientAuthorities>,
     /// The list that an operator keeps; empty where there is none.
     list: CertificateList,
+    /// What of what is shown the list leaves out, and what is to be said of it.
+    left_out: BTreeMap<CertificateName, String>,
     /// What was shown in the last run, until the folders were read in this one.
     last: Last,
     choice: Choice,
@@ -201,6 +205,11 @@ impl Certificates {
         let files = files.map(|(path, why)| (path.clone(), why.clone()));
         let named = files.chain(unfit);
         named.chain(held.choice.refused()).collect()
+    }
+
+    /// The certificates that the list shows for less than they are for, and what is to be said of each.
+    pub(crate) fn left_out(&self) -> BTreeMap<CertificateName, String> {
+        self.held().left_out.clone()
     }
 
     /// The certificates that are at their end, or nearly, by name.

@@ -64,6 +64,14 @@ pub(super) fn refused(certificates: &Certificates) -> Map<String, Value> {
     refused.map(|(path, why)| (path, why.into())).collect()
 }
 
+/// The certificates that an operator's list does not show for names of their own, and what is to be said of each.
+pub(super) fn left_out(certificates: &Certificates) -> Map<String, Value> {
+    let left_out = certificates.left_out().into_iter();
+    left_out
+        .map(|(name, why)| (name.to_string(), why.into()))
+        .collect()
+}
+
 /// The certificates that end soon or have ended, and when.
 pub(super) fn expiring(certificates: &Certificates) -> Map<String, Value> {
     let expiring = certificates.expiring(SystemTime::now());

@@ -11,11 +11,15 @@ use super::{
     answer::Answered,
     cert::{Good, good, lane, refused},
 };
-use crate::{chain::chain, engine::WaitFor};
+use crate::{
+    certificates::{Presented, fits},
+    chain::chain,
+    engine::WaitFor,
+};
 
 mod taken;
 
-use taken::{Presented, Taken, fits, taken};
+use taken::{Taken, taken};
 
 /// The certificate that came with a service, where one did.
 #[derive(Default)]

@@ -141,6 +141,7 @@ fn describe(api: &Api) -> Answered {
                 "Shown": api.certificates.shown().len(),
                 "ExpireSoon": certs::expiring(&api.certificates),
                 "Refused": certs::refused(&api.certificates),
+                "LeftOut": certs::left_out(&api.certificates),
             }),
         )
 }

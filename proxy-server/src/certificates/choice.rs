@@ -334,6 +334,13 @@ impl Certificates {
         let preferred = &self.settings.preferred;
         let now = Instant::now();
         held.choice.take(taken, refused, when, now, preferred);
+        let left_out = held.choice.taken.left_out(preferred);
+        for (name, why) in &left_out {
+            if held.left_out.get(name) != Some(why) {
+                tracing::warn!(%name, why, "a certificate is not shown for a name of its own");
+            }
+        }
+        held.left_out = left_out;
         let ends = held.choice.taken.certificates.values();
         let ends = ends.map(|one| (one.name.as_str(), one.certificate.not_after()));
         self.metrics.certificates(ends);

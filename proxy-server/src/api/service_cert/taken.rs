@@ -1,34 +1,16 @@
 //! Whether a certificate that comes with a service would change what clients of another are shown.
 
 use proxy_core::{RouteTable, Service};
-use proxy_haproxy::{Certificate, CertificateList, CertificateName, KeyKind};
+use proxy_haproxy::KeyKind;
 
 use super::domains_of;
-use crate::certificates::Showing;
+use crate::certificates::{Fit, Presented, Showing};
 
 /// A domain that would change hands.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Taken {
     pub(super) domain: String,
     pub(super) from: String,
-}
-
-/// A certificate with the names that it is shown for: its own, or those that an operator's list says.
-pub(super) struct Presented<'a> {
-    name: &'a CertificateName,
-    certificate: &'a Certificate,
-    names: Vec<String>,
-    /// What its names with a star leave out.
-    except: Vec<String>,
-}
-
-/// How a certificate is for a domain, the better the greater.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Fit {
-    /// It has a name with a star that the domain fits.
-    Wildcard,
-    /// It has the very name.
-    Name,
 }
 
 /// Clients by the kinds of keys that they know, the best first.
@@ -47,10 +29,10 @@ pub(super) fn taken(
     let own: Vec<_> = domains_of(service).collect();
     let shown = showing.certificates();
     let shown = shown.map(|it| Presented::new(&it.name, &it.certificate, showing.list()));
-    let (same, others): (Vec<_>, Vec<_>) = shown.partition(|one| one.name == new.name);
+    let (same, others): (Vec<_>, Vec<_>) = shown.partition(|one| one.name() == new.name());
     let (known, rivals): (Vec<_>, Vec<_>) = others
         .into_iter()
-        .partition(|one| one.certificate == new.certificate);
+        .partition(|one| one.certificate() == new.certificate());
     let case = Case {
         new,
         same: &same,
@@ -69,35 +51,21 @@ pub(super) fn taken(
     None
 }
 
-/// Whether one of these names is for a domain.
-pub(super) fn fits(names: &[String], domain: &str) -> bool {
-    fit(names, &[], domain).is_some()
-}
-
 /// The domains of a service, and the names below those with a star that a certificate is shown for.
 fn asked_for(service: &Service, certificate: &Presented<'_>) -> impl Iterator<Item = String> {
     domains_of(service).flat_map(|domain| {
         let below: Vec<_> = match domain.strip_prefix('*') {
             Some(end) => {
-                let below = certificate.names.iter().filter(|name| name.ends_with(end));
+                let below = certificate
+                    .names()
+                    .iter()
+                    .filter(|name| name.ends_with(end));
                 below.cloned().collect()
             }
             None => Vec::new(),
         };
         std::iter::once(domain).chain(below)
     })
-}
-
-/// How names are for a domain, if they are. Of the certificates that fit HAProxy shows the best of each kind of key,
-/// and of several that fit as well the first of its list.
-fn fit(names: &[String], except: &[String], domain: &str) -> Option<Fit> {
-    let has = |wanted: &str| names.iter().any(|name| name == wanted);
-    if has(domain) {
-        return Some(Fit::Name);
-    }
-    let (_, parent) = domain.split_once('.')?;
-    let is_left_out = except.iter().any(|name| name == domain);
-    (has(&format!("*.{parent}")) && !is_left_out).then_some(Fit::Wildcard)
 }
 
 /// A new certificate among those that are shown.
@@ -108,38 +76,6 @@ struct Case<'a> {
     /// The same certificate under other names.
     known: &'a [Presented<'a>],
     rivals: &'a [Presented<'a>],
-}
-
-// === impl Presented ===
-
-impl<'a> Presented<'a> {
-    pub(super) fn new(
-        name: &'a CertificateName,
-        certificate: &'a Certificate,
-        list: &CertificateList,
-    ) -> Self {
-        let listed = list.names_of(name);
-        let (except, names): (Vec<_>, Vec<_>) =
-            listed.iter().partition(|name| name.starts_with('!'));
-        let lower = |name: &&str| name.trim_start_matches('!').to_ascii_lowercase();
-        Self {
-            name,
-            certificate,
-            names: match listed.is_empty() {
-                true => certificate.names().to_vec(),
-                false => names.iter().map(lower).collect(),
-            },
-            except: except.iter().map(lower).collect(),
-        }
-    }
-
-    fn kind(&self) -> KeyKind {
-        self.certificate.key_kind()
-    }
-
-    fn fit(&self, domain: &str) -> Option<Fit> {
-        fit(&self.names, &self.except, domain)
-    }
 }
 
 // === impl Case ===
@@ -182,6 +118,7 @@ fn shown_kind(all: [&[Presented<'_>]; 3], domain: &str, kinds: &[KeyKind]) -> Op
 #[cfg(test)]
 mod tests {
     use proxy_core::Change;
+    use proxy_haproxy::Certificate;
     use testkit::tls::Authority;
 
     use super::*;

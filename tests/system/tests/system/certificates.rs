@@ -538,6 +538,15 @@ async fn a_list_of_an_operator_says_which_certificates_are_shown_and_for_which_n
         assert_eq!(answer.alpn.as_deref(), Some(alpn), "{name}");
     }
 
+    // That it leaves out the very domain of one is said.
+    let status = replica.call("status").await.unwrap().json;
+    let left_out = &status["Certificates"]["LeftOut"];
+    let said = left_out["b.pem"].as_str().unwrap_or_default();
+    assert!(said.contains("whoever asks for b.com"), "{status:#}");
+    assert_eq!(left_out.as_object().unwrap().len(), 1, "{status:#}");
+    let warned = "a certificate is not shown for a name of its own";
+    assert!(replica.log().contains(warned), "{}", replica.log());
+
     // A list that HAProxy does not take leaves the one before in place, with all that it names.
     fs::write(&list, "a.pem\nc.pem [nonsense x]\n").unwrap();
     replica.call("reload").await.unwrap();

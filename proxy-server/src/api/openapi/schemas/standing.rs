@@ -45,6 +45,7 @@ pub(super) fn status() -> Described {
         ("Shown", integer()),
         ("ExpireSoon", map(text())),
         ("Refused", map(text())),
+        ("LeftOut", map(text())),
     ]);
     let source = open(vec![
         ("Services", or_null(Type::Integer)),
