@@ -1,13 +1,19 @@
 //! Finding which of several steps HAProxy will not take, one after another: changes of services, and
 //! certificates.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use crate::carrier::CheckError;
 
 /// How many culprits are looked for before what passed so far goes live. Each costs log n checks, and
 /// a thousand bad services must not keep the good ones waiting.
 const MOST_CULPRITS: usize = 16;
+/// How long a search goes on that nobody asked for. Whoever asks for something meanwhile waits that long, and
+/// until the culprit is found that is being looked for.
+const SLICE: Duration = Duration::from_secs(1);
 
 /// What is left of some steps once the bad ones are out.
 pub(crate) struct Isolated<Good, Whole> {
@@ -17,7 +23,7 @@ pub(crate) struct Isolated<Good, Whole> {
     pub(crate) whole: Whole,
     /// The steps that did not pass, by index in order, with HAProxy's words.
     pub(crate) culprits: Vec<(usize, String)>,
-    /// The steps from this index on were not judged: too many culprits stood before them.
+    /// The steps from this index on were not judged: the search ended at the culprits before them.
     pub(crate) judged: usize,
 }
 
@@ -58,14 +64,40 @@ pub(crate) async fn isolate<J: Judge>(
     judge: &J,
     base: &J::Whole,
     steps: &[J::Step],
+    refused: Option<String>,
+) -> Result<Isolated<J::Good, J::Whole>, CheckError> {
+    search(judge, base, steps, refused, None).await
+}
+
+/// The same for a while only: at least one culprit is found, where there is one.
+///
+/// # Errors
+/// As [`isolate`].
+pub(crate) async fn isolate_some<J: Judge>(
+    judge: &J,
+    base: &J::Whole,
+    steps: &[J::Step],
+    refused: Option<String>,
+) -> Result<Isolated<J::Good, J::Whole>, CheckError> {
+    let until = Instant::now() + SLICE;
+    search(judge, base, steps, refused, Some(until)).await
+}
+
+async fn search<J: Judge>(
+    judge: &J,
+    base: &J::Whole,
+    steps: &[J::Step],
     mut refused: Option<String>,
+    until: Option<Instant>,
 ) -> Result<Isolated<J::Good, J::Whole>, CheckError> {
     let mut whole = base.clone();
     let mut culprits = Vec::new();
     let mut rest = 0;
     loop {
+        let is_late = || until.is_some_and(|until| Instant::now() >= until);
         let tail = match culprits.len() {
-            n if n < MOST_CULPRITS => steps.get(rest..).unwrap_or_default(),
+            0 => steps,
+            n if n < MOST_CULPRITS && !is_late() => steps.get(rest..).unwrap_or_default(),
             _ => &[],
         };
         let all = judge.with(&whole, tail);

@@ -74,6 +74,8 @@ pub(crate) struct Engine<C: Carrier> {
     /// Whether it was made live in this run.
     proven: bool,
     quarantine: BTreeMap<ServiceName, Held>,
+    /// What of it is being tried again.
+    tried: BTreeMap<ServiceName, Held>,
     failure: Option<Failure>,
     /// Whether HAProxy does not even load what it runs: then trying again costs traffic.
     unloadable: bool,
@@ -97,6 +99,8 @@ struct Held {
     why: String,
     /// When it is tried again.
     due: Instant,
+    /// When it is tried where what may stand in its way changes.
+    early: Instant,
 }
 
 /// When HAProxy refused a change.
@@ -143,6 +147,7 @@ impl<C: Carrier> Engine<C> {
             proven: false,
             served: parts.served,
             quarantine: BTreeMap::new(),
+            tried: BTreeMap::new(),
             failure: None,
             unloadable: false,
             retry: Retry::idle(),
@@ -173,8 +178,15 @@ impl<C: Carrier> Engine<C> {
                 () = until(retry_at) => Work::Retry,
             };
             self.pulse.begin();
+            let is_due = retry_at.is_some_and(|at| at <= Instant::now());
             match work {
-                Work::Command(command) => self.take(command).await,
+                Work::Command(command) => {
+                    self.take(command).await;
+                    // Else who is asked for something all the time would never try anything again.
+                    if is_due {
+                        self.try_again().await;
+                    }
+                }
                 Work::Store => self.turn_because(Reason::Store, Vec::new()).await,
                 Work::Names => self.render_moved(Reason::Names).await,
                 Work::Retry => self.try_again().await,
@@ -267,11 +279,12 @@ impl<C: Carrier> Engine<C> {
 
     /// Tries again what is quarantined, what could not be checked, and what failed to go live.
     async fn try_again(&mut self) {
-        self.retry.begin();
+        let until = self.retry.begin(&self.quarantine);
         // What is not due stays where it is: a try may cost traffic.
-        let now = Instant::now();
-        self.quarantine.retain(|_, held| held.due > now);
+        let all = std::mem::take(&mut self.quarantine).into_iter();
+        (self.tried, self.quarantine) = all.partition(|(_, held)| held.due <= until);
         self.render_moved(Reason::Retry).await;
+        self.tried.clear();
     }
 
     /// Renders again because something outside the table moved. What the store has and is not

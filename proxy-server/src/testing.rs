@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -40,6 +41,8 @@ pub(crate) struct Scripted {
     pub(crate) unable: AtomicBool,
     pub(crate) broken: AtomicBool,
     pub(crate) checks: AtomicUsize,
+    /// How long each takes.
+    pub(crate) check_takes: Mutex<Duration>,
     /// How often something was loaded to see whether it is good.
     pub(crate) loads: AtomicUsize,
     pub(crate) reloads: AtomicUsize,
@@ -59,6 +62,10 @@ impl Carrier for Scripted {
 
     async fn check(&self, table: &RouteTable) -> Result<RouteTable, CheckError> {
         self.checks.fetch_add(1, SeqCst);
+        let takes = *self.check_takes.lock().unwrap();
+        if takes > Duration::ZERO {
+            tokio::time::sleep(takes).await;
+        }
         self.judge(table)
     }
 

@@ -7,8 +7,94 @@ use proxy_core::{Change, RouteTable};
 
 use crate::{
     carrier::{ApplyError, Carrier, CheckError, Reload},
-    culprits::Judge,
+    culprits::{Judge, isolate, isolate_some},
 };
+
+/// What is left of what the store brought, and of what is asked on top of it.
+pub(super) struct Sorted<Good> {
+    /// What the judge made of all that passed.
+    pub(super) candidate: Good,
+    /// The table with all that passed.
+    pub(super) table: RouteTable,
+    pub(super) stored: Verdicts,
+    pub(super) asked: Verdicts,
+}
+
+/// What was found of some groups of changes.
+#[derive(Default)]
+pub(super) struct Verdicts {
+    /// Those that did not pass, by index in order, with HAProxy's words.
+    pub(super) culprits: Vec<(usize, String)>,
+    /// Those from this index on were not judged.
+    pub(super) judged: usize,
+}
+
+/// Sorts out what HAProxy does not take. Those who ask wait for the search for what they asked, and not for the
+/// end of one for what the store brought.
+pub(super) async fn sort<'a, J: Judge<Whole = RouteTable, Step = &'a [Change]>>(
+    judge: &J,
+    served: &RouteTable,
+    stored: &[J::Step],
+    asked: &[J::Step],
+) -> Result<Sorted<J::Good>, CheckError> {
+    let mut words = None;
+    if !asked.is_empty() {
+        let both = judge.with(&judge.with(served, stored), asked);
+        match judge.judge(&both).await {
+            Ok(candidate) => {
+                let all = |groups: &[J::Step]| Verdicts {
+                    culprits: Vec::new(),
+                    judged: groups.len(),
+                };
+                return Ok(Sorted {
+                    candidate,
+                    table: both,
+                    stored: all(stored),
+                    asked: all(asked),
+                });
+            }
+            Err(CheckError::Rejected { words: said }) => words = Some(said),
+            Err(unable) => return Err(unable),
+        }
+    }
+    if stored.is_empty() {
+        let asked = isolate(judge, served, asked, words).await?;
+        return Ok(Sorted {
+            candidate: asked.candidate,
+            table: asked.whole,
+            stored: Verdicts::default(),
+            asked: Verdicts {
+                culprits: asked.culprits,
+                judged: asked.judged,
+            },
+        });
+    }
+    let first = isolate_some(judge, served, stored, None).await?;
+    let (is_whole, base) = (first.culprits.is_empty(), first.whole);
+    let verdicts = Verdicts {
+        culprits: first.culprits,
+        judged: first.judged,
+    };
+    if asked.is_empty() {
+        return Ok(Sorted {
+            candidate: first.candidate,
+            table: base,
+            stored: verdicts,
+            asked: Verdicts::default(),
+        });
+    }
+    drop(first.candidate);
+    let second = isolate(judge, &base, asked, words.filter(|_| is_whole)).await?;
+    Ok(Sorted {
+        candidate: second.candidate,
+        table: second.whole,
+        stored: verdicts,
+        asked: Verdicts {
+            culprits: second.culprits,
+            judged: second.judged,
+        },
+    })
+}
 
 /// Judges by HAProxy's check. Changes nothing that is live.
 pub(super) struct Checking<'a, C>(pub(super) &'a C);

@@ -184,6 +184,7 @@ impl<C: Carrier> Engine<C> {
                         self.hold(change.clone(), words, Refused::AtLoad);
                     }
                 }
+                self.put_aside(changes.get(isolated.judged..).unwrap_or_default());
                 self.served = isolated.whole;
                 self.unloadable = false;
                 self.failure = None;

@@ -19,6 +19,10 @@ const MOST: Duration = Duration::from_secs(60);
 const LOAD_FIRST: Duration = Duration::from_secs(60);
 const LOAD_MOST: Duration = Duration::from_secs(600);
 
+/// This part of its wait is over before a service is tried because others changed: where that happens all the time,
+/// tries are rarer with each refusal all the same.
+const EARLY: u32 = 8;
+
 /// When to try again.
 #[derive(Debug)]
 pub(super) struct Retry {
@@ -55,8 +59,8 @@ impl Retry {
         }
     }
 
-    /// A service is quarantined, or is again. Gives when it is tried next.
-    pub(super) fn hold(&mut self, name: &ServiceName, refused: Refused) -> Instant {
+    /// A service is quarantined, or is again. Gives when it is tried next, and when where it may pass sooner.
+    pub(super) fn hold(&mut self, name: &ServiceName, refused: Refused) -> (Instant, Instant) {
         let (first, most) = match refused {
             Refused::AtCheck => (FIRST, MOST),
             Refused::AtLoad => (LOAD_FIRST, LOAD_MOST),
@@ -64,7 +68,8 @@ impl Retry {
         let before = self.waits.get(name);
         let wait = before.map_or(first, |before| (*before * 2).clamp(first, most));
         self.waits.insert(name.clone(), wait);
-        Instant::now() + wait
+        let now = Instant::now();
+        (now + wait, now + first.max(wait / EARLY))
     }
 
     /// Forgets the services that are not quarantined any more.
@@ -78,8 +83,12 @@ impl Retry {
         held.chain(self.at).min()
     }
 
-    /// What failed is tried now.
-    pub(super) fn begin(&mut self) {
+    /// What failed is tried now. Gives when what is tried of the quarantine was due: what waits longest comes first,
+    /// so that nothing is kept waiting by others whose time comes again and again.
+    pub(super) fn begin(&mut self, quarantine: &BTreeMap<ServiceName, Held>) -> Instant {
         self.at = None;
+        let now = Instant::now();
+        let first = quarantine.values().map(|held| held.due).min();
+        first.map_or(now, |first| now.min(first + FIRST))
     }
 }

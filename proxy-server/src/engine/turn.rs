@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use proxy_core::{Change, CommitError, CommitRecord, Order, RouteTable, StoreCondition, plan};
+use tokio::time::Instant;
 
 use super::{
     ChangeError, Engine, Held, Refused,
-    isolate::{Checking, with_groups},
+    isolate::{Checking, sort, with_groups},
     live::Ready,
     pending::{Pending, count_down, last_of_each},
 };
@@ -17,12 +18,15 @@ use crate::{
     announce::OwnEnding,
     carrier::{Carrier, CheckError, Reload},
     chain::chain,
-    culprits::{Isolated, isolate},
+    culprits::isolate,
 };
 
 /// How often a batch is planned again because another replica committed first. Each loss means that
 /// somebody else made progress; a batch that loses this often is better told to its callers.
 const MAX_RACES: usize = 64;
+
+/// What is said of a stored version that was not judged yet.
+const UNJUDGED: &str = "it is judged after others that were stored with it and are refused here";
 
 /// What became of an attempt to store a round.
 enum Stored {
@@ -41,6 +45,7 @@ impl<C: Carrier> Engine<C> {
     pub(super) async fn turn(&mut self, mut open: Vec<Pending>) {
         let mut stored = Vec::new();
         let own = OwnEnding::new();
+        let before = self.served.clone();
         let mut tries = 0;
         loop {
             let mut records = Vec::new();
@@ -73,6 +78,9 @@ impl<C: Carrier> Engine<C> {
         if self.first_time() {
             // An empty table is served too: requests get an honest 404.
             let _ = self.render_again(Reload::IfDifferent).await;
+        }
+        if !self.quarantine.is_empty() {
+            self.free(&before);
         }
         self.settle_retry();
         self.publish();
@@ -232,14 +240,12 @@ impl<C: Carrier> Engine<C> {
         open: &mut Vec<Pending>,
         incoming: &[Change],
     ) -> Result<Ready<C::Candidate>, CheckError> {
-        let mut groups: Vec<&[Change]> = incoming.iter().map(std::slice::from_ref).collect();
-        groups.extend(open.iter().map(Pending::rest));
+        let stored: Vec<&[Change]> = incoming.iter().map(std::slice::from_ref).collect();
         // What is asked is checked before it is stored; what is stored already need not be.
         if open.is_empty() {
-            let stored = self.view.stored.table();
             let table = match self.quarantine.is_empty() {
-                true => stored.clone(),
-                false => with_groups(&self.served, &groups),
+                true => self.view.stored.table().clone(),
+                false => with_groups(&self.served, &stored),
             };
             if let Some(ready) = self.load_stored(&table).await {
                 for change in incoming {
@@ -248,7 +254,8 @@ impl<C: Carrier> Engine<C> {
                 return Ok(ready);
             }
         }
-        let isolated = match isolate(&Checking(&*self.carrier), &self.served, &groups, None).await {
+        let asked: Vec<&[Change]> = open.iter().map(Pending::rest).collect();
+        let sorted = match sort(&Checking(&*self.carrier), &self.served, &stored, &asked).await {
             Err(CheckError::Rejected { words }) if !self.served.is_empty() => {
                 // What is served does not pass any more (a template or HAProxy itself changed):
                 // each of its services is judged anew, so that one cannot block all.
@@ -258,35 +265,31 @@ impl<C: Carrier> Engine<C> {
                 );
                 return self.check_anew().await;
             }
-            isolated => isolated?,
+            sorted => sorted?,
         };
-        let Isolated {
-            candidate,
-            whole: table,
-            culprits,
-            judged,
-        } = isolated;
-        for change in incoming.iter().take(judged) {
+        let (judged, unjudged) = incoming.split_at(sorted.stored.judged.min(incoming.len()));
+        for change in judged {
             self.quarantine.remove(change.service_name());
         }
-        let own = judged.saturating_sub(incoming.len());
-        let unjudged = open.split_off(own.min(open.len()));
-        // From the back, so that the indices in front stay true.
-        for (index, words) in culprits.into_iter().rev() {
+        for (index, words) in sorted.stored.culprits {
             if let Some(change) = incoming.get(index) {
                 self.hold(change.clone(), words, Refused::AtCheck);
-            } else {
-                let culprit = open.remove(index - incoming.len());
-                let commits = culprit.commits;
-                culprit.answer(Err(ChangeError::Rejected { words, commits }));
             }
+        }
+        self.put_aside(unjudged);
+        let unjudged = open.split_off(sorted.asked.judged.min(open.len()));
+        // From the back, so that the indices in front stay true.
+        for (index, words) in sorted.asked.culprits.into_iter().rev() {
+            let culprit = open.remove(index);
+            let commits = culprit.commits;
+            culprit.answer(Err(ChangeError::Rejected { words, commits }));
         }
         for pending in unjudged {
             let commits = pending.commits;
             let why = "too many others in the same batch were refused".to_owned();
             pending.answer(Err(ChangeError::Unable { why, commits }));
         }
-        Ok(Ready::checked(candidate, table))
+        Ok(Ready::checked(sorted.candidate, sorted.table))
     }
 
     /// Judges every stored service anew, on top of nothing. Those that do not pass are quarantined
@@ -302,15 +305,56 @@ impl<C: Carrier> Engine<C> {
                 self.hold(change.clone(), words, Refused::AtCheck);
             }
         }
+        self.put_aside(all.get(isolated.judged..).unwrap_or_default());
         Ok(Ready::checked(isolated.candidate, isolated.whole))
     }
 
     pub(super) fn hold(&mut self, change: Change, why: String, refused: Refused) {
         let name = change.service_name().clone();
         tracing::error!(service = %name, why, "quarantined: its stored version is not valid here");
-        let due = self.retry.hold(&name, refused);
-        let held = Held { change, why, due };
+        let (due, early) = self.retry.hold(&name, refused);
+        let held = Held {
+            change,
+            why,
+            due,
+            early,
+        };
         self.quarantine.insert(name, held);
+    }
+
+    /// Puts aside what a search did not come to. It goes on with the next try, which is due at once.
+    pub(super) fn put_aside(&mut self, changes: &[Change]) {
+        if changes.is_empty() {
+            return;
+        }
+        let services = changes.len();
+        tracing::warn!(services, "stored services wait to be judged after others");
+        let now = Instant::now();
+        for change in changes {
+            let name = change.service_name().clone();
+            let before = self.tried.remove(&name);
+            let before = before.filter(|held| held.change == *change);
+            let held = before.unwrap_or_else(|| Held {
+                change: change.clone(),
+                why: UNJUDGED.to_owned(),
+                due: now,
+                early: now,
+            });
+            self.quarantine.insert(name, held);
+        }
+    }
+
+    /// Tries what is quarantined soon where a service that was served before is another, or gone: it may be what stood
+    /// in its way.
+    fn free(&mut self, before: &RouteTable) {
+        let changes = self.served.changes_since(before);
+        let changed = changes.iter().map(Change::service_name);
+        let changed: Vec<_> = changed.filter(|name| before.get(name).is_some()).collect();
+        for (name, held) in &mut self.quarantine {
+            if changed.iter().any(|other| *other != name) {
+                held.due = held.due.min(held.early);
+            }
+        }
     }
 
     /// Commits what is asked, in as many commits as the store needs.

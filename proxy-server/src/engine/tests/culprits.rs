@@ -228,3 +228,113 @@ async fn many_culprits_do_not_keep_the_good_ones_waiting() {
         .unwrap();
     assert_eq!(replica.carrier.live().len(), names.len() - bad.len());
 }
+
+/// The clock is simulated: what is waited for is a rule and not a measurement.
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_something_does_not_wait_for_the_end_of_a_search() {
+    let store = store();
+    let replica = Replica::on(&store);
+    replica.put("a").await.unwrap();
+    let names: Vec<&'static str> = (0..40).map(|i| &*format!("s{i:02}").leak()).collect();
+    replica.carrier.bad.lock().unwrap().extend(names.clone());
+    *replica.carrier.check_takes.lock().unwrap() = Duration::from_millis(500);
+    let changes: Vec<_> = names.iter().map(|name| put(name)).collect();
+    store.commit(&store.view(), &changes).await.unwrap();
+    let checks = replica.carrier.checks.load(SeqCst);
+    for name in ["b", "c", "d"] {
+        let asked = tokio::time::Instant::now();
+        let answer = replica.put(name).await.unwrap();
+        assert_eq!(answer.failure, None);
+        // What was stored and what is asked together, the stored alone, a search, and what is asked.
+        assert!(
+            asked.elapsed() < Duration::from_secs(10),
+            "{:?}",
+            asked.elapsed()
+        );
+        let searched = replica.carrier.checks.load(SeqCst) - checks;
+        assert!(
+            searched < 40 * 6,
+            "the search is not over: {searched} checks"
+        );
+    }
+    assert!(replica.carrier.live().contains(&"d".to_owned()));
+    let mut snapshots = replica.handle.snapshots();
+    let all = snapshots.wait_for(|s| {
+        s.quarantined
+            .values()
+            .filter(|it| it.why.ends_with("is bad"))
+            .count()
+            == 40
+    });
+    tokio::time::timeout(Duration::from_secs(600), all)
+        .await
+        .unwrap()
+        .unwrap();
+    replica.carrier.bad.lock().unwrap().clear();
+    tokio::time::sleep(Duration::from_secs(200)).await;
+    assert_eq!(replica.carrier.live().len(), 44);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_quarantined_is_tried_soon_after_what_it_clashed_with_is_gone() {
+    let store = store();
+    let [strict, lax] = [Replica::on(&store), Replica::on(&store)];
+    lax.change(vec![put("a"), put("b")]).await.unwrap();
+    strict.serves(&["a", "b"]).await;
+    *strict.carrier.clash.lock().unwrap() = Some(["b", "z"]);
+    lax.put("z").await.unwrap();
+    // It is tried more and more seldom.
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert!(strict.handle.snapshot().quarantined.contains_key("z"));
+    let mut checks = strict.carrier.checks.load(SeqCst);
+    loop {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let now = strict.carrier.checks.load(SeqCst);
+        if now != checks {
+            break;
+        }
+        checks = now;
+    }
+    // Others that come stand in nobody's way, and a try later is not due for a minute.
+    let checks = strict.carrier.checks.load(SeqCst);
+    lax.put("c").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(strict.carrier.checks.load(SeqCst), checks);
+    let gone = tokio::time::Instant::now();
+    let removal = Change::Remove("b".parse().unwrap());
+    lax.change(vec![removal]).await.unwrap();
+    strict.serves(&["a", "c", "z"]).await;
+    assert!(
+        gone.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        gone.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_asked_for_something_all_the_time_tries_again_all_the_same() {
+    let store = store();
+    let (strict, lax) = (Arc::new(Replica::on(&store)), Replica::on(&store));
+    strict.put("a").await.unwrap();
+    strict.carrier.bad.lock().unwrap().insert("z");
+    *strict.carrier.check_takes.lock().unwrap() = Duration::from_millis(50);
+    lax.put("z").await.unwrap();
+    let mut snapshots = strict.handle.snapshots();
+    let held = |s: &Arc<Snapshot>| s.quarantined.contains_key("z");
+    snapshots.wait_for(held).await.unwrap();
+    let callers: Vec<_> = (0..4)
+        .map(|caller| {
+            let strict = Arc::clone(&strict);
+            tokio::spawn(async move {
+                for i in 0.. {
+                    let query = format!("serviceName=c{caller}&servicePath=/v{i}&port=80");
+                    let service = crate::testing::service(&query);
+                    strict.change(vec![Change::Put(service)]).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    strict.carrier.bad.lock().unwrap().clear();
+    strict.serves_one_more("z").await;
+    callers.iter().for_each(JoinHandle::abort);
+}
