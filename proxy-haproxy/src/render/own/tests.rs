@@ -251,6 +251,27 @@ fn what_is_wrong_with_a_template_names_service_file_and_line() {
 }
 
 #[test]
+fn each_backend_of_a_service_has_its_own_lines() {
+    let query = "servicePath.1=/a&port.1=81&servicePath.2=/b&port.2=82&templateBePath=be";
+    let template = "{% for to in ServiceDest %}server {{ to.backend }} {{ host }}:{{ to.Port }}\n{% endfor %}balance {{ backend }}";
+    let service = service(query, "", template);
+    let text = rendered(&service, &AddressBook::new()).unwrap();
+    for backend in ["web-be81_1", "web-be82_2"] {
+        let lines = section(&text, &format!("backend {backend}"));
+        let own = lines.iter().skip(2).copied();
+        assert_eq!(
+            own.collect::<Vec<_>>(),
+            [
+                "server web-be81_1 web:81",
+                "server web-be82_2 web:82",
+                &format!("balance {backend}"),
+            ],
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn every_instance_has_a_name_of_its_own_and_too_many_are_refused() {
     let of = |ids: &[&str]| -> Vec<String> {
         let all: Vec<_> = ids.iter().map(|id| instance("n", id, "1", true)).collect();
