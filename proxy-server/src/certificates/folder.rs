@@ -23,6 +23,8 @@ pub(super) struct Found {
 #[derive(Debug, Default)]
 pub(super) struct Scanned {
     files: BTreeMap<PathBuf, Read>,
+    /// The folders as they were when they held something.
+    folders: Folders,
 }
 
 #[derive(Clone, Debug)]
@@ -34,7 +36,8 @@ struct Read {
     before: Option<Certificate>,
 }
 
-/// What changes when somebody writes a file or puts another in its place.
+/// What changes when somebody writes a file or puts another in its place. That of no file is the default: what could
+/// not be looked at is looked at again the next time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Identity {
     device: u64,
@@ -42,6 +45,9 @@ struct Identity {
     length: u64,
     modified: (i64, i64),
 }
+
+/// Folders by path: device and inode.
+type Folders = BTreeMap<PathBuf, (u64, u64)>;
 
 /// The certificates that were found, and the files that hold none, by path.
 type Outcome = (BTreeMap<CertificateName, Found>, BTreeMap<String, String>);
@@ -78,11 +84,16 @@ impl Scanned {
         let files = named.entries().iter();
         let files: Vec<PathBuf> = files.map(|entry| certs.join(entry.path())).collect();
         let is_named = all.settings.crt_list.is_some();
-        let listed = tokio::task::spawn_blocking(move || match is_named {
-            true => look_at(files, &known, BTreeMap::new()),
-            false => list(&folders, &known),
+        let mut places = self.folders.clone();
+        let listed = tokio::task::spawn_blocking(move || {
+            let listing = match is_named {
+                true => look_at(files, &known, BTreeMap::new()),
+                false => list(&folders, &known, &mut places),
+            };
+            (listing, places)
         });
-        let (listed, mut refused) = listed.await.unwrap_or_default();
+        let ((listed, mut refused), places) = listed.await.unwrap_or_default();
+        self.folders = places;
         let files = std::mem::take(&mut self.files);
         self.files = self.judged(all, listed, files, last).await;
 
@@ -175,7 +186,7 @@ impl Scanned {
                 Ok(()) => read.before = None,
                 Err(error @ JudgeError::Unable(_)) => {
                     // Looked at again the next time.
-                    read.identity.length = u64::MAX;
+                    read.identity = Identity::default();
                     read.now = Err(error.to_string());
                 }
                 Err(error) => {
@@ -236,10 +247,15 @@ fn file_name(path: &Path) -> &str {
 }
 
 /// The files of the folders, and what cannot be read at all. A folder that is not there holds none.
-fn list(folders: &[(PathBuf, Which)], known: &BTreeMap<PathBuf, Identity>) -> Listing {
+fn list(
+    folders: &[(PathBuf, Which)],
+    known: &BTreeMap<PathBuf, Identity>,
+    places: &mut Folders,
+) -> Listing {
     let (mut all, mut refused) = (Vec::new(), BTreeMap::new());
     for (folder, which) in folders {
-        let mut paths = match files(folder, *which) {
+        let mut paths = match files(folder, *which).and_then(|paths| placed(folder, paths, places))
+        {
             Ok(paths) => paths,
             // One whose files are shown may be away for a moment only, as while it is mounted anew.
             Err(error)
@@ -261,6 +277,21 @@ fn list(folders: &[(PathBuf, Which)], known: &BTreeMap<PathBuf, Identity>) -> Li
     look_at(all, known, refused)
 }
 
+/// The same files, of a folder that may be empty: where it is another than the one that held some it is what stands
+/// in the place of one that is not mounted.
+fn placed(folder: &Path, paths: Vec<PathBuf>, places: &mut Folders) -> io::Result<Vec<PathBuf>> {
+    let found = fs::metadata(folder)?;
+    let place = (found.dev(), found.ino());
+    if !paths.is_empty() {
+        places.insert(folder.to_owned(), place);
+    } else if places.get(folder).is_some_and(|before| *before != place) {
+        return Err(io::Error::other(
+            "it is empty and another folder than before, as where one is not mounted; what it held is shown on",
+        ));
+    }
+    Ok(paths)
+}
+
 /// Looks at files, and reads those that are not known as they are.
 fn look_at(
     paths: Vec<PathBuf>,
@@ -277,11 +308,27 @@ fn look_at(
         let same = known.get(&path);
         match Identity::of(&path) {
             Ok(None) => {}
-            Ok(Some(identity)) => listed.push(Listed {
-                read: (same != Some(&identity)).then(|| read(&path)),
-                identity,
+            Ok(Some(identity)) if same == Some(&identity) => listed.push(Listed {
                 path,
+                identity,
+                read: None,
             }),
+            Ok(Some(identity)) => {
+                let (identity, read) = match read(&path) {
+                    Ok(read) => (identity, read),
+                    // The file may be as good as ever: rights, or what the system lacks, change nothing of it.
+                    Err(error) => (
+                        Identity::default(),
+                        Err(format!("it cannot be read: {error}")),
+                    ),
+                };
+                let read = Some(read);
+                listed.push(Listed {
+                    path,
+                    identity,
+                    read,
+                });
+            }
             Err(error) => {
                 refused.insert(path.display().to_string(), error.to_string());
                 listed.push(match same.copied() {
@@ -319,13 +366,15 @@ fn files(folder: &Path, which: Which) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-fn read(path: &Path) -> Result<Certificate, String> {
+/// The certificate of a file, or why it holds none.
+fn read(path: &Path) -> io::Result<Result<Certificate, String>> {
     let mut text = secrecy::zeroize::Zeroizing::new(Vec::new());
     let most = u64::try_from(MAX_BUNDLE_BYTES).unwrap_or(u64::MAX);
-    let file = File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut text));
-    file.map_err(|error| error.to_string())?;
-    let text = std::str::from_utf8(&text).map_err(|_| "it is no text".to_owned())?;
-    Certificate::parse(text).map_err(|error| error.to_string())
+    File::open(path)?.take(most + 1).read_to_end(&mut text)?;
+    let Ok(text) = std::str::from_utf8(&text) else {
+        return Ok(Err("it is no text".to_owned()));
+    };
+    Ok(Certificate::parse(text).map_err(|error| error.to_string()))
 }
 
 // === impl Identity ===
@@ -342,3 +391,6 @@ impl Identity {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests;
