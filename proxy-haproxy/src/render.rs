@@ -133,6 +133,8 @@ struct Model {
     rules: Vec<Rule>,
     /// In the map form: the words that make the keys the map is asked for. Otherwise there are none.
     lookups: Vec<Expression>,
+    /// In the map form: the path that the keys hold.
+    path: Option<Expression>,
     /// In the map form: one lookup decides alone.
     direct: bool,
     /// In the map form: the ends of the host that are asked for, by their number of labels.
@@ -265,12 +267,13 @@ pub(crate) fn whole(
     let resolvers = backend::spread(&mut servers);
     let resolve_interval = time(backend::resolve_interval(backend::count_names(&servers)));
     let routes = routes(table, settings, &name_of)?;
-    let (rules, lookups, suffixes, map) = match routes {
-        Routes::Acl(rules) => (rules, Vec::new(), BTreeSet::new(), None),
+    let (rules, path, lookups, suffixes, map) = match routes {
+        Routes::Acl(rules) => (rules, None, Vec::new(), BTreeSet::new(), None),
         Routes::Map(form) => {
+            let path = Expression::from(form.path());
             let keys = form.keys().into_iter().map(Expression::from).collect();
             let map = (form.text, form.followed);
-            (form.rules, keys, form.suffixes, Some(map))
+            (form.rules, Some(path), keys, form.suffixes, Some(map))
         }
     };
     let default = table.default_route();
@@ -301,6 +304,7 @@ pub(crate) fn whole(
         by_host: with_domains > 0,
         direct: lookups.len() == 1 && rules.is_empty(),
         rules,
+        path,
         lookups,
         suffixes,
         backends,

@@ -4,7 +4,8 @@
 //! A key is `[port|][domain|]path`: a port, a domain or `*.suffix`, each where the route names one
 //! (with a port and no domain, `port||path`), and a path, with `?` behind it where it is exact. The
 //! looked-up key ends in `?`, which is in no path, so an exact key is found before every prefix, and
-//! HAProxy's `map_beg` finds the longest key of all. A path begins with `/`, and a host that is looked
+//! HAProxy's `map_beg` finds the longest key of all. Where no path is exact the looked-up key ends in
+//! nothing, which spares every request a copy of its path. A path begins with `/`, and a host that is looked
 //! up holds neither `/` nor `|` nor `*`, so no key is found by a question of another kind. Questions
 //! go from the most specific port and domain to the least, and the first hit is the plain route of
 //! least rank.
@@ -38,6 +39,9 @@ pub(crate) use self::{
     edits::{Edits, edited},
     follow::Followed,
 };
+
+/// What an exact path ends in, in the map and in the question.
+const MARK: &str = "?";
 
 /// A table in the map form.
 #[derive(Debug)]
@@ -83,6 +87,7 @@ pub(crate) fn compile(
     let mut rules: Vec<Rule> = Vec::new();
     let mut entries: BTreeMap<String, Value<'_>> = BTreeMap::new();
     let mut groups = Vec::new();
+    let mut exact = 0;
     // One is always there: the map must be read for HAProxy to know it.
     let always = Lookup {
         any_port: true,
@@ -110,6 +115,7 @@ pub(crate) fn compile(
                     backend,
                 });
                 *lookups.entry(lookup).or_insert(0) += 1;
+                exact += usize::from(is_exact(first));
             }
             None => {
                 let guard = rules.len();
@@ -130,7 +136,7 @@ pub(crate) fn compile(
     Ok(MapForm {
         suffixes: lookups.keys().filter_map(Lookup::labels).collect(),
         text,
-        followed: Followed::new(lookups, groups, rules.len()),
+        followed: Followed::new(lookups, exact, groups, rules.len()),
         rules,
     })
 }
@@ -156,7 +162,7 @@ fn plain(route: &Route<'_>) -> Option<(String, Lookup)> {
         Some(_) => return None,
     };
     let end = match route.path.kind() {
-        PathKind::Exact => "?",
+        PathKind::Exact => MARK,
         PathKind::Prefix => "",
         _ => return None,
     };
@@ -174,6 +180,10 @@ fn plain(route: &Route<'_>) -> Option<(String, Lookup)> {
         domain: level,
     };
     Some((key, lookup))
+}
+
+fn is_exact(route: &Route<'_>) -> bool {
+    route.path.kind() == PathKind::Exact
 }
 
 /// Whether two routes are of one destination and no other route can ever rank between them. They
@@ -200,12 +210,20 @@ impl Value<'_> {
 // === impl MapForm ===
 
 impl MapForm {
+    /// The sample expression of the path that the map is asked for.
+    pub(crate) fn path(&self) -> String {
+        match self.followed.has_exact_paths() {
+            false => "path".to_owned(),
+            true => format!("path,concat({MARK})"),
+        }
+    }
+
     /// The sample expressions of the keys that the map is asked for. Where it is asked once, the path
     /// is not kept in a variable first.
     pub(crate) fn keys(&self) -> Vec<String> {
         let lookups: Vec<_> = self.followed.lookups().map(ToString::to_string).collect();
         match lookups.as_slice() {
-            [_] => vec!["path,concat(?)".to_owned()],
+            [_] => vec![self.path()],
             _ => lookups,
         }
     }
@@ -222,7 +240,7 @@ impl Lookup {
 }
 
 impl fmt::Display for Lookup {
-    /// As a sample expression that makes the key. `txn.path` ends in `?` already.
+    /// As a sample expression that makes the key. `txn.path` has its end already.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.any_port {
             f.write_str("dst_port,")?;

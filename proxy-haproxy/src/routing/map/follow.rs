@@ -4,13 +4,15 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use proxy_core::{Route, RouteOrder, RouteTable, Service};
 
-use super::{Edits, Lookup, Value, plain};
+use super::{Edits, Lookup, Value, is_exact, plain};
 
 /// What of a map form is needed to follow a change without compiling the table again.
 #[derive(Clone, Debug)]
 pub(crate) struct Followed {
     /// How the map is asked, most specific first, and how many routes want it so.
     lookups: BTreeMap<Lookup, usize>,
+    /// How many routes in the map have an exact path.
+    exact: usize,
     /// Where the rules stand among all routes, least rank first.
     groups: Vec<Group>,
     /// How many rules there are.
@@ -30,12 +32,23 @@ pub(super) struct Group {
 // === impl Followed ===
 
 impl Followed {
-    pub(super) fn new(lookups: BTreeMap<Lookup, usize>, groups: Vec<Group>, rules: usize) -> Self {
+    pub(super) fn new(
+        lookups: BTreeMap<Lookup, usize>,
+        exact: usize,
+        groups: Vec<Group>,
+        rules: usize,
+    ) -> Self {
         Self {
             lookups,
+            exact,
             groups,
             rules,
         }
+    }
+
+    /// Whether the path that is asked for must say where it ends.
+    pub(super) fn has_exact_paths(&self) -> bool {
+        self.exact > 0
     }
 
     pub(super) fn lookups(&self) -> impl Iterator<Item = &Lookup> {
@@ -44,19 +57,20 @@ impl Followed {
 
     /// Follows services that became others, in a table that holds the new ones. `backend` gives the
     /// name of a route's backend, which must be what it was. None, and nothing is changed, where a rule
-    /// or a lookup comes or goes: then more than the map changes.
+    /// or a lookup comes or goes, or the first exact path or the last: then more than the map changes.
     pub(crate) fn follow(
         &mut self,
         changed: &[(&Service, &Service)],
         table: &RouteTable,
         backend: impl Fn(&Route<'_>) -> String,
     ) -> Option<Edits> {
-        let mut lookups = self.lookups.clone();
+        let (mut lookups, mut exact) = (self.lookups.clone(), self.exact);
         let mut edits = Edits::new();
         for (old, new) in changed {
             for route in Route::of(new) {
                 let (_, lookup) = plain(&route)?;
                 *lookups.entry(lookup).or_insert(0) += 1;
+                exact += usize::from(is_exact(&route));
             }
             for route in Route::of(old) {
                 let (_, lookup) = plain(&route)?;
@@ -65,6 +79,7 @@ impl Followed {
                 if *count == 0 {
                     lookups.remove(&lookup);
                 }
+                exact = exact.checked_sub(usize::from(is_exact(&route)))?;
             }
             for route in Route::of(new).chain(Route::of(old)) {
                 let (key, _) = plain(&route)?;
@@ -79,10 +94,11 @@ impl Followed {
                 });
             }
         }
-        if !lookups.keys().eq(self.lookups.keys()) {
+        if !lookups.keys().eq(self.lookups.keys()) || (exact > 0) != self.has_exact_paths() {
             return None;
         }
         self.lookups = lookups;
+        self.exact = exact;
         Some(edits)
     }
 

@@ -66,7 +66,8 @@ fn paths_alone_are_asked_for_at_once() {
 fn paths_and_domains_of_known_services_change_the_map_alone() {
     let others = "serviceName=b&servicePath=/b&port=2&serviceHeader=X-V:1";
     let named = "serviceName=c&servicePath=/c&port=3&serviceDomain=c.com";
-    let before = mapped(&["serviceName=a&servicePath=/a&port=1", others, named]);
+    let exact = "serviceName=e&servicePath=/e&pathType=path&port=5";
+    let before = mapped(&["serviceName=a&servicePath=/a&port=1", others, named, exact]);
     for query in [
         "serviceName=a&servicePath=/a,/new&port=1",
         "serviceName=a&servicePath=/other&port=1",
@@ -74,7 +75,7 @@ fn paths_and_domains_of_known_services_change_the_map_alone() {
         "serviceName=a&servicePath=/a&port=1&serviceDomain=acme.com",
         "serviceName=a&servicePath=/a,/b/x&port=1&serviceDomain=acme.com,b.org",
     ] {
-        let after = mapped(&[query, others, named]);
+        let after = mapped(&[query, others, named, exact]);
         assert_eq!(before.main_text(), after.main_text(), "{query}");
         assert_ne!(before.map_text(), after.map_text(), "{query}");
     }
@@ -89,18 +90,25 @@ fn paths_and_domains_of_known_services_change_the_map_alone() {
     ]);
     assert_eq!(one.main_text(), other.main_text());
 
+    // The first exact path changes how every path is asked for.
+    let open = mapped(&["serviceName=a&servicePath=/a&port=1", others, named]);
+    assert_ne!(before.main_text(), open.main_text());
+    assert!(!open.main_text().contains("concat(?)"));
+
     // The first domain and the first wildcard ask for something that nobody asked for before; the
     // next ones do not.
     let wild = mapped(&[
         "serviceName=a&port=1&serviceDomain=*.acme.com",
         others,
         named,
+        exact,
     ]);
     assert_ne!(before.main_text(), wild.main_text());
     let wilder = mapped(&[
         "serviceName=a&port=1&serviceDomain=*.acme.com,*.b.org",
         others,
         named,
+        exact,
     ]);
     assert_eq!(wild.main_text(), wilder.main_text());
 }
