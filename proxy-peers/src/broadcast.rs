@@ -16,6 +16,7 @@ use tracing::debug;
 use crate::address::PeerAddress;
 use crate::call::{Call, PeerReply, Repeat};
 use crate::places::Places;
+use crate::realm::Realm;
 use crate::sign::{BodyDigest, Nonce, SignedCall, Signer};
 use crate::transport::{
     BuildError, DEFAULT_CONNECT_DEADLINE, DEFAULT_MAX_REPLY_BYTES, HttpTransport, Reach, Transport,
@@ -59,6 +60,7 @@ pub struct BroadcastSettings {
     max_reply_bytes: usize,
     authorization: Authorization,
     identity: Option<Identity>,
+    realm: Option<Realm>,
 }
 
 /// How calls show that they come from a peer.
@@ -97,6 +99,7 @@ impl Default for BroadcastSettings {
             max_reply_bytes: DEFAULT_MAX_REPLY_BYTES,
             authorization: Authorization::None,
             identity: None,
+            realm: None,
         }
     }
 }
@@ -166,6 +169,14 @@ impl BroadcastSettings {
     #[must_use]
     pub fn signer(mut self, signer: Signer) -> Self {
         self.authorization = Authorization::Signed(signer);
+        self
+    }
+
+    /// Every call says that it is for these replicas, and which instance makes it ([`Identity`]), in the
+    /// query of its path; a signature is over it.
+    #[must_use]
+    pub fn realm(mut self, realm: Realm) -> Self {
+        self.realm = Some(realm);
         self
     }
 
@@ -253,6 +264,11 @@ impl Broadcast {
     fn dress(&self, mut call: Call) -> Dressed {
         if let Some(identity) = &self.settings.identity {
             call = call.header(identity.header.clone(), identity.own.clone());
+        }
+        if let Some(realm) = &self.settings.realm {
+            let identity = self.settings.identity.as_ref();
+            let from = identity.and_then(|it| it.own.to_str().ok());
+            call = call.and_query(&realm.query(from));
         }
         let mut digest = None;
         match &self.settings.authorization {

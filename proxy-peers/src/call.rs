@@ -80,6 +80,19 @@ impl Call {
         self
     }
 
+    /// With more in its query, which is plain text.
+    pub(crate) fn and_query(mut self, more: &str) -> Self {
+        let joint = if self.path.query().is_some() {
+            '&'
+        } else {
+            '?'
+        };
+        let path = format!("{}{joint}{more}", self.path);
+        // A path stays one with plain text behind it.
+        self.path = path.parse().unwrap_or(self.path);
+        self
+    }
+
     /// Says whether peers may hear it twice.
     #[must_use]
     pub fn repeat(mut self, repeat: Repeat) -> Self {

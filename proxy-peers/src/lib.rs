@@ -53,6 +53,7 @@ mod discover;
 mod follow;
 mod own;
 mod places;
+mod realm;
 mod seal;
 mod sign;
 mod transport;
@@ -75,6 +76,7 @@ pub use self::follow::{
     Condition, DEFAULT_GREATEST_PAUSE, DEFAULT_LEAST_PAUSE, FollowSettings, PeerSet, Peers,
 };
 pub use self::own::OwnAddresses;
+pub use self::realm::{OtherRealm, Realm, RealmError};
 pub use self::seal::{SealError, Sealer};
 pub use self::sign::{
     AnswerError, BodyDigest, NoNonce, Nonce, SIGNATURE_HEADER, SIGNATURE_SCHEME, SIGNATURE_WINDOW,

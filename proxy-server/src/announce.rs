@@ -4,6 +4,7 @@
 //! their registers. An announcement spares them the wait, and its answers tell who serves a change. To
 //! the former it tells the commits, as hints; to the latter the registers themselves.
 
+mod heard;
 mod peers;
 
 use std::{
@@ -18,6 +19,7 @@ use proxy_peers::HeaderName;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+pub(crate) use heard::{Heard, reason};
 pub(crate) use peers::{AnnouncerSettings, PeerAnnouncer, identity};
 
 use crate::engine::Told;

@@ -43,7 +43,7 @@ use async_trait::async_trait;
 use axum::{Router, extract::DefaultBodyLimit, http::StatusCode, middleware};
 use proxy_core::{InstanceId, RawConfig, RouteOrder, RouteStore, RouteTable};
 use proxy_haproxy::OldWorkers;
-use proxy_peers::Signer;
+use proxy_peers::{Realm, Signer};
 use secrecy::SecretString;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower_http::{catch_panic::CatchPanicLayer, timeout::RequestBodyTimeoutLayer};
@@ -113,6 +113,8 @@ pub(crate) struct Keys {
     pub(crate) api: Option<SecretString>,
     /// Verifies the calls of peers; where it is absent they carry `api`.
     pub(crate) peer: Option<Signer>,
+    /// For whom calls of peers must be; none: for anybody.
+    pub(crate) realm: Option<Realm>,
 }
 
 /// What the API shows of a carrier, whatever its candidates are.

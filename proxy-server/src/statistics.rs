@@ -11,7 +11,11 @@ use std::{
 use proxy_peers::{Broadcast, Call, Method, Outcome, Peers, Repeat, Row};
 use tokio::{sync::Mutex, time::Instant};
 
-use crate::{api::Carried, chain::chain};
+use crate::{
+    announce::{Heard, reason},
+    api::Carried,
+    chain::chain,
+};
 
 /// Where a peer gives its HAProxy's figures.
 pub(crate) const STATISTICS_PATH: &str = "/v1/docker-flow-proxy/peer/statistics";
@@ -101,6 +105,7 @@ impl Statistics {
         let found = peers.refresh(DISCOVERY_DEADLINE).await;
         let call = call.repeat(Repeat::Harmless);
         let mut peers = found.peers().iter().cloned();
+        let mut heard = Heard::default();
         loop {
             // As many at once as there is room for the longest answers of.
             let room = self.bounds.all.saturating_sub(all.len()) / self.bounds.each.max(1);
@@ -110,7 +115,7 @@ impl Statistics {
             }
             let report = broadcast.call(&some, &call).await;
             for row in report.rows() {
-                add(row, &mut all)?;
+                add(row, &mut heard, &mut all)?;
             }
             if all.len() > self.bounds.all {
                 let most = self.bounds.all;
@@ -133,19 +138,17 @@ impl Statistics {
 }
 
 /// Adds what a replica said.
-fn add(row: &Row, all: &mut String) -> Result<(), String> {
+fn add(row: &Row, heard: &mut Heard, all: &mut String) -> Result<(), String> {
+    let address = row.address().to_string();
+    let once = heard.once(row.instance(), &address);
+    once.map_err(|why| format!("{address}: {why}"))?;
     match row.outcome() {
         Outcome::Confirmed(reply) => {
             all.push_str(&String::from_utf8_lossy(reply.body()));
             Ok(())
         }
         Outcome::Myself(_) => Ok(()),
-        _ => {
-            let why = row
-                .reason()
-                .unwrap_or_else(|| "it did not answer".to_owned());
-            Err(format!("{}: {why}", row.address()))
-        }
+        _ => Err(format!("{address}: {}", reason(row))),
     }
 }
 

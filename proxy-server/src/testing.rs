@@ -1,12 +1,12 @@
 //! Doubles for the tests of this crate: a carrier that refuses on cue, and an announcer that notes.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use async_trait::async_trait;
@@ -14,12 +14,15 @@ use proxy_core::{
     Change, Document, Epoch, MemoryStore, Params, RouteTable, Service, parse_reconfigure,
 };
 use proxy_haproxy::{ApplyStep, Certificate, CertificateProbe, TlsSettings, Validator};
-use proxy_peers::{Broadcast, BroadcastSettings};
+use proxy_peers::{
+    Broadcast, BroadcastSettings, Call, FollowSettings, HeaderName, HeaderValue, PeerAddress,
+    PeerReply, SIGNATURE_HEADER, Signer, StaticDiscover, StatusCode, Transport, TransportError,
+};
 use testkit::tls::Authority;
 use tokio::sync::watch;
 
 use crate::{
-    announce::{Announce, Announcement, OwnEnd},
+    announce::{Announce, Announcement, INSTANCE_HEADER, OwnEnd, identity},
     carrier::{Applied, ApplyError, Carrier, CarrierCondition, CheckError, DryRun, Reload},
     certificates::{CertificateExchange, Certificates, CertificatesSettings, Step},
     config_diff::ConfigDiff,
@@ -232,6 +235,50 @@ pub(crate) struct Peers(pub(crate) Mutex<Vec<Surveyed>>);
 impl Survey for Peers {
     async fn ask(&self) -> Vec<Surveyed> {
         self.0.lock().unwrap().clone()
+    }
+}
+
+/// A network in which the calls for an address reach the replica that is written beside it, each of which
+/// holds the secret and answers what a test wrote down. The caller is `me`.
+#[derive(Debug)]
+pub(crate) struct Ways {
+    ways: BTreeMap<&'static str, &'static str>,
+    answer: fn(&str, &Call) -> Vec<u8>,
+}
+
+impl Ways {
+    pub(crate) fn lead(
+        ways: &[(&'static str, &'static str)],
+        answer: fn(&str, &Call) -> Vec<u8>,
+    ) -> (Arc<proxy_peers::Peers>, Broadcast) {
+        let ways = BTreeMap::from_iter(ways.iter().copied());
+        let peers = StaticDiscover::new(ways.keys().map(|peer| peer.parse().unwrap()));
+        let peers = proxy_peers::Peers::follow(Arc::new(peers), FollowSettings::default());
+        let settings = BroadcastSettings::default()
+            .signer(Self::signer())
+            .identity(identity(&"me".parse().unwrap()).unwrap());
+        let broadcast = Broadcast::over(Arc::new(Self { ways, answer }), settings);
+        (Arc::new(peers), broadcast)
+    }
+
+    fn signer() -> Signer {
+        Signer::new(&"sesame".to_owned().into())
+    }
+}
+
+#[async_trait]
+impl Transport for Ways {
+    async fn send(&self, peer: &PeerAddress, call: &Call) -> Result<PeerReply, TransportError> {
+        let instance = self.ways[peer.to_string().as_str()];
+        let header = call.header_value(&HeaderName::from_static("authorization"));
+        let now = SystemTime::now();
+        let signed = Self::signer().verify(call.method(), call.path(), header, now);
+        let answer = (self.answer)(instance, call);
+        let from = HeaderValue::from_static(instance);
+        let reply = PeerReply::new(StatusCode::OK, answer).with_header(INSTANCE_HEADER, from);
+        let signature =
+            Self::signer().sign_answer(&signed.unwrap(), &reply, Some(&INSTANCE_HEADER));
+        Ok(reply.with_header(SIGNATURE_HEADER, signature))
     }
 }
 

@@ -436,3 +436,31 @@ fn what_crosses_threads_may() {
     assert_shared::<crate::DiscoverError>();
     assert_shared::<crate::Peers>();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_signature_is_over_whom_a_call_is_for_and_who_makes_it() {
+    let script = Script::new([("a:1", vec![Step::Signed("geheim", "a", 200)])]);
+    let (signer, settings) = signing();
+    let settings = settings.realm(Realm::new("docker-flow").unwrap());
+    for path in ["/a", "/a?b=c"] {
+        let call = Call::new(Method::GET, path).unwrap();
+        let report = run(&script, settings.clone(), &call).await;
+        assert!(report.all_confirmed());
+    }
+    let heard = script.heard.lock().unwrap();
+    let paths: Vec<_> = heard.iter().map(|(_, call)| call.path()).collect();
+    let asked = "realm=docker-flow&from=me";
+    assert_eq!(paths, [format!("/a?{asked}"), format!("/a?b=c&{asked}")]);
+    for (_, call) in &*heard {
+        let header = call.header_value(&header::AUTHORIZATION);
+        let verify = |path: &str| signer.verify(call.method(), path, header, SystemTime::now());
+        assert!(verify(call.path()).is_ok());
+        for (from, to) in [
+            ("docker-flow", "staging"),
+            ("from=me", "from=a"),
+            (asked, ""),
+        ] {
+            assert!(verify(&call.path().replace(from, to)).is_err(), "{to}");
+        }
+    }
+}

@@ -1,21 +1,19 @@
 //! Announcements over HTTP to the replicas that discovery finds.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use proxy_core::InstanceId;
 use proxy_peers::{
-    Broadcast, Call, Condition, HeaderName, HeaderValue, Method, Outcome, PeerReply, Peers, Repeat,
-    Row,
+    Broadcast, Call, Condition, HeaderName, HeaderValue, Method, Outcome, Peers, Repeat, Row,
 };
 use tokio::sync::{Semaphore, watch};
 
-use super::{Announce, Announcement, INSTANCE_HEADER, MOST_WAIT, OwnEnd, PEER_PATH, PeerAnswer};
+use super::{
+    Announce, Announcement, INSTANCE_HEADER, MOST_WAIT, OwnEnd, PEER_PATH, PeerAnswer,
+    heard::{Heard, reason},
+};
 use crate::{
     engine::{ReplicaRow, ReplicaStatus, Told},
     metrics::Metrics,
@@ -50,11 +48,6 @@ struct Myself {
     address: String,
     took: Duration,
 }
-
-/// Which replica answered at which address. An answer proves who gave it, and not that the call reached
-/// whom it was for: one that answers at two addresses is one replica all the same.
-#[derive(Debug, Default)]
-struct Heard(BTreeMap<String, String>);
 
 /// Who announces, and how.
 #[derive(Clone, Debug)]
@@ -114,11 +107,7 @@ impl PeerAnnouncer {
                 Some("answered with something that is no confirmation; is it a proxy of this version?".to_owned()),
             ),
             (Outcome::Refused(_), Some(answer)) => (ReplicaStatus::Failed, answer.reason.clone()),
-            (Outcome::Refused(reply), None) => (
-                ReplicaStatus::Unconfirmed,
-                Some(format!("answered {}{}", reply.status(), said(reply))),
-            ),
-            _ => (ReplicaStatus::Unconfirmed, row.reason()),
+            _ => (ReplicaStatus::Unconfirmed, Some(reason(row))),
         };
         ReplicaRow {
             address: row.address().to_string(),
@@ -229,7 +218,7 @@ impl PeerAnnouncer {
             };
             let row = if let Outcome::Myself(_) = row.outcome() {
                 let (address, took) = (row.address().to_string(), row.took());
-                match heard.once(self.own_row(address.clone(), took, None)) {
+                match once(&mut heard, self.own_row(address.clone(), took, None)) {
                     Ok(_) => {
                         let row = Myself {
                             place,
@@ -242,7 +231,7 @@ impl PeerAnnouncer {
                     Err(row) => row,
                 }
             } else {
-                heard.once(self.row(row)).unwrap_or_else(|row| row)
+                once(&mut heard, self.row(row)).unwrap_or_else(|row| row)
             };
             if row.status != ReplicaStatus::Applied {
                 let (peer, reason) = (&row.address, &row.reason);
@@ -257,29 +246,15 @@ impl PeerAnnouncer {
     }
 }
 
-// === impl Heard ===
-
-impl Heard {
-    /// The row of an answer; as an error where the same replica has answered at another address, so that
-    /// nobody is known to have heard the call at this one.
-    fn once(&mut self, row: ReplicaRow) -> Result<ReplicaRow, ReplicaRow> {
-        let Some(instance) = row.instance.clone() else {
-            return Ok(row);
-        };
-        match self.0.entry(instance) {
-            Entry::Vacant(place) => {
-                place.insert(row.address.clone());
-                Ok(row)
-            }
-            Entry::Occupied(first) => Err(ReplicaRow {
-                status: ReplicaStatus::Unconfirmed,
-                reason: Some(format!(
-                    "the same replica answered at {}; if both addresses are its own, have only one of them found, else something leads calls for one of them astray",
-                    first.get()
-                )),
-                ..row
-            }),
-        }
+/// The row of an answer; as an error where the same replica has answered at another address.
+fn once(heard: &mut Heard, row: ReplicaRow) -> Result<ReplicaRow, ReplicaRow> {
+    match heard.once(row.instance.as_deref(), &row.address) {
+        Ok(()) => Ok(row),
+        Err(reason) => Err(ReplicaRow {
+            status: ReplicaStatus::Unconfirmed,
+            reason: Some(reason),
+            ..row
+        }),
     }
 }
 
@@ -292,20 +267,6 @@ fn pending(address: String) -> ReplicaRow {
         took: Duration::ZERO,
         reason: Some("it has not answered yet".to_owned()),
     }
-}
-
-/// What a replica says that refused to listen at all: its secret or its release is another.
-fn said(reply: &PeerReply) -> String {
-    #[derive(serde::Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Refusal {
-        message: String,
-    }
-    let refusal = serde_json::from_slice::<Refusal>(reply.body());
-    refusal.map_or_else(
-        |_| String::new(),
-        |refusal| format!(": {}", refusal.message),
-    )
 }
 
 fn call(mut announcement: Announcement) -> Result<Call, String> {

@@ -5,6 +5,9 @@
 //! within the minute that it holds for is answered again and changes nothing: what replicas tell each
 //! other is ordered by revisions and stamps, and hearing it twice is as good as once. The answer to a
 //! signed call is signed for it.
+//!
+//! What is said to a replica must also be for this proxy, with a secret or without: the address that a
+//! caller found may lead to another proxy by now, which would take the call for its own.
 
 use std::time::SystemTime;
 
@@ -21,7 +24,7 @@ use proxy_peers::{
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
-use super::{Api, MAX_TABLE_BODY, answer::Answered};
+use super::{Api, MAX_TABLE_BODY, answer::Answered, peer::named};
 use crate::announce::{INSTANCE_HEADER, PEER_PATHS};
 
 /// Routes that health checks call without a token.
@@ -48,7 +51,7 @@ pub(super) async fn check(State(api): State<Api>, mut request: Request, next: Ne
         return match verify(&request, signer) {
             Ok(call) => {
                 request.extensions_mut().insert(call.body());
-                answered(next.run(request).await, signer, &call).await
+                answered(for_this_proxy(&api, request, next).await, signer, &call).await
             }
             // Whoever called could not have signed this, so nothing is lost where the answer is not.
             Err(error) => not_a_peer(&error),
@@ -59,7 +62,27 @@ pub(super) async fn check(State(api): State<Api>, mut request: Request, next: Ne
             let message = "this call needs the header \"Authorization: Bearer <API_TOKEN>\" with the proxy's API_TOKEN; nothing was changed";
             unauthorized("Bearer", message)
         }
-        _ => next.run(request).await,
+        _ => for_this_proxy(&api, request, next).await,
+    }
+}
+
+/// Lets a call through, if it is not one that a replica made for those of another proxy.
+async fn for_this_proxy(api: &Api, request: Request, next: Next) -> Response {
+    let uri = request.uri();
+    let from_peer = uri.path().starts_with(PEER_PATHS);
+    let realm = api.keys.realm.as_ref().filter(|_| from_peer);
+    match realm.map_or(Ok(()), |realm| realm.check(uri.query())) {
+        Ok(()) => next.run(request).await,
+        Err(error) => {
+            tracing::warn!(why = %error, "a call between replicas was refused");
+            let message = format!(
+                "this call is for another proxy: {error} (PROXY_INSTANCE_NAME): the address leads to the wrong one, or replicas of one proxy have different names; nothing was changed"
+            );
+            named(
+                api,
+                Answered::refused(StatusCode::MISDIRECTED_REQUEST, message),
+            )
+        }
     }
 }
 

@@ -3,13 +3,12 @@
 
 use axum::{
     extract::State,
-    http::{HeaderValue, StatusCode, Uri, header},
+    http::{StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use proxy_core::Params;
 
-use super::{Api, answer::Answered};
-use crate::announce::INSTANCE_HEADER;
+use super::{Api, answer::Answered, peer::named};
 
 /// The content type of the OpenMetrics text format, version 1.0.0.
 pub(super) const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -54,12 +53,11 @@ pub(super) async fn csv(State(api): State<Api>, uri: Uri) -> Response {
 
 /// The same for the replica that gathers all.
 pub(super) async fn to_peer(State(api): State<Api>) -> Response {
-    let mut response = match api.statistics.here().await {
-        Ok(text) => ([(header::CONTENT_TYPE, CSV)], text.to_string()).into_response(),
-        Err(why) => Answered::refused(StatusCode::SERVICE_UNAVAILABLE, why).into_response(),
-    };
-    if let Ok(me) = HeaderValue::from_str(api.instance.as_str()) {
-        response.headers_mut().insert(INSTANCE_HEADER, me);
+    match api.statistics.here().await {
+        Ok(text) => named(&api, ([(header::CONTENT_TYPE, CSV)], text.to_string())),
+        Err(why) => named(
+            &api,
+            Answered::refused(StatusCode::SERVICE_UNAVAILABLE, why),
+        ),
     }
-    response
 }

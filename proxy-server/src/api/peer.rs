@@ -7,10 +7,11 @@ use axum::{
     Json,
     body::Bytes,
     extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri},
     response::{IntoResponse, Response},
 };
 use proxy_core::{Revision, ServiceName, ViewSeq};
+use proxy_peers::Realm;
 
 use super::{Api, answer::Answered};
 use crate::{
@@ -24,11 +25,17 @@ const WAY_BACK: Duration = Duration::from_millis(500);
 
 pub(super) async fn announce(
     State(api): State<Api>,
+    uri: Uri,
     headers: HeaderMap,
     Json(announcement): Json<Announcement>,
 ) -> Response {
     let me = api.instance.as_str();
-    let outcome = if headers.get(INSTANCE_HEADER).is_some_and(|from| from == me) {
+    // A signature is over the query; the header is all that a release before that says.
+    let header = headers
+        .get(INSTANCE_HEADER)
+        .and_then(|from| from.to_str().ok());
+    let from = Realm::caller(uri.query()).or(header);
+    let outcome = if from == Some(me) {
         // Discovery names this replica too; it has applied the change before it told anyone.
         Ok(())
     } else {
@@ -83,7 +90,7 @@ pub(super) async fn registers(State(api): State<Api>, Json(call): Json<RegisterC
 }
 
 /// An answer that names this replica.
-fn named(api: &Api, answer: impl IntoResponse) -> Response {
+pub(super) fn named(api: &Api, answer: impl IntoResponse) -> Response {
     let mut response = answer.into_response();
     if let Ok(me) = HeaderValue::from_str(api.instance.as_str()) {
         response.headers_mut().insert(INSTANCE_HEADER, me);

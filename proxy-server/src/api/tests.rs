@@ -252,6 +252,7 @@ async fn secrets_open_their_own_doors() {
     let keys = Keys {
         api: Some("open".to_owned().into()),
         peer: Some(Signer::new(&"sesame".to_owned().into())),
+        realm: None,
     };
     let bench = Bench::with(keys).await;
     let with = |uri: &str, token: &str| {

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Certificates, Entry};
 use crate::{
+    announce::{Heard, reason},
     chain::chain,
     engine::{EngineHandle, ReplicaRow, ReplicaStatus},
 };
@@ -157,10 +158,13 @@ impl CertificateExchange {
             Ok(sealed) => {
                 let broadcast = self.broadcast.within(most);
                 let report = broadcast.call(found.peers(), &call(sealed.clone())).await;
+                let mut heard = Heard::default();
                 for row in report.rows() {
-                    match row.outcome() {
-                        Outcome::Myself(_) => own.address = row.address().to_string(),
-                        _ => rows.push(said(row, sealer, &sealed)),
+                    let address = row.address().to_string();
+                    match (heard.once(row.instance(), &address), row.outcome()) {
+                        (Ok(()), Outcome::Myself(_)) => own.address = address,
+                        (Ok(()), _) => rows.push(said(row, sealer, &sealed)),
+                        (Err(again), _) => rows.push(unconfirmed(row, again)),
                     }
                 }
             }
@@ -273,20 +277,28 @@ impl CertificateExchange {
 
 /// What a replica said to a certificate.
 fn said(row: &Row, sealer: &Sealer, sealed: &[u8]) -> ReplicaRow {
-    let (status, reason) = match row.outcome() {
-        Outcome::Confirmed(reply) => match open(sealer, sealed, reply.body()) {
-            Ok(Reply { reason: None, .. }) => (ReplicaStatus::Applied, None),
-            Ok(Reply { reason, .. }) => (ReplicaStatus::Failed, reason),
-            Err(error) => (ReplicaStatus::Unconfirmed, Some(chain(&error))),
-        },
-        _ => (ReplicaStatus::Unconfirmed, row.reason()),
+    let Outcome::Confirmed(reply) = row.outcome() else {
+        return unconfirmed(row, reason(row));
     };
+    let (status, reason) = match open(sealer, sealed, reply.body()) {
+        Ok(Reply { reason: None, .. }) => (ReplicaStatus::Applied, None),
+        Ok(Reply { reason, .. }) => (ReplicaStatus::Failed, reason),
+        Err(error) => return unconfirmed(row, chain(&error)),
+    };
+    ReplicaRow {
+        status,
+        reason,
+        ..unconfirmed(row, String::new())
+    }
+}
+
+fn unconfirmed(row: &Row, why: String) -> ReplicaRow {
     ReplicaRow {
         address: row.address().to_string(),
         instance: row.instance().map(str::to_owned),
-        status,
+        status: ReplicaStatus::Unconfirmed,
         took: row.took(),
-        reason,
+        reason: Some(why),
     }
 }
 
@@ -332,5 +344,51 @@ pub(crate) fn opened(data: &[u8]) {
             Ok((read, _)) => assert_eq!(Some(read), name, "it is another"),
             Err((_, why)) => assert!(!why.is_empty(), "without a reason"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Ways, no_certificates};
+
+    fn sealer() -> Sealer {
+        Sealer::new(&"sesame".to_owned().into())
+    }
+
+    /// Each shows what it is told.
+    fn shows(_: &str, call: &Call) -> Vec<u8> {
+        let text = serde_json::to_vec(&Reply::default()).unwrap();
+        sealer().seal(&answer_to(call.body_bytes()), text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_replica_that_answers_at_two_addresses_shows_a_certificate_once() {
+        let ways = [("a:1", "me"), ("b:1", "c"), ("c:1", "c"), ("d:1", "me")];
+        let (peers, broadcast) = Ways::lead(&ways, shows);
+        let exchange = CertificateExchange::new(
+            no_certificates(),
+            Some(peers),
+            [broadcast.clone(), broadcast],
+            Some(sealer()),
+            "here:1".to_owned(),
+        );
+        let stamp = r#"{"counter":1,"replica":"r"}"#;
+        let entry = format!(r#"{{"name":"a","stamp":{stamp},"pem":null}}"#);
+        let entry = serde_json::from_str(&entry).unwrap();
+        let rows = exchange.tell(entry, None, Duration::from_secs(5)).await;
+        let said: Vec<_> = rows
+            .iter()
+            .map(|row| (row.address.as_str(), row.status))
+            .collect();
+        use ReplicaStatus::{Applied, Unconfirmed};
+        // The calls for C and for D reached others: whether those two heard it is not known.
+        let expected = [
+            ("b:1", Applied),
+            ("c:1", Unconfirmed),
+            ("d:1", Unconfirmed),
+            ("a:1", Applied),
+        ];
+        assert_eq!(said, expected);
     }
 }

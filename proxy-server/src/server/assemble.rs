@@ -12,7 +12,7 @@ use std::{fs, net::SocketAddr, sync::Arc};
 
 use anyhow::Context;
 use proxy_core::{InstanceId, UserRules};
-use proxy_peers::{Peers, Signer};
+use proxy_peers::{Peers, Realm, Signer};
 use tokio::net::TcpListener;
 
 use self::{calls::Calls, followers::Followers, store::Kept};
@@ -40,6 +40,8 @@ use crate::{
 /// What the rest of a replica stands on.
 struct Ground {
     instance: InstanceId,
+    /// The replicas that are one proxy.
+    realm: Realm,
     metrics: Arc<Metrics>,
     names: Arc<NameFollower>,
     certificates: Arc<Certificates>,
@@ -125,6 +127,7 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         keys: Arc::new(Keys {
             api: settings.api.token,
             peer: settings.peers.secret.as_ref().map(Signer::new),
+            realm: Some(ground.realm),
         }),
         station: Arc::clone(&station),
         survey: calls.survey,
@@ -164,6 +167,8 @@ impl Ground {
         instance: InstanceId,
         api: SocketAddr,
     ) -> anyhow::Result<Self> {
+        let realm = Realm::new(&settings.store.instance_name);
+        let realm = realm.context("PROXY_INSTANCE_NAME cannot be used")?;
         let metrics = Arc::new(Metrics::new());
         let state = &settings.state_path;
         fs::create_dir_all(state)
@@ -197,6 +202,7 @@ impl Ground {
         let carrier = carrier.context("CONFIGS_PATH cannot be used")?;
         Ok(Self {
             instance,
+            realm,
             metrics,
             names,
             certificates,

@@ -74,7 +74,7 @@ pub const DEFINITIONS: &[Definition] = &[
     plain(
         "PROXY_INSTANCE_NAME",
         "docker-flow",
-        "the key prefix in Consul; replicas with the same name are one proxy",
+        "the key prefix in Consul; replicas with the same name are one proxy, and take no calls of another's",
     ),
     plain(
         "MODE",

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use proxy_peers::{Broadcast, Call, Condition, Method, Outcome, Peers, Repeat, Row};
 
 use super::Standing;
+use crate::announce::{Heard, reason};
 
 /// Where a peer tells where it stands.
 pub(crate) const STANDING_PATH: &str = "/v1/docker-flow-proxy/peer/standing";
@@ -64,7 +65,9 @@ impl Survey for PeerSurvey {
         let call = call.repeat(Repeat::Harmless);
         let found = peers.refresh(DISCOVERY_DEADLINE).await;
         let report = self.broadcast.call(found.peers(), &call).await;
-        let mut rows: Vec<_> = report.rows().iter().map(surveyed).collect();
+        let mut heard = Heard::default();
+        let rows = report.rows().iter();
+        let mut rows: Vec<_> = rows.map(|row| surveyed(row, &mut heard)).collect();
         let unknown = match found.condition() {
             Condition::Current => None,
             Condition::Stale { reason, .. } => Some(crate::chain::chain(reason)),
@@ -79,15 +82,66 @@ impl Survey for PeerSurvey {
     }
 }
 
-fn surveyed(row: &Row) -> Surveyed {
+fn surveyed(row: &Row, heard: &mut Heard) -> Surveyed {
+    let address = row.address().to_string();
     let standing = match row.outcome() {
-        Outcome::Confirmed(reply) | Outcome::Myself(reply) => serde_json::from_slice(reply.body())
-            .map_err(|_| "answered with something else; is it a proxy of this version?".to_owned()),
-        _ => Err(row.reason().unwrap_or_else(|| "did not answer".to_owned())),
+        Outcome::Confirmed(reply) | Outcome::Myself(reply) => {
+            serde_json::from_slice::<Standing>(reply.body()).map_err(|_| {
+                "answered with something else; is it a proxy of this version?".to_owned()
+            })
+        }
+        _ => Err(reason(row)),
     };
+    let standing = standing.and_then(|standing| {
+        heard.once(Some(standing.instance.as_str()), &address)?;
+        Ok(standing)
+    });
     Surveyed {
-        address: row.address().to_string(),
+        address,
         took: row.took(),
         standing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Ways;
+
+    fn stands(instance: &str, _: &Call) -> Vec<u8> {
+        let standing = Standing {
+            instance: instance.parse().unwrap(),
+            version: String::new(),
+            revision: None,
+            table_digest: String::new(),
+            config_digest: None,
+            services: 0,
+            store: String::new(),
+            haproxy: String::new(),
+            failure: None,
+            quarantined: Vec::new(),
+            degraded: Vec::new(),
+        };
+        serde_json::to_vec(&standing).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_replica_that_answers_at_two_addresses_stands_once() {
+        let ways = [("a:1", "me"), ("b:1", "c"), ("c:1", "c"), ("d:1", "me")];
+        let (peers, broadcast) = Ways::lead(&ways, stands);
+        let survey = PeerSurvey::new(Some(peers), &broadcast, String::new());
+        let rows = survey.ask().await;
+        let said: Vec<_> = rows
+            .iter()
+            .map(|row| match &row.standing {
+                Ok(standing) => standing.instance.to_string(),
+                Err(why) => why.clone(),
+            })
+            .collect();
+        assert_eq!((&said[0][..], &said[1][..]), ("me", "c"));
+        for (row, first) in [(2, "b:1"), (3, "a:1")] {
+            let words = format!("the same replica answered at {first}; ");
+            assert!(said[row].starts_with(&words), "{said:?}");
+        }
     }
 }

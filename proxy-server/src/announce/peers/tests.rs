@@ -1,43 +1,18 @@
 //! What is believed of answers that come from somebody else than whom the call was for.
 
-use std::{collections::BTreeMap, time::SystemTime};
-
 use proxy_core::{CommitId, Epoch, Revision};
-use proxy_peers::{
-    BroadcastSettings, FollowSettings, PeerAddress, SIGNATURE_HEADER, Signer, StaticDiscover,
-    StatusCode, Transport, TransportError,
-};
 
 use super::*;
-use crate::announce::OwnEnding;
+use crate::{announce::OwnEnding, testing::Ways};
 
-fn signer() -> Signer {
-    Signer::new(&"sesame".to_owned().into())
-}
-
-/// A network in which the calls for an address reach the replica that is written beside it, each of which
-/// holds the secret and serves what it hears.
-#[derive(Debug)]
-struct Ways(BTreeMap<&'static str, &'static str>);
-
-#[async_trait]
-impl Transport for Ways {
-    async fn send(&self, peer: &PeerAddress, call: &Call) -> Result<PeerReply, TransportError> {
-        let instance = self.0[peer.to_string().as_str()];
-        let header = call.header_value(&HeaderName::from_static("authorization"));
-        let now = SystemTime::now();
-        let signed = signer().verify(call.method(), call.path(), header, now);
-        let answer = PeerAnswer {
-            instance: instance.parse().unwrap(),
-            revision: None,
-            reason: None,
-        };
-        let answer = serde_json::to_vec(&answer).unwrap();
-        let from = HeaderValue::from_static(instance);
-        let reply = PeerReply::new(StatusCode::OK, answer).with_header(INSTANCE_HEADER, from);
-        let signature = signer().sign_answer(&signed.unwrap(), &reply, Some(&INSTANCE_HEADER));
-        Ok(reply.with_header(SIGNATURE_HEADER, signature))
-    }
+/// Each serves what it hears.
+fn confirm(instance: &str, _: &Call) -> Vec<u8> {
+    let answer = PeerAnswer {
+        instance: instance.parse().unwrap(),
+        revision: None,
+        reason: None,
+    };
+    serde_json::to_vec(&answer).unwrap()
 }
 
 /// What the replica `me` hears of everyone: address, instance and status, and the reasons.
@@ -45,15 +20,7 @@ async fn told(
     ways: &[(&'static str, &'static str)],
 ) -> (Vec<(String, String, ReplicaStatus)>, String) {
     let instance: InstanceId = "me".parse().unwrap();
-    let ways = BTreeMap::from_iter(ways.iter().copied());
-    let peers = ways.keys().map(|peer| peer.parse().unwrap());
-    let peers = Peers::follow(
-        Arc::new(StaticDiscover::new(peers)),
-        FollowSettings::default(),
-    );
-    let settings = BroadcastSettings::default().signer(signer());
-    let settings = settings.identity(identity(&instance).unwrap());
-    let broadcast = Broadcast::over(Arc::new(Ways(ways)), settings);
+    let (peers, broadcast) = Ways::lead(ways, confirm);
     let settings = AnnouncerSettings {
         instance,
         own_address: "here:8080".to_owned(),
@@ -62,7 +29,7 @@ async fn told(
         wait_timeout: Duration::from_secs(5),
     };
     let metrics = Arc::new(Metrics::new());
-    let announcer = PeerAnnouncer::new(Some(Arc::new(peers)), broadcast, settings, metrics);
+    let announcer = PeerAnnouncer::new(Some(peers), broadcast, settings, metrics);
     let reach = Revision::new(Epoch::from_bytes([1; 16]), 1, CommitId::from_bytes([1; 16]));
     let names = BTreeSet::from(["a".parse().unwrap()]);
     let news = Announcement::new(Some(reach), Vec::new(), names);

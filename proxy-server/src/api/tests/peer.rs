@@ -3,7 +3,10 @@
 use proxy_peers::{AnswerError, BodyDigest, Nonce, PeerReply, SIGNATURE_HEADER, SignedCall};
 
 use super::*;
-use crate::{announce::REGISTERS_PATH, standing::STANDING_PATH};
+use crate::{
+    announce::REGISTERS_PATH, certificates::CERTIFICATES_PATH, standing::STANDING_PATH,
+    statistics::STATISTICS_PATH,
+};
 
 fn signer(secret: &str) -> Signer {
     Signer::new(&secret.to_owned().into())
@@ -13,6 +16,7 @@ fn keys() -> Keys {
     Keys {
         api: None,
         peer: Some(signer("sesame")),
+        realm: None,
     }
 }
 
@@ -164,4 +168,99 @@ async fn every_answer_to_a_peer_is_signed_for_its_call() {
     let request = Request::post(PEER_PATH).body(Body::empty()).unwrap();
     let answered = bench.app.clone().oneshot(request).await.unwrap();
     assert_eq!(answered.headers().get(SIGNATURE_HEADER), None);
+}
+
+#[tokio::test]
+async fn a_replica_takes_no_call_for_another_proxy() {
+    let realm = || Some(Realm::new("docker-flow").unwrap());
+    let (signed, unsigned) = (keys(), Keys::default());
+    // Without a secret the name proves nothing, and saves from a stale address all the same.
+    for keys in [signed, unsigned] {
+        let bench = Bench::with(Keys {
+            realm: realm(),
+            ..keys
+        })
+        .await;
+        for path in [
+            PEER_PATH,
+            REGISTERS_PATH,
+            CERTIFICATES_PATH,
+            STANDING_PATH,
+            STATISTICS_PATH,
+        ] {
+            let get = [STANDING_PATH, STATISTICS_PATH].contains(&path);
+            let body = if get { &b""[..] } else { b"{}" };
+            for (query, expected) in [
+                // As an older release calls, which names no proxy.
+                ("", false),
+                ("?realm=docker-flow", false),
+                ("?realm=docker-flow&from=other-1", false),
+                ("?realm=staging&from=other-1", true),
+                ("?realm=&from=other-1", true),
+            ] {
+                let path = format!("{path}{query}");
+                let (digest, nonce) = (BodyDigest::of(body), Nonce::random().unwrap());
+                let method = if get { Method::GET } else { Method::POST };
+                let now = (SystemTime::now(), nonce);
+                let call = signer("sesame").authorize(&method, &path, digest, now);
+                let (status, json) = bench.send(request(&path, &call, body.to_vec())).await;
+                assert_ne!(status, 401, "{path}: {json}");
+                assert_eq!(status == 421, expected, "{path}: {status} {json}");
+                let message = json["Message"].as_str().unwrap_or_default();
+                let words = [
+                    "one of \"docker-flow\"",
+                    "(PROXY_INSTANCE_NAME)",
+                    "nothing was",
+                ];
+                let told = words.iter().all(|words| message.contains(words));
+                assert_eq!(told, expected, "{path}: {message}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_older_replica_takes_a_call_that_names_its_proxy() {
+    // One that knows no realm, as before there were any: the signature is over the query all the same.
+    let bench = Bench::with(keys()).await;
+    for query in ["", "?realm=docker-flow&from=other-1"] {
+        let path = format!("{STANDING_PATH}{query}");
+        let now = (SystemTime::now(), Nonce::random().unwrap());
+        let call = signer("sesame").authorize(&Method::GET, &path, BodyDigest::of(b""), now);
+        let (status, json) = bench.send(request(&path, &call, Vec::new())).await;
+        assert_eq!((status, &json["Instance"]), (200, &"me-1".into()), "{json}");
+        let elsewhere = path.replace("other-1", "me-1") + "&a=b";
+        let changed = bench.send(request(&elsewhere, &call, Vec::new())).await;
+        assert_eq!(changed.0, 401, "{}", changed.1);
+    }
+}
+
+#[tokio::test]
+async fn who_calls_is_what_the_signature_says() {
+    let bench = Bench::with(keys()).await;
+    bench.carrier.broken.store(true, SeqCst);
+    let base = bench.store.view();
+    let committed = bench.store.commit(&base, &[put("a")]).await.unwrap();
+    let news = Announcement::new(
+        committed.view.revision,
+        vec![committed.record],
+        Default::default(),
+    );
+    let body = serde_json::to_vec(&news).unwrap();
+    for (query, expected) in [
+        // Something between wrote this replica's own name into the header: it confirmed what it does not serve.
+        ("?realm=docker-flow&from=other-1", 500),
+        ("?realm=docker-flow&from=me-1", 200),
+        // An older release says it in the header alone.
+        ("", 200),
+    ] {
+        let path = format!("{PEER_PATH}{query}");
+        let now = (SystemTime::now(), Nonce::random().unwrap());
+        let call = signer("sesame").authorize(&Method::POST, &path, BodyDigest::of(&body), now);
+        let mut request = request(&path, &call, body.clone());
+        let me = "me-1".parse().unwrap();
+        request.headers_mut().insert(INSTANCE_HEADER, me);
+        let (status, json) = bench.send(request).await;
+        assert_eq!(status, expected, "{query}: {json}");
+    }
 }

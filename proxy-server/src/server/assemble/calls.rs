@@ -3,7 +3,6 @@
 use std::{net::SocketAddr, num::NonZeroU16, sync::Arc};
 
 use anyhow::Context;
-use proxy_core::InstanceId;
 use proxy_haproxy::NameResolver;
 use proxy_peers::{
     Broadcast, BroadcastSettings, Discover, DnsDiscover, FollowSettings, NameServers, Peers, Signer,
@@ -46,7 +45,7 @@ impl Calls {
         own_address: SocketAddr,
     ) -> anyhow::Result<Self> {
         let peers = &ground.peers;
-        let calls = basis(settings, &ground.instance);
+        let calls = basis(settings, ground);
         let wait_timeout = settings.peers.wait_timeout;
         let waited_for = calls
             .clone()
@@ -124,9 +123,9 @@ pub(super) fn peers(
 }
 
 /// What every call to another replica carries.
-fn basis(settings: &Settings, instance: &InstanceId) -> BroadcastSettings {
-    let mut calls = BroadcastSettings::default();
-    if let Some(identity) = identity(instance) {
+fn basis(settings: &Settings, ground: &Ground) -> BroadcastSettings {
+    let mut calls = BroadcastSettings::default().realm(ground.realm.clone());
+    if let Some(identity) = identity(&ground.instance) {
         calls = calls.identity(identity);
     }
     match (&settings.peers.secret, &settings.api.token) {

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Attendance, HearError, ReplicatedStore, now_ms, wire::PAGE_BYTES};
 use crate::{
-    announce::REGISTERS_PATH,
+    announce::{REGISTERS_PATH, reason},
     chain::chain,
     store::{RegisterAnswer, RegisterCall},
 };
@@ -361,7 +361,7 @@ fn answer_of(row: &proxy_peers::Row) -> Result<RegisterAnswer, ExchangeError> {
         Outcome::Confirmed(reply) => {
             serde_json::from_slice(reply.body()).map_err(ExchangeError::Answer)
         }
-        _ => Err(ExchangeError::NoAnswer(row.reason().unwrap_or_default())),
+        _ => Err(ExchangeError::NoAnswer(reason(row))),
     }
 }
 

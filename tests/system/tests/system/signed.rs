@@ -73,3 +73,41 @@ async fn replicas_without_consul_tell_their_table_only_to_each_other() -> Result
     assert_eq!(asked.await?.status, 401);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_of_two_proxies_that_share_a_secret_stay_two_proxies() -> Result<(), Failure> {
+    let mut topology = Plan::replicas(2)
+        .setting("PEER_SECRET", "sesame")
+        .start()
+        .await?;
+    let demo = DemoBackend::start("hello").await?;
+    let call = |name: &str, path: &str| {
+        let call = reconfigure(name, path, &demo);
+        format!("{call}&outboundHostname=127.0.0.1&distribute=true&timeout=5")
+    };
+    let answer = topology.replica(1).call(&call("demo", "/demo")).await?;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+
+    // Discovery knows its address still, and it is another proxy's now.
+    let second = topology.replica_mut(2);
+    assert!(second.terminate().await?.success());
+    second.wipe()?;
+    second.set("PROXY_INSTANCE_NAME", "staging");
+    second.start()?;
+    topology.replica(2).until_serving().await?;
+    let answer = topology.replica(2).call(&call("own", "/own")).await?;
+    assert_eq!(answer.status, 502, "{}", answer.text);
+    let answer = topology.replica(1).call(&call("demo", "/other")).await?;
+    assert_eq!(answer.status, 502, "{}", answer.text);
+    let words = "is for replicas of \\\"docker-flow\\\", and this is one of \\\"staging\\\"";
+    assert!(answer.text.contains(words), "{}", answer.text);
+    topology.replica(1).until_status("/other", 200).await?;
+    topology.replica(2).until_status("/own", 200).await?;
+    for (replica, path) in [(1, "/own"), (2, "/demo"), (2, "/other")] {
+        let answer = topology.replica(replica).request(path).await?;
+        assert_eq!(answer.status, 404, "{replica} {path}");
+    }
+    let status = topology.replica(1).call("status?peers=true").await?;
+    assert!(status.text.contains(words), "{}", status.text);
+    Ok(())
+}
