@@ -213,11 +213,9 @@ impl SignedCall {
             body,
             signature,
         } = self;
-        let text = format!(
-            "{SIGNATURE_SCHEME} time={time},nonce={nonce},body={body},signature={signature}"
-        );
-        // Letters, digits and punctuation: a header carries them all.
-        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(SIGNATURE_SCHEME))
+        header_value(format_args!(
+            "time={time},nonce={nonce},body={body},signature={signature}"
+        ))
     }
 
     /// The digest that its body must have.
@@ -304,6 +302,13 @@ impl fmt::Debug for Bytes32 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// The value of a header of this scheme.
+fn header_value(fields: fmt::Arguments<'_>) -> HeaderValue {
+    let text = format!("{SIGNATURE_SCHEME} {fields}");
+    // Letters, digits and punctuation: a header carries them all.
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(SIGNATURE_SCHEME))
 }
 
 /// A time before 1970 is 1970: such a clock is wrong either way, and the other side says so.

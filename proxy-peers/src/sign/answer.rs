@@ -24,7 +24,7 @@ use hmac::{Hmac, Mac};
 use http::{HeaderName, HeaderValue};
 use sha2::Sha256;
 
-use super::{BodyDigest, Bytes32, SIGNATURE_SCHEME, SignedCall, Signer};
+use super::{BodyDigest, Bytes32, SIGNATURE_SCHEME, SignedCall, Signer, header_value};
 use crate::call::PeerReply;
 
 /// The header that the signature of an answer stands in.
@@ -57,9 +57,7 @@ impl Signer {
     ) -> HeaderValue {
         let signature = self.answer_mac(call, answer, from).finalize();
         let signature = Bytes32(signature.into_bytes().into());
-        let text = format!("{SIGNATURE_SCHEME} {signature}");
-        // Letters, digits and punctuation: a header carries them all.
-        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(SIGNATURE_SCHEME))
+        header_value(format_args!("{signature}"))
     }
 
     /// Whether this is the answer that somebody with the same secret gave to this call.
