@@ -146,8 +146,7 @@ impl<L: List> Follower<L> {
     /// Reads the list once and brings it in. When to read it next, and what is said to who asked.
     async fn once(&mut self, look: Look) -> (Duration, Result<Told, String>) {
         let read = timeout(LIST_DEADLINE, self.list.read()).await;
-        let read =
-            read.unwrap_or_else(|_| Err(format!("no answer within {} s", LIST_DEADLINE.as_secs())));
+        let read = read.unwrap_or_else(|_| Err(no_answer()));
         let Listing {
             services,
             unreadable,
@@ -224,33 +223,37 @@ impl<L: List> Follower<L> {
         let until = Instant::now() + LIST_DEADLINE;
         let (mut again, mut silent) = (false, None);
         for name in gone {
-            if silent.is_none() {
-                match timeout_at(until, self.list.is_gone(&name)).await {
-                    Ok(Ok(true)) => match self.intake.take_away(&name).await {
-                        Taken::Away => {
-                            self.missing.forget(&name);
-                            self.list.removed(&name);
-                        }
-                        Taken::Refused(why) => {
-                            let why = format!("{REFUSED}: {why}");
-                            said.push((name.to_string(), why));
-                        }
-                        Taken::Again => again = true,
-                    },
-                    Ok(Ok(false)) => said.push((name.to_string(), NOT_GONE.to_owned())),
-                    Ok(Err(why)) => silent = Some(why),
-                    Err(_) => {
-                        silent = Some(format!("no answer within {} s", LIST_DEADLINE.as_secs()))
-                    }
+            let asked = match silent.take() {
+                // The others would wait as long, one after another.
+                Some(why) => Err(why),
+                None => timeout_at(until, self.list.is_gone(&name))
+                    .await
+                    .unwrap_or_else(|_| Err(no_answer())),
+            };
+            match asked {
+                Ok(true) => again |= self.take_away(name, said).await,
+                Ok(false) => said.push((name.to_string(), NOT_GONE.to_owned())),
+                Err(why) => {
+                    let words = format!("{NOT_GONE}: it could not be asked for: {why}");
+                    said.push((name.to_string(), words));
+                    silent = Some(why);
                 }
-            }
-            // The others would wait as long, one after another.
-            if let Some(why) = &silent {
-                let why = format!("{NOT_GONE}: it could not be asked for: {why}");
-                said.push((name.to_string(), why));
             }
         }
         again || silent.is_some()
+    }
+
+    /// Removes a service that is gone; what is refused is said. Whether it is to be tried again.
+    async fn take_away(&mut self, name: ServiceName, said: &mut Vec<(String, String)>) -> bool {
+        match self.intake.take_away(&name).await {
+            Taken::Away => {
+                self.missing.forget(&name);
+                self.list.removed(&name);
+            }
+            Taken::Refused(why) => said.push((name.to_string(), format!("{REFUSED}: {why}"))),
+            Taken::Again => return true,
+        }
+        false
     }
 
     /// Says once, and not with every look, that the list cannot be read or can be read again.
@@ -312,6 +315,10 @@ const MUCH: &str = "the list suddenly lacks most of what it had: it is believed 
 const REFUSED: &str = "the list lacks it, and its removal is refused";
 
 const NOT_GONE: &str = "the list lacks it, and it is not known to be gone";
+
+fn no_answer() -> String {
+    format!("no answer within {} s", LIST_DEADLINE.as_secs())
+}
 
 /// Waits until what could not be removed is worth another try, at its own pace: each costs a check.
 async fn unstuck(intake: &Intake, pause: Duration) {
