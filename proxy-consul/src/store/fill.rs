@@ -32,6 +32,13 @@ pub(super) enum FillError {
     /// No server, or nobody knows; it is tried again.
     #[error("the store is empty and could not be filled; it is tried again")]
     NotNow(#[source] BoxError),
+    /// The last commit of it may or may not be in the store.
+    #[error("whether the empty store was filled is not known; it is tried again")]
+    Unknown {
+        id: CommitId,
+        #[source]
+        why: BoxError,
+    },
     /// The store refuses; the table is served on.
     #[error("the store is empty and refuses to be filled; the table of before is served on")]
     Refused(#[source] BoxError),
@@ -43,6 +50,15 @@ pub(super) enum FillError {
     /// No randomness.
     #[error("the system gives no random bytes")]
     Random(#[from] getrandom::Error),
+}
+
+/// How a filling ended. Either way the store has to be looked at again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Filled {
+    /// By what was sent from here.
+    Here,
+    /// Another replica was first, and what is in the store is its.
+    Elsewhere,
 }
 
 /// A filling under way.
@@ -68,8 +84,7 @@ impl Shared {
     /// Makes the head of an empty store and puts into it what is held here. The caller has the turn.
     /// `blank` is a head without any commit, where there is one.
     ///
-    /// `Ok` means that the store has to be looked at again: it was filled, or another was first.
-    pub(super) async fn fill_empty(&self, blank: Option<HeadSeen>) -> Result<(), FillError> {
+    pub(super) async fn fill_empty(&self, blank: Option<HeadSeen>) -> Result<Filled, FillError> {
         let held = self.with(|state| state.chain().cloned());
         let holds = held
             .as_ref()
@@ -99,7 +114,10 @@ impl Shared {
     /// Makes the head of an empty store and lets it stay as it is, with whatever documents it shows.
     /// The head stands at the first commit and not before it, so that replicas that hold a table
     /// take it for a history and not for a loss. The caller has the turn.
-    pub(super) async fn fill_with_nothing(&self, blank: Option<HeadSeen>) -> Result<(), FillError> {
+    pub(super) async fn fill_with_nothing(
+        &self,
+        blank: Option<HeadSeen>,
+    ) -> Result<Filled, FillError> {
         let leftovers = self.read_leftovers().await?;
         let (at, index) = match blank {
             Some(seen) => (seen.head.at(), seen.index),
@@ -108,12 +126,18 @@ impl Shared {
         let mut fill = Fill::new(at, index, StoredTable::default(), leftovers);
         fill.base = self.with(|state| state.chain().map(|chain| chain.at));
         fill.marked = true;
-        self.fill(fill).await
+        let held = fill.base;
+        let filled = self.fill(fill).await;
+        if let (Err(FillError::Unknown { id, .. }), Some(held)) = (&filled, held) {
+            // While the held table is held against an empty store, it may still arrive.
+            self.with(|state| state.on_unknown(*id, held));
+        }
+        filled
     }
 
     /// Goes on with a filling that another replica, or this one, left midway. The caller has the
     /// turn.
-    pub(super) async fn fill_on(&self, seen: HeadSeen) -> Result<(), FillError> {
+    pub(super) async fn fill_on(&self, seen: HeadSeen) -> Result<Filled, FillError> {
         let source = seen
             .head
             .filling
@@ -155,7 +179,7 @@ impl Shared {
         Ok(StoredTable::from_documents(documents))
     }
 
-    async fn fill(&self, mut fill: Fill) -> Result<(), FillError> {
+    async fn fill(&self, mut fill: Fill) -> Result<Filled, FillError> {
         if fill.rest.is_empty() && fill.index == 0 && !fill.marked {
             let head = Head::new(fill.at, Some(fill.services));
             let mut txn = Txn::new();
@@ -167,9 +191,9 @@ impl Shared {
             return match self.seal(&txn, 0, fill.at.id, self.deadline()).await {
                 Sealed::Done(Some(index)) => {
                     self.filled(fill, index);
-                    Ok(())
+                    Ok(Filled::Here)
                 }
-                other => self.ended(other),
+                other => self.ended(other, fill.at.id),
             };
         }
         while !fill.rest.is_empty() || fill.marked {
@@ -180,7 +204,7 @@ impl Shared {
             };
             let Some((txn, taken)) = self.fill_commit(&fill, next) else {
                 let why = "a document is too large for one transaction of Consul".into();
-                return self.ended(Sealed::Refused(why));
+                return self.ended(Sealed::Refused(why), next.id);
             };
             match self.seal(&txn, next.number, next.id, self.deadline()).await {
                 Sealed::Done(Some(index)) => {
@@ -190,12 +214,12 @@ impl Shared {
                     fill.rest.drain(..taken);
                     fill.marked = !fill.rest.is_empty();
                 }
-                other => return self.ended(other),
+                other => return self.ended(other, next.id),
             }
         }
         let index = fill.index;
         self.filled(fill, index);
-        Ok(())
+        Ok(Filled::Here)
     }
 
     /// The next commit of a filling, with as much as fits.
@@ -239,11 +263,13 @@ impl Shared {
     }
 
     /// What a transaction that did not plainly succeed means for a filling.
-    fn ended(&self, end: Sealed) -> Result<(), FillError> {
+    fn ended(&self, end: Sealed, id: CommitId) -> Result<Filled, FillError> {
         match end {
-            // Done, but by a copy whose answer was lost, or by another replica: look again.
-            Sealed::Done(_) | Sealed::Lost => Ok(()),
-            Sealed::NotSent(why) | Sealed::Unknown(why) => Err(FillError::NotNow(why)),
+            // By a copy whose answer was lost.
+            Sealed::Done(_) => Ok(Filled::Here),
+            Sealed::Lost => Ok(Filled::Elsewhere),
+            Sealed::NotSent(why) => Err(FillError::NotNow(why)),
+            Sealed::Unknown(why) => Err(FillError::Unknown { id, why }),
             Sealed::Refused(why) => {
                 let why = FillError::Refused(why);
                 self.with(|state| state.wiped(told(&why)));

@@ -106,7 +106,7 @@ async fn next_head(
 async fn go_on(shared: &Shared, at: At) -> Result<(), FillError> {
     let _turn = shared.turn.lock().await;
     match shared.catch_up(None).await? {
-        Caught::Filling(head) if head.head.at() == at => shared.fill_on(head).await,
+        Caught::Filling(head) if head.head.at() == at => shared.fill_on(head).await.map(drop),
         _ => Ok(()),
     }
 }
@@ -118,10 +118,12 @@ async fn empty(shared: &Shared) -> Result<(), FillError> {
         return Ok(());
     };
     let filled = shared.fill_empty(head).await;
-    if let Err(error @ (FillError::NotNow(_) | FillError::Read(_))) = &filled {
+    if let Err(error @ (FillError::NotNow(_) | FillError::Unknown { .. } | FillError::Read(_))) =
+        &filled
+    {
         shared.with(|state| state.stale(told(error)));
     }
-    filled
+    filled.map(drop)
 }
 
 /// What to do about a filling that is not whole: none when it was gone on with, else how long to

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use proxy_core::{
-    BoxError, CommitError, CommitRecord, HistoryError, RereadError, StoreCondition, ViewSeq,
+    BoxError, CommitError, CommitRecord, Document, HistoryError, RereadError, StoreCondition,
+    ViewSeq,
 };
 use tokio::time::timeout_at;
 
 use super::{
     Shared,
     commit::{told, unavailable},
-    fill::FillError,
+    fill::{FillError, Filled},
     keys::LOG_PAGE,
     read::{Caught, ReadError},
     step::{History, Step},
@@ -101,12 +102,13 @@ impl Shared {
         if !wiped {
             return Ok(self.view().seq);
         }
-        self.fill_with_nothing(blank)
-            .await
-            .map_err(|why| match why {
-                FillError::Refused(why) => CommitError::Refused { why },
-                why => unavailable(why),
-            })?;
+        let before = self.view();
+        let filled = self.fill_with_nothing(blank).await;
+        let filled = filled.map_err(|why| match why {
+            FillError::Refused(why) => CommitError::Refused { why },
+            FillError::Unknown { id, why } => CommitError::Unknown { id, why },
+            why => unavailable(why),
+        })?;
         // It is in the store: that it cannot be read now is no reason to say that nothing was changed.
         let unread = match timeout_at(self.deadline(), self.catch_up(None)).await {
             Ok(Ok(Caught::Up)) => None,
@@ -115,8 +117,19 @@ impl Shared {
             Err(_) => Some(told(&self.out_of_time())),
         };
         if let Some(why) = unread {
-            tracing::warn!(why, "an empty store is accepted, and cannot be read since");
+            tracing::warn!(
+                why,
+                "an empty store was accepted, here or by another replica, or filled by one, and cannot be read since"
+            );
         }
-        Ok(self.view().seq)
+        let after = self.view();
+        let still_there = |it: &Arc<Document>| after.stored.document(it.name()).is_some();
+        match filled {
+            // Another replica filled it in that moment. One that accepted as well did the same.
+            Filled::Elsewhere if before.stored.documents().all(still_there) => {
+                Err(CommitError::LostRace { view: after })
+            }
+            _ => Ok(after.seq),
+        }
     }
 }

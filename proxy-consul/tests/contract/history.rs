@@ -1,13 +1,14 @@
 //! The log told backwards, a full read on demand, and an empty store that is accepted.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use proxy_consul::{ConsulStore, OnEmptyStore};
-use proxy_core::{RouteStore, StoreCondition};
-use testkit::consul::{FakeConsul, Fault, On};
+use proxy_consul::{ConsulSettings, ConsulStore, OnEmptyStore};
+use proxy_core::{CommitError, Outcome, RouteStore, StoreCondition, StoreView};
+use testkit::consul::{FakeConsul, FakeServer, Fault, On};
 
 use super::support::{
-    commit, documents, fast_timeouts, live, names, put, remove, replica, settings, until, until_key,
+    commit, documents, fast_timeouts, held, live, names, put, remove, replica, settings, start,
+    until, until_key,
 };
 
 #[tokio::test]
@@ -99,6 +100,87 @@ async fn an_empty_store_is_taken_for_the_truth_only_where_it_is_accepted() {
     assert_eq!(live(&two).await.revision, view.revision);
 }
 
+/// A replica that holds one service against an empty store.
+async fn holding(settings: &ConsulSettings) -> ConsulStore {
+    let name = "r1".parse().unwrap();
+    let store = ConsulStore::start(settings, name, None, OnEmptyStore::Hold).unwrap();
+    commit(&store, &[put("a", 1)]).await.unwrap();
+    store
+}
+
+async fn wipe(fake: &FakeConsul, store: &ConsulStore) -> Arc<StoreView> {
+    let served = store.view();
+    fake.kv().delete("");
+    until(store, "wiped", |view| {
+        matches!(view.condition, StoreCondition::Wiped { .. })
+    })
+    .await;
+    served
+}
+
+/// How many transactions that write have arrived.
+fn writes(server: &FakeServer) -> usize {
+    let seen = server.seen();
+    let is_write = |body: &[u8]| body.windows(5).any(|part| part == br#""cas""#);
+    seen.iter().filter(|it| is_write(&it.body)).count()
+}
+
+#[tokio::test]
+async fn whether_an_empty_store_was_accepted_may_be_unknown_and_is_told_later() {
+    for (fault, applied) in [(Fault::ApplyThenReset, true), (Fault::Reset, false)] {
+        let fake = FakeConsul::start(1).await;
+        let store = holding(&settings(&fake.addresses(), fast_timeouts())).await;
+        wipe(&fake, &store).await;
+        let server = fake.server(0);
+        server.once(On::Writes, fault);
+        server.always(On::Writes, Fault::Answer(500, "No cluster leader".into()));
+        let id = match store.accept().await {
+            Err(CommitError::Unknown { id, .. }) => id,
+            other => panic!("{other:?}"),
+        };
+        server.heal();
+        if applied {
+            until(&store, "empty", |view| names(view).is_empty()).await;
+            let at = live(&store).await.revision.unwrap();
+            assert_eq!(store.outcome(id).await, Outcome::Committed(at));
+        } else {
+            // It may still be on its way, until another commit stands in its place.
+            assert!(matches!(store.outcome(id).await, Outcome::Unknown(_)));
+            assert_eq!(names(&store.view()), ["a"]);
+            store.accept().await.unwrap();
+            assert_eq!(store.outcome(id).await, Outcome::NotThere);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_empty_store_that_another_replica_fills_meanwhile_is_not_accepted() {
+    let fake = FakeConsul::start(1).await;
+    let mut timeouts = fast_timeouts();
+    timeouts.request = Duration::from_secs(10);
+    timeouts.settle = Duration::from_secs(10);
+    let settings = settings(&fake.addresses(), timeouts);
+    let store = holding(&settings).await;
+    let served = wipe(&fake, &store).await;
+    let server = fake.server(0);
+    let before = writes(server);
+    server.once(On::Writes, Fault::Delay(Duration::from_secs(2)));
+    let refilled = async {
+        while writes(server) == before {
+            tokio::task::yield_now().await;
+        }
+        let other = start(&settings, "r2", Some(held(&served)));
+        until_key(&fake, "proxy/head").await;
+        live(&other).await;
+        other
+    };
+    let (accepted, _other) = tokio::join!(store.accept(), refilled);
+    match accepted {
+        Err(CommitError::LostRace { view }) => assert_eq!(names(&view), ["a"]),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[tokio::test]
 async fn an_empty_store_that_cannot_be_read_once_it_is_accepted_is_accepted_all_the_same() {
     let fake = FakeConsul::start(1).await;
@@ -106,25 +188,14 @@ async fn an_empty_store_that_cannot_be_read_once_it_is_accepted_is_accepted_all_
     timeouts.request = Duration::from_secs(10);
     timeouts.settle = Duration::from_secs(10);
     let settings = settings(&fake.addresses(), timeouts);
-    let name = "r1".parse().unwrap();
-    let store = ConsulStore::start(&settings, name, None, OnEmptyStore::Hold).unwrap();
-    commit(&store, &[put("a", 1)]).await.unwrap();
-    fake.kv().delete("");
-    until(&store, "wiped", |view| {
-        matches!(view.condition, StoreCondition::Wiped { .. })
-    })
-    .await;
+    let store = holding(&settings).await;
+    wipe(&fake, &store).await;
     // Nobody reads from when the write has arrived, which is before it is done.
     let server = fake.server(0);
-    let writes = || {
-        let seen = server.seen();
-        let is_write = |body: &[u8]| body.windows(5).any(|part| part == br#""cas""#);
-        seen.iter().filter(|it| is_write(&it.body)).count()
-    };
-    let before = writes();
+    let before = writes(server);
     server.once(On::Writes, Fault::Delay(Duration::from_secs(1)));
     let arrived = async {
-        while writes() == before {
+        while writes(server) == before {
             tokio::task::yield_now().await;
         }
         server.always(On::Reads, Fault::Reset);

@@ -92,6 +92,26 @@ fn meant(params: &Params) -> Result<Option<Meant>, Answered> {
     }
 }
 
+/// Why an empty store is not accepted, or is not known to be. The latter is no refusal.
+fn not_accepted(error: &CommitError) -> Result<Answered, Answered> {
+    let status = match error {
+        CommitError::Refused { .. } => StatusCode::FORBIDDEN,
+        CommitError::LostRace { .. } => {
+            let message = "the store is not empty any more: it was restored or filled again meanwhile; nothing was changed";
+            return Err(Answered::refused(StatusCode::CONFLICT, message));
+        }
+        CommitError::Unknown { id, .. } => {
+            let message = format!(
+                "{}; until then the services are served on, here; status?id={id} tells whether it was accepted that the store is empty",
+                chain(error)
+            );
+            return Ok(Answered::unknown(*id, message));
+        }
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    Err(Answered::refused(status, chain(error)))
+}
+
 /// Nobody drops services by accident: this says which would go.
 fn undecided(held: &[ServiceName], wiped: bool) -> Answered {
     let message = match (held, wiped) {
@@ -131,17 +151,9 @@ async fn drop_all(api: &Api, held: Vec<ServiceName>, manner: Manner) -> Result<A
     if manner.mode == Mode::Tried {
         return Ok(drop_named(api, held, manner).await);
     }
-    api.store.accept().await.map_err(|error| {
-        let status = match &error {
-            CommitError::Refused { .. } => StatusCode::FORBIDDEN,
-            CommitError::LostRace { .. } => {
-                let message = "the store is not empty any more: it was restored or filled again meanwhile; nothing was changed";
-                return Answered::refused(StatusCode::CONFLICT, message);
-            }
-            _ => StatusCode::SERVICE_UNAVAILABLE,
-        };
-        Answered::refused(status, chain(&error))
-    })?;
+    if let Err(error) = api.store.accept().await {
+        return not_accepted(&error);
+    }
     // It is stored, as what the store shows; like any other it is confirmed by who is waited for.
     let nothing_more = ChangeRequest::new(Vec::new(), manner.wait);
     let answer = api.engine.change(nothing_more).await;
@@ -163,4 +175,28 @@ async fn drop_all(api: &Api, held: Vec<ServiceName>, manner: Manner) -> Result<A
         }
     };
     Ok(answered.with("Dropped", listed(&dropped)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proxy_core::CommitId;
+
+    use super::*;
+
+    #[test]
+    fn an_end_that_is_not_known_is_no_refusal() {
+        let id = CommitId::from_bytes([7; 16]);
+        let why = "no server".into();
+        let answered = not_accepted(&CommitError::Unknown { id, why }).unwrap();
+        assert_eq!(answered.outcome(), "unknown");
+        let fields = answered.fields();
+        assert!(fields["Stored"].is_null(), "{fields:?}");
+        assert_eq!(fields["Id"], id.to_string());
+        let message = fields["Message"].as_str().unwrap();
+        assert!(message.contains(&format!("status?id={id}")), "{message}");
+        assert!(!message.contains("nothing was changed"), "{message}");
+        let refused = not_accepted(&CommitError::Unavailable { why: "down".into() }).unwrap_err();
+        let message = refused.fields()["Message"].as_str().unwrap();
+        assert!(message.contains("nothing was changed"), "{message}");
+    }
 }

@@ -6,7 +6,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use proxy_core::{
-    Conflict, ConflictOutcome, DeadRoute, FieldErrors, ParamWarning, ParamsError, RefusalKind,
+    CommitId, Conflict, ConflictOutcome, DeadRoute, FieldErrors, ParamWarning, ParamsError,
+    RefusalKind,
 };
 use serde_json::{Map, Value, json};
 
@@ -32,6 +33,15 @@ impl Answered {
 
     pub(super) fn refused(status: StatusCode, message: impl Into<String>) -> Self {
         Self::new(status, message.into())
+    }
+
+    /// Nobody knows whether it was done; its identity tells later.
+    pub(super) fn unknown(id: CommitId, message: String) -> Self {
+        Self::new(StatusCode::GATEWAY_TIMEOUT, message).of_unknown_end(id)
+    }
+
+    fn of_unknown_end(self, id: CommitId) -> Self {
+        self.with("Stored", Value::Null).with("Id", id.to_string())
     }
 
     /// There is no table to speak of yet.
@@ -232,9 +242,7 @@ impl From<ChangeError> for Answered {
         };
         let answered = Self::new(status, error.to_string());
         match &error {
-            ChangeError::Unknown { id, .. } => answered
-                .with("Stored", Value::Null)
-                .with("Id", id.to_string()),
+            ChangeError::Unknown { id, .. } => answered.of_unknown_end(*id),
             ChangeError::Lost => answered.with("Stored", Value::Null),
             _ => answered.with("Stored", commits > 0),
         }

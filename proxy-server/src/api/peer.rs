@@ -80,7 +80,7 @@ pub(super) async fn registers(State(api): State<Api>, Json(call): Json<RegisterC
     match store::answer(store, call).await {
         Ok(answer) => named(&api, Json(answer)),
         Err(error) => {
-            let message = format!("{}; nothing was changed", chain(&error));
+            let message = format!("{}; what is held and served is what it was", chain(&error));
             named(
                 &api,
                 Answered::refused(StatusCode::INTERNAL_SERVER_ERROR, message),

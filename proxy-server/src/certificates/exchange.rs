@@ -85,7 +85,7 @@ struct Reply {
     reason: Option<String>,
 }
 
-/// Why a question is not answered. Nothing was changed.
+/// Why a question is not answered.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum QuestionError {
     #[error(
@@ -96,6 +96,8 @@ pub(crate) enum QuestionError {
     Sealed(#[from] SealError),
     #[error("it cannot be read; it is of another release; nothing was changed")]
     Unreadable,
+    #[error("what it tells is taken in, and the answer to it cannot be given")]
+    Unsaid,
 }
 
 // === impl CertificateExchange ===
@@ -263,8 +265,9 @@ impl CertificateExchange {
             entries: self.certificates.later_than(&stamps),
             reason,
         };
-        let text = serde_json::to_vec(&reply).map_err(|_| QuestionError::Unreadable)?;
-        Ok(sealer.seal(&answer_to(body), text)?)
+        let text = serde_json::to_vec(&reply).map_err(|_| QuestionError::Unsaid)?;
+        let sealed = sealer.seal(&answer_to(body), text);
+        sealed.map_err(|_| QuestionError::Unsaid)
     }
 
     fn some_of(&self, peers: &BTreeSet<PeerAddress>) -> BTreeSet<PeerAddress> {

@@ -400,15 +400,25 @@ impl<C: Carrier> Engine<C> {
 }
 
 fn store_refusal(error: &CommitError, commits: usize) -> ChangeError {
-    let why = chain(error);
+    // Its own words say that nothing was changed, which is true of this commit and maybe not of the change.
     match error {
         CommitError::Unknown { id, .. } => ChangeError::Unknown {
             id: *id,
-            why,
+            why: chain(error),
             commits,
         },
-        CommitError::Unavailable { .. } => ChangeError::Unavailable { why, commits },
-        _ => ChangeError::StoreRefused { why, commits },
+        CommitError::Unavailable { why } => ChangeError::Unavailable {
+            why: format!("no store could be asked: {}", chain(&**why)),
+            commits,
+        },
+        CommitError::Refused { why } => ChangeError::StoreRefused {
+            why: format!("the store refused the change: {}", chain(&**why)),
+            commits,
+        },
+        _ => ChangeError::StoreRefused {
+            why: chain(error),
+            commits,
+        },
     }
 }
 
@@ -416,5 +426,30 @@ fn refuse_all(open: &mut Vec<Pending>, why: impl Fn(usize) -> ChangeError) {
     for pending in open.drain(..) {
         let refusal = why(pending.commits);
         pending.answer(Err(refusal));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stored_in_part_is_not_said_to_have_changed_nothing() {
+        let why = || "no server".into();
+        let refusals = |commits| {
+            let refused = CommitError::Refused { why: why() };
+            let unavailable = CommitError::Unavailable { why: why() };
+            [refused, unavailable].map(|error| store_refusal(&error, commits).to_string())
+        };
+        for text in refusals(0) {
+            assert_eq!(text.matches("nothing was changed").count(), 1, "{text}");
+        }
+        for text in refusals(2) {
+            assert!(
+                text.contains(": no server; 2 commits of this change"),
+                "{text}"
+            );
+            assert!(!text.contains("nothing was changed"), "{text}");
+        }
     }
 }

@@ -44,6 +44,14 @@ pub(crate) enum JournalError {
         #[source]
         source: io::Error,
     },
+    /// It failed half-way: the next start may find what was not acknowledged.
+    #[error("{path}: cannot {doing}; what was to be written may be found there at the next start")]
+    Doubtful {
+        path: PathBuf,
+        doing: &'static str,
+        #[source]
+        source: io::Error,
+    },
     #[error("{path}: written by a newer release (format {format}); update this replica")]
     Newer { path: PathBuf, format: u32 },
     #[error(
@@ -98,7 +106,8 @@ impl Journal {
         Ok((journal, base, lines))
     }
 
-    /// Appends a line; once this returns it is on disk. After an error it is not in the journal.
+    /// Appends a line; once this returns it is on disk. After an error it is not in the journal, or may be
+    /// found there at the next start ([`JournalError::Doubtful`]) unless another is appended until then.
     pub(super) fn append(&mut self, line: &impl Serialize) -> Result<(), JournalError> {
         let mut line = serde_json::to_vec(line).map_err(|problem| JournalError::Encode {
             problem: problem.to_string(),
@@ -114,8 +123,10 @@ impl Journal {
         if let Err(source) = written {
             // What was half written must not stand in front of the next commit.
             self.torn = true;
-            self.cut_torn_line()?;
-            return Err(io_error(&self.log_path, "append")(source));
+            return Err(match self.cut_torn_line() {
+                Ok(()) => io_error(&self.log_path, "append")(source),
+                Err(_) => doubtful(&self.log_path, "append")(source),
+            });
         }
         self.length += u64::try_from(line.len()).unwrap_or(u64::MAX);
         self.lines += 1;
@@ -136,12 +147,25 @@ impl Journal {
         // A crash here leaves a log that the base holds already, or took the place of.
         self.log
             .set_len(0)
-            .map_err(io_error(&self.log_path, "empty"))?;
+            .map_err(doubtful(&self.log_path, "empty"))?;
         self.log
             .sync_data()
-            .map_err(io_error(&self.log_path, "sync"))?;
+            .map_err(doubtful(&self.log_path, "sync"))?;
         (self.lines, self.length) = (0, 0);
         Ok(())
+    }
+
+    /// From now on the log takes nothing, and cannot be cut either.
+    #[cfg(test)]
+    pub(super) fn break_log(&mut self) {
+        self.log = File::open(&self.log_path).unwrap();
+    }
+
+    /// From now on the disk is as it should be.
+    #[cfg(test)]
+    pub(super) fn mend_log(&mut self) {
+        let log = OpenOptions::new().append(true).open(&self.log_path);
+        self.log = log.unwrap();
     }
 
     fn cut_torn_line(&mut self) -> Result<(), JournalError> {
@@ -163,9 +187,11 @@ pub(crate) fn replace_file(path: &Path, text: &[u8]) -> Result<(), JournalError>
         file.write_all(text)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
-        File::open(folder)?.sync_all()
+        Ok(())
     };
-    write().map_err(io_error(path, "replace"))
+    write().map_err(io_error(path, "replace"))?;
+    let sync = File::open(folder).and_then(|folder| folder.sync_all());
+    sync.map_err(doubtful(path, "sync the folder of"))
 }
 
 fn read_base<B: DeserializeOwned>(path: &Path) -> Result<Option<B>, JournalError> {
@@ -215,6 +241,15 @@ fn read_log<L: DeserializeOwned>(
             }
         }
         length += u64::try_from(read).unwrap_or(u64::MAX);
+    }
+}
+
+fn doubtful(path: &Path, doing: &'static str) -> impl Fn(io::Error) -> JournalError {
+    let path = path.to_owned();
+    move |source| JournalError::Doubtful {
+        path: path.clone(),
+        doing,
+        source,
     }
 }
 

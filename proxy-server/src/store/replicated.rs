@@ -315,16 +315,19 @@ impl RouteStore for ReplicatedStore {
                 set.merge(name, register).map_err(refused)?;
             }
             let next = held.with(&written, set);
-            let unavailable = |why: JournalError| CommitError::Unavailable { why: why.into() };
             let Some(revision) = next.view.revision else {
                 // A commit without a change; the engine makes none.
                 let why = "nothing was to be written".into();
                 return Err(CommitError::Refused { why });
             };
-            writer
-                .journal
-                .append(written, &next.set)
-                .map_err(unavailable)?;
+            let written = writer.journal.append(written, &next.set);
+            written.map_err(|why| match why {
+                JournalError::Doubtful { .. } => CommitError::Unknown {
+                    id: revision.id,
+                    why: why.into(),
+                },
+                why => CommitError::Unavailable { why: why.into() },
+            })?;
             let record = CommitRecord::new(
                 revision,
                 base.map(|revision| revision.id),

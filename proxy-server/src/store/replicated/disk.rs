@@ -143,6 +143,11 @@ impl RegisterJournal {
         Ok(())
     }
 
+    #[cfg(test)]
+    pub(super) fn log(&mut self) -> &mut Journal {
+        &mut self.journal
+    }
+
     /// Replaces everything by this set, in one step.
     pub(super) fn rewrite(&mut self, set: &RegisterSet) -> Result<(), JournalError> {
         self.generation += 1;

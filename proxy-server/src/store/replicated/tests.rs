@@ -46,6 +46,30 @@ fn names(store: &ReplicatedStore) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn what_may_be_on_disk_is_not_said_to_have_changed_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = alone(folder.path());
+    change(&store, &[put("a")]).await;
+    // A line that is not written whole is cut off: whether it is not known where that fails too.
+    store.writer.lock().unwrap().journal.log().break_log();
+    let refused = store.commit(&store.view(), &[put("b")]).await;
+    let Err(CommitError::Unknown { id, .. }) = refused else {
+        panic!("{refused:?}")
+    };
+    assert!(matches!(store.outcome(id).await, Outcome::Unknown(_)));
+    // Nothing comes behind it before it is cut off, and that nothing came is certain.
+    let refused = store.commit(&store.view(), &[put("c")]).await;
+    assert!(
+        matches!(refused, Err(CommitError::Unavailable { .. })),
+        "{refused:?}"
+    );
+    store.writer.lock().unwrap().journal.log().mend_log();
+    change(&store, &[put("d")]).await;
+    drop(store);
+    assert_eq!(names(&alone(folder.path())), ["a", "d"]);
+}
+
+#[tokio::test]
 async fn an_acknowledged_commit_survives_the_process() {
     let folder = tempfile::tempdir().unwrap();
     let store = alone(folder.path());
