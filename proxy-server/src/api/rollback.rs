@@ -6,7 +6,7 @@ use axum::{
     extract::State,
     http::{StatusCode, Uri},
 };
-use proxy_core::{Change, Degradation, Params, RecordedChange, ServiceName, StoredTable};
+use proxy_core::{Change, Params, RecordedChange, ServiceName, StoredTable};
 
 use super::{
     Api,
@@ -39,7 +39,7 @@ async fn run(api: &Api, query: &str) -> Result<Answered, Answered> {
     let differing = then.changes_since(&view.stored);
     let changes = changes(differing, &view.stored)?;
     let count = changes.len();
-    let request = ChangeRequest::new(changes, wait);
+    let request = ChangeRequest::restored(changes, wait);
     if mode == Mode::Tried {
         let answered = tried(api, request, &[]).await;
         return Ok(answered.with("RestoredRevision", wanted));
@@ -62,16 +62,12 @@ fn changes(
 ) -> Result<Vec<Change>, Answered> {
     let (mut removals, mut puts, mut problems) = (Vec::new(), Vec::new(), Vec::new());
     for (name, change) in differing {
-        if let Some(why @ Degradation::Unreadable(_)) = now.degraded().get(&name) {
-            problems.push(format!(
-                "{why}, and what cannot be read is not replaced unasked"
-            ));
-            continue;
-        }
         match change.after.as_deref().map(proxy_core::Document::service) {
             None => removals.push(Change::Remove(name)),
             Some(Ok(service)) => {
+                // What is held of a service that is lost or cannot be read is not what is stored.
                 let there = now.service(&name);
+                let there = there.filter(|_| !now.degraded().contains_key(&name));
                 if !there.is_some_and(|there| there.says_the_same_as(service)) {
                     // It is the operator's word, and stands as such.
                     let service = Arc::clone(service).said_by_an_operator();

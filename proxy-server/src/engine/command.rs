@@ -31,6 +31,8 @@ pub(crate) type Over = (ServiceName, Option<Arc<Service>>);
 pub(crate) enum Extent {
     /// The services that it names.
     Named,
+    /// Those, as they were once, which nobody named one by one.
+    Restored,
     /// The whole table: services that it does not name are removed.
     Whole,
 }
@@ -195,6 +197,15 @@ impl ChangeRequest {
         }
     }
 
+    /// Services as they were once.
+    #[must_use]
+    pub(crate) fn restored(changes: Vec<Change>, wait: Wait) -> Self {
+        Self {
+            extent: Extent::Restored,
+            ..Self::new(changes, wait)
+        }
+    }
+
     /// A table that takes the place of the one there is.
     #[must_use]
     pub(crate) fn whole(changes: Vec<Change>, wait: Wait) -> Self {
@@ -250,7 +261,7 @@ impl ChangeRequest {
     }
 
     /// Only an operator who names a service replaces or removes a version of it that cannot be read: a request for
-    /// the whole table may not know of it, and a source wants what it wanted of this release.
+    /// the whole table, or for an earlier one, may not know of it, and a source wants what it wanted of this release.
     fn spares_unreadable(&self, view: &StoreView) -> Result<(), ChangeError> {
         let degraded = view.degraded().iter();
         let unreadable = degraded
@@ -262,8 +273,10 @@ impl ChangeRequest {
         };
         let touched: Vec<ServiceName> = match (self.extent, &self.only_over) {
             (Extent::Whole, _) => unreadable.cloned().collect(),
-            (Extent::Named, Some(_)) => unreadable.filter(|name| is_named(name)).cloned().collect(),
             (Extent::Named, None) => return Ok(()),
+            (Extent::Named | Extent::Restored, _) => {
+                unreadable.filter(|name| is_named(name)).cloned().collect()
+            }
         };
         match touched.is_empty() {
             true => Ok(()),

@@ -1,5 +1,6 @@
 //! `history`, `diff`, `rollback` and `accept`.
 
+use futures_util::FutureExt;
 use proxy_core::StoreCondition;
 
 use super::*;
@@ -268,11 +269,10 @@ async fn what_a_newer_release_wrote_is_not_replaced_unasked() {
     }
     let (status, json) = bench.post("rollback?revision=1").await;
     assert_eq!((status, &json["Stored"]), (409, &false.into()), "{json}");
+    let message = json["Message"].as_str().unwrap();
     assert!(
-        json["Message"]
-            .as_str()
-            .unwrap()
-            .contains("not replaced unasked")
+        message.contains("cannot read of a, new, which would be lost"),
+        "{message}"
     );
     assert_eq!(bench.store.view().revision, view.revision);
 
@@ -285,6 +285,32 @@ async fn what_a_newer_release_wrote_is_not_replaced_unasked() {
     let (status, json) = import(&none, "").await;
     assert_eq!(status, 200, "{json}");
     assert_eq!(bench.store.view().stored.documents().count(), 0);
+}
+
+#[tokio::test]
+async fn what_a_newer_release_writes_while_a_rollback_waits_is_not_replaced_unasked() {
+    let bench = Bench::with_history().await;
+    // The engine is busy, and the rollback is decided and waits.
+    let gate = bench.carrier.gate.lock().await;
+    let busy = bench.get("reconfigure?serviceName=busy&servicePath=/busy&port=80");
+    let rollback = async {
+        let name = "busy".parse().unwrap();
+        while bench.store.view().stored.document(&name).is_none() {
+            tokio::task::yield_now().await;
+        }
+        let mut rollback = std::pin::pin!(bench.post("rollback?revision=1"));
+        assert!(rollback.as_mut().now_or_never().is_none());
+        bench.store.put_document(newer("a"));
+        drop(gate);
+        rollback.await
+    };
+    let (_, (status, json)) = tokio::join!(busy, rollback);
+    assert_eq!((status, &json["Stored"]), (409, &false.into()), "{json}");
+    let message = json["Message"].as_str().unwrap();
+    assert!(message.contains("cannot read of a, which"), "{message}");
+    let view = bench.store.view();
+    let held = view.stored.document(&"a".parse().unwrap()).unwrap();
+    assert!(held.service().is_err(), "{held:?}");
 }
 
 #[tokio::test]

@@ -177,6 +177,7 @@ impl Call {
         let handle = on.handle.clone();
         let request = match extent {
             Extent::Named => ChangeRequest::new(changes.clone(), Wait::here()),
+            Extent::Restored => ChangeRequest::restored(changes.clone(), Wait::here()),
             Extent::Whole => ChangeRequest::whole(changes.clone(), Wait::here()),
         };
         let began = world.lock().unwrap().moment();
@@ -282,7 +283,7 @@ impl Ended {
             .find(|change| change.service_name() == name);
         match self.extent {
             Extent::Whole => Some(named.cloned().unwrap_or(Change::Remove(name.clone()))),
-            Extent::Named => named.cloned(),
+            Extent::Named | Extent::Restored => named.cloned(),
         }
     }
 }
