@@ -1,7 +1,7 @@
 //! Following a list of services that is kept elsewhere: what it names is brought in, what it lacks is removed,
 //! the latter only once nobody can doubt it.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use async_trait::async_trait;
 use proxy_core::ServiceName;
@@ -178,7 +178,8 @@ impl<L: List> Follower<L> {
             mut again,
         } = self.intake.bring(services, look).await;
         named.extend(unreadable.iter().flat_map(|it| it.names.iter().cloned()));
-        let mut doubted = Named::default();
+        let mut said: Vec<(String, String)> = Vec::new();
+        let mut unlisted = None;
         match (extent, self.pace.patience) {
             (Extent::Whole, Some(patience)) => {
                 self.intake.forget_but(&named);
@@ -186,14 +187,22 @@ impl<L: List> Follower<L> {
                 let kept = self.intake.kept();
                 let judged = self.missing.judge(&kept, &named, patience, (look, now));
                 let much = judged.doubted.iter();
-                let much = much.map(|name| (name.to_string(), MUCH.to_owned()));
-                let mut said: Vec<(String, String)> = much.collect();
+                said.extend(much.map(|name| (name.to_string(), MUCH.to_owned())));
                 again |= self.remove(judged.gone, &mut said).await;
-                doubted = said.into_iter().collect();
+                unlisted = Some(NOT_YET);
             }
+            (Extent::Whole, None) => unlisted = Some(NEVER_REMOVED),
             _ => self.missing.clear(),
         }
-        self.report(count, &unreadable, doubted);
+        self.report(count, &unreadable, said.iter().cloned().collect());
+        // Who asked is told of everything that is served on.
+        if let Some(why) = unlisted {
+            let kept = self.intake.kept();
+            let unlisted = kept.difference(&named).map(|name| name.to_string());
+            let known: BTreeSet<String> = said.iter().map(|(name, _)| name.clone()).collect();
+            let unlisted = unlisted.filter(|name| !known.contains(name));
+            said.extend(unlisted.map(|name| (name, why.to_owned())));
+        }
         if !again {
             self.read
                 .send_if_modified(|read| !std::mem::replace(read, true));
@@ -208,7 +217,7 @@ impl<L: List> Follower<L> {
             again,
             shortfall,
             refused: self.reporter.refused(),
-            doubted: self.reporter.doubted(),
+            doubted: said.into_iter().collect(),
         };
         (next, Ok(told))
     }
@@ -311,6 +320,10 @@ impl<L: List> Follower<L> {
 
 /// Why a service is served on that a list lacks.
 const MUCH: &str = "the list suddenly lacks most of what it had: it is believed after a while, or where somebody asks for it (reload?fromListener=true)";
+
+const NOT_YET: &str = "the list lacks it: it is removed once the next lists lack it as well";
+
+const NEVER_REMOVED: &str = "the list lacks it, and nothing is removed because a list lacks it (REPEAT_RELOAD=false): remove it by name, if the listener does not";
 
 const REFUSED: &str = "the list lacks it, and its removal is refused";
 

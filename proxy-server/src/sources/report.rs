@@ -42,7 +42,7 @@ pub(crate) struct Told {
     pub(crate) shortfall: Option<Shortfall>,
     /// What cannot be configured of it, by what it is called there, and why.
     pub(crate) refused: Named,
-    /// What it lacks and is served on, and why.
+    /// What it lacks and is served on, and why: what is doubted, and what is not removed yet or never is.
     pub(crate) doubted: Named,
 }
 
@@ -89,11 +89,6 @@ impl Reporter {
     /// What is refused of the list that was reported last.
     pub(super) fn refused(&self) -> Named {
         self.0.borrow().refused.clone()
-    }
-
-    /// What is served on that the list lacks which was reported last.
-    pub(super) fn doubted(&self) -> Named {
-        self.0.borrow().doubted.clone()
     }
 
     pub(super) fn say(&self, change: impl FnOnce(&mut SourceReport)) {

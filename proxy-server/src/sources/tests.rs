@@ -19,6 +19,8 @@ use crate::{
     testing::{Notes, Scripted, newer, put, store},
 };
 
+mod lacking;
+
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) struct Bench {
