@@ -3,10 +3,11 @@
 mod compare;
 mod survey;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use proxy_core::{InstanceId, Revision, ServiceName, StoreCondition};
+use proxy_core::{InstanceId, Revision, ServiceName, StoreCondition, ViewSeq};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use compare::{Place, compare};
@@ -17,6 +18,10 @@ use crate::{api::Carried, carrier::CarrierCondition, digest::TableDigest, engine
 /// The most services that a replica names in trouble to its peers. `status` on the replica itself
 /// names all.
 const MOST_NAMES: usize = 50;
+
+/// How long a replica that serves the table of an earlier run is not ready because the store has not
+/// answered yet: an old table is better than none, and no start is to wait for a server that hangs.
+const FIRST_ANSWER: Duration = Duration::from_secs(5);
 
 /// Where a replica stands, as it tells its peers. Fields may be added; none changes its meaning.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +52,15 @@ pub(crate) struct Station {
     digest: TableDigest,
     /// Cancelled once this replica is asked to end.
     ending: CancellationToken,
+    earlier: Option<Earlier>,
+}
+
+/// The table of an earlier run is served: what was removed since is there again.
+#[derive(Clone, Copy, Debug)]
+struct Earlier {
+    view: ViewSeq,
+    /// Until when it is waited for what the store says.
+    until: Instant,
 }
 
 // === impl Station ===
@@ -64,11 +78,28 @@ impl Station {
             engine,
             carrier,
             digest: TableDigest::default(),
+            earlier: None,
         }
     }
 
+    /// Begins with the table of an earlier run, which is this view, if there is one.
+    pub(crate) fn after(mut self, earlier: Option<ViewSeq>) -> Self {
+        let until = Instant::now() + FIRST_ANSWER;
+        self.earlier = earlier.map(|view| Earlier { view, until });
+        self
+    }
+
+    /// Whether what is served is still the table of an earlier run and nobody has heard of the store, good or bad.
+    fn is_earlier(&self) -> bool {
+        let Some(Earlier { view, until }) = self.earlier else {
+            return false;
+        };
+        let snapshot = self.engine.snapshot();
+        snapshot.applied <= view && snapshot.failure.is_none() && Instant::now() < until
+    }
+
     /// Why no traffic shall be sent here; none where a table is loaded and HAProxy runs it. One that is
-    /// old, or lacks what was quarantined, is better than none.
+    /// old, or lacks what was quarantined, is better than none; but the store has a moment to say what is new.
     pub(crate) fn why_not_ready(&self) -> Option<&'static str> {
         if self.ending.is_cancelled() {
             return Some("this replica shuts down");
@@ -79,6 +110,9 @@ impl Station {
             );
         }
         match self.carrier.condition() {
+            CarrierCondition::Running if self.is_earlier() => Some(
+                "the table of the run before is served, and the store has not said yet what has changed since",
+            ),
             CarrierCondition::Running => None,
             CarrierCondition::NotStarted | CarrierCondition::Starting => {
                 Some("HAProxy does not run yet")

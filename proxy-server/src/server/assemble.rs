@@ -87,12 +87,13 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
     followers.join(tasks);
 
     warn_if_open(&settings.api);
-    let station = Arc::new(Station::new(
+    let station = Station::new(
         ground.instance.clone(),
         handle.clone(),
         Arc::clone(&ground.carrier) as _,
         stops.ready.clone(),
-    ));
+    );
+    let station = Arc::new(station.after(ground.kept.earlier));
     if let Some(interval) = settings.peers.drift_check {
         let check = DriftCheck {
             station: Arc::clone(&station),

@@ -34,6 +34,40 @@ async fn a_replica_is_ready_once_haproxy_runs_its_table() {
 }
 
 #[tokio::test]
+async fn a_table_of_the_run_before_is_not_ready_before_the_store_was_asked() {
+    let mut bench = Bench::new().await;
+    until_running(&bench).await;
+    let station = |bench: &Bench| {
+        let station = Station::new(
+            "me-1".parse().unwrap(),
+            bench.engine.clone(),
+            Arc::clone(&bench.carrier) as Arc<dyn Carried>,
+            bench.ending.clone(),
+        );
+        Arc::new(station.after(Some(bench.store.view().seq)))
+    };
+    bench.api.station = station(&bench);
+    bench.app = router(bench.api.clone());
+    let (status, json, _) = probe(&bench, "/readyz").await;
+    assert_eq!(status, 503, "{json}");
+    let message = json["Message"].as_str().unwrap();
+    assert!(message.contains("the run before"), "{message}");
+    // What the store says is in place before it is.
+    let base = bench.store.view();
+    let committed = bench.store.commit(&base, &[put("a")]).await.unwrap();
+    bench.engine.served(committed.view.seq).await.unwrap();
+    assert_eq!(probe(&bench, "/readyz").await.0, 200);
+    assert_eq!(bench.carrier.live(), ["a"]);
+    // Nor is it waited for without an end.
+    bench.api.station = station(&bench);
+    bench.app = router(bench.api.clone());
+    assert_eq!(probe(&bench, "/readyz").await.0, 503);
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(5)).await;
+    assert_eq!(probe(&bench, "/readyz").await.0, 200);
+}
+
+#[tokio::test]
 async fn a_replica_that_is_asked_to_end_is_not_ready_and_alive() {
     let bench = Bench::new().await;
     until_running(&bench).await;

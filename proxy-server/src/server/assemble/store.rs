@@ -6,7 +6,7 @@ use anyhow::Context;
 use proxy_consul::{
     CallOutcome, ConsulSettings, ConsulStore, HeldTable, Observer, OnEmptyStore, Operation,
 };
-use proxy_core::{InstanceId, RouteStore};
+use proxy_core::{InstanceId, RouteStore, StoreCondition, ViewSeq};
 
 use crate::{
     contacts::Contacts,
@@ -24,6 +24,8 @@ pub(super) struct Kept {
     /// The same store, where it is the one of replicas without a shared store.
     pub(super) registers: Option<Arc<ReplicatedStore>>,
     pub(super) contacts: Arc<Contacts>,
+    /// The view of an earlier run's table, where that is served before the store was asked.
+    pub(super) earlier: Option<ViewSeq>,
 }
 
 /// Opens the store.
@@ -60,6 +62,7 @@ fn keep_registers(state: &Path, instance: &InstanceId, others: Others) -> anyhow
         keeper: None,
         registers: Some(store),
         contacts: Arc::default(),
+        earlier: None,
     })
 }
 
@@ -87,6 +90,8 @@ fn follow_consul(
         OnEmpty::Hold => OnEmptyStore::Hold,
     };
     let consul = ConsulStore::start(&how, instance.clone(), held, on_empty)?;
+    let first = consul.view();
+    let is_earlier = matches!(first.condition, StoreCondition::Stale { .. });
     let consul = Arc::new(consul);
     Ok(Kept {
         store: Arc::clone(&consul) as Arc<dyn RouteStore>,
@@ -94,6 +99,7 @@ fn follow_consul(
         keeper: Some(keeper),
         registers: None,
         contacts,
+        earlier: is_earlier.then_some(first.seq),
     })
 }
 

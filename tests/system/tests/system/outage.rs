@@ -1,8 +1,9 @@
 //! The store is away: traffic goes on, changes are refused in so many words, and all heals.
 
 use testkit::{
+    consul::ClusterOptions,
     haproxy::DemoBackend,
-    topology::{Failure, Topology},
+    topology::{Failure, Plan, Topology, until},
 };
 
 use crate::story::{reconfigure, swarm};
@@ -26,6 +27,39 @@ async fn with_go_demo() -> Result<(Topology, DemoBackend), Failure> {
     let call = format!("{}&distribute=true", reconfigure("go-demo", "/demo", &demo));
     assert_eq!(topology.replica(1).call(&call).await?.status, 200);
     Ok((topology, demo))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_comes_back_is_ready_with_what_the_store_holds() -> Result<(), Failure> {
+    let mut topology = Plan::replicas(2)
+        .consul(ClusterOptions::servers(1))
+        .start()
+        .await?;
+    let demo = DemoBackend::start("hello").await?;
+    topology.dns.set("go-demo", [demo.address().ip()]);
+    for _ in 0..3 {
+        let call = format!("{}&distribute=true", reconfigure("go-demo", "/demo", &demo));
+        let answer = topology.replica(2).call(&call).await?;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        topology.replica(1).until_status("/demo", 200).await?;
+        topology.replica_mut(1).crash();
+        let answer = topology
+            .replica(2)
+            .call("remove?serviceName=go-demo")
+            .await?;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        topology.replica_mut(1).start()?;
+        let first = topology.replica(1);
+        until("the replica is ready", async || {
+            match first.probe("readyz").await?.status {
+                200 => Ok(()),
+                status => Err(format!("status {status}").into()),
+            }
+        })
+        .await?;
+        assert_eq!(first.request("/demo").await?.status, 404);
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
