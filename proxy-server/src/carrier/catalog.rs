@@ -162,6 +162,11 @@ impl CatalogFollower {
         self.catalog.follow(names(&places.keys));
     }
 
+    /// Has the instances judged again that a search did not come to.
+    pub(super) fn look_again(&self) {
+        self.moved.notify_one();
+    }
+
     /// Waits until the slots of a service that is followed have changed, or what its templates see.
     /// Cancel safe.
     pub(crate) async fn moved(&self) {

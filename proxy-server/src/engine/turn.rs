@@ -38,6 +38,14 @@ enum Stored {
 /// The view is not the newest: plan again.
 struct LostRace;
 
+/// What was judged.
+enum Checked<T> {
+    /// What the store brought and what is asked.
+    All(Ready<T>),
+    /// What the store has, anew: nothing of what is asked.
+    StoredAlone(Ready<T>),
+}
+
 // === impl Engine ===
 
 impl<C: Carrier> Engine<C> {
@@ -126,6 +134,11 @@ impl<C: Carrier> Engine<C> {
                 }
                 return None;
             }
+        };
+        let checked = match checked {
+            // What is asked is judged on top of it, in another round.
+            Checked::StoredAlone(ready) => return Some(ready),
+            Checked::All(ready) => ready,
         };
         if open.is_empty() {
             return Some(checked);
@@ -239,7 +252,7 @@ impl<C: Carrier> Engine<C> {
         &mut self,
         open: &mut Vec<Pending>,
         incoming: &[Change],
-    ) -> Result<Ready<C::Candidate>, CheckError> {
+    ) -> Result<Checked<C::Candidate>, CheckError> {
         let stored: Vec<&[Change]> = incoming.iter().map(std::slice::from_ref).collect();
         // What is asked is checked before it is stored; what is stored already need not be.
         if open.is_empty() {
@@ -251,7 +264,7 @@ impl<C: Carrier> Engine<C> {
                 for change in incoming {
                     self.quarantine.remove(change.service_name());
                 }
-                return Ok(ready);
+                return Ok(Checked::All(ready));
             }
         }
         let asked: Vec<&[Change]> = open.iter().map(Pending::rest).collect();
@@ -263,7 +276,7 @@ impl<C: Carrier> Engine<C> {
                     why = words,
                     "what is served does not pass any more; looking for the culprits"
                 );
-                return self.check_anew().await;
+                return self.check_anew().await.map(Checked::StoredAlone);
             }
             sorted => sorted?,
         };
@@ -289,7 +302,8 @@ impl<C: Carrier> Engine<C> {
             let why = "too many others in the same batch were refused".to_owned();
             pending.answer(Err(ChangeError::Unable { why, commits }));
         }
-        Ok(Ready::checked(sorted.candidate, sorted.table))
+        let ready = Ready::checked(sorted.candidate, sorted.table);
+        Ok(Checked::All(ready))
     }
 
     /// Judges every stored service anew, on top of nothing. Those that do not pass are quarantined

@@ -14,7 +14,7 @@ use proxy_haproxy::{AddressBook, CatalogInstance, InstanceBook, RenderedConfig};
 use super::{HaproxyCarrier, written::Written};
 use crate::{
     carrier::{CheckError, places::Places},
-    culprits::{Judge, isolate},
+    culprits::{Judge, isolate_some},
 };
 
 /// A configuration that HAProxy would take.
@@ -125,7 +125,14 @@ impl HaproxyCarrier {
             table,
             book: held,
         };
-        let isolated = isolate(&judge, held.instances(), &changed, Some(refused)).await?;
+        let isolated = isolate_some(&judge, held.instances(), &changed, Some(refused)).await?;
+        if let Some(catalog) = self
+            .catalog
+            .as_ref()
+            .filter(|_| isolated.judged < changed.len())
+        {
+            catalog.look_again();
+        }
         let mut shown = self.shown();
         for (index, words) in isolated.culprits {
             if let Some((key, instances)) = changed.get(index) {
@@ -210,7 +217,7 @@ impl HaproxyCarrier {
             (seen.get(key) != newest).then(|| {
                 let blame = shown.blamed.get(key);
                 let blame = blame.filter(|blame| newest == Some(&blame.instances));
-                let why = blame.map_or("they are judged with the next change", |it| &it.words);
+                let why = blame.map_or("they are judged after others", |it| &it.words);
                 (key.service.clone(), why.to_owned())
             })
         });

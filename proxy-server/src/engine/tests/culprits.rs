@@ -109,11 +109,11 @@ async fn a_base_that_no_longer_passes_does_not_block_the_rest() {
     let replica = Replica::on(&store);
     replica.change(vec![put("a"), put("b")]).await.unwrap();
     // HAProxy or a template changed: what was good is not.
-    replica.carrier.bad.lock().unwrap().insert("a");
-    assert!(matches!(
-        replica.put("c").await,
-        Err(ChangeError::Unable { .. }) | Ok(_)
-    ));
+    replica.carrier.bad.lock().unwrap().extend(["a", "evil"]);
+    // What is asked meanwhile is judged all the same before it is stored.
+    let refused = replica.put("evil").await.unwrap_err();
+    assert!(matches!(refused, ChangeError::Rejected { words, .. } if words == "evil is bad"));
+    assert_eq!(store.view().stored.table().len(), 2);
     replica.put("c").await.unwrap();
     replica.serves(&["b", "c"]).await;
     assert!(replica.handle.snapshot().quarantined.contains_key("a"));
