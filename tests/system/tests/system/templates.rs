@@ -231,6 +231,42 @@ async fn instances_that_fit_no_template_hold_back_no_other_service() -> Result<(
     Ok(())
 }
 
+/// One search ends after 16 culprits.
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_that_a_search_did_not_come_to_are_judged_next() -> Result<(), Failure> {
+    const WRONG: usize = 18;
+    let mut topology = start(1).await?;
+    let demo = DemoBackend::start("web").await?;
+    let entry = |nth: usize, tag: &str| {
+        let id = format!("id-{nth:02}");
+        Registration::new(&format!("s{nth:02}"), &id, demo.address()).tag(tag)
+    };
+    let backend = written(topology.replica(1), "be.cfg", BACKEND)?;
+    for nth in 0..=WRONG {
+        consul(&topology)?.register(&entry(nth, "1s")).await?;
+        let call = format!(
+            "reconfigure?serviceName=s{nth:02}&servicePath=/s{nth:02}&templateBePath={backend}"
+        );
+        let answer = topology.replica(1).call(&call).await?;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+    let last = |tag: &str| line_of(&format!("id-{WRONG}"), &demo, tag);
+    until_lines(topology.replica(1), &[&last("1s")], &[]).await?;
+    topology.replica_mut(1).terminate().await?;
+    // All at once, and the good one behind all others.
+    for nth in 0..WRONG {
+        consul(&topology)?.register(&entry(nth, "seldom")).await?;
+    }
+    consul(&topology)?.register(&entry(WRONG, "3s")).await?;
+    topology.replica_mut(1).start()?;
+    let replica = topology.replica(1);
+    until_lines(replica, &[&last("3s")], &["seldom"]).await?;
+    let status = replica.call("status").await?.json;
+    let held = status["Catalog"]["Held"].as_object().map(|held| held.len());
+    assert_eq!(held, Some(WRONG), "{status}");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn instances_without_a_port_are_refused_before_haproxy_is_told() -> Result<(), Failure> {
     let topology = start(1).await?;
