@@ -114,6 +114,8 @@ struct Held {
     refused: BTreeMap<String, String>,
     /// What was given and cannot be read any more.
     unreadable: BTreeMap<String, String>,
+    /// What was shown of that in the last run.
+    in_its_place: Last,
     /// Those whose certificates clients may show.
     authorities: Option<ClientAuthorities>,
     /// The list that an operator keeps; empty where there is none.
@@ -333,8 +335,13 @@ impl Held {
                 source: Source::Call,
             })
         });
+        let in_its_place = self.in_its_place.iter().map(|(name, certificate)| Shown {
+            name: name.clone(),
+            certificate: certificate.clone(),
+            source: Source::Call,
+        });
         // Of a name what was given counts before a file.
-        let by_name = found.chain(kept);
+        let by_name = found.chain(in_its_place).chain(kept);
         Showing {
             certificates: by_name.map(|shown| (shown.name.clone(), shown)).collect(),
             authorities: self.authorities.clone(),

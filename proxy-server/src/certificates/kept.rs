@@ -21,7 +21,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{Certificates, Held, JudgeError, MAX_CERTIFICATES};
+use super::{Certificates, Held, JudgeError, Last, MAX_CERTIFICATES, choice::with_before};
 use crate::{chain::chain, store::replace_file};
 
 /// The folder below `STATE_PATH`.
@@ -115,11 +115,13 @@ impl Certificates {
                 }
             }
         }
+        let in_its_place = in_place_of(&mut refused, &last);
         for (name, why) in &refused {
             tracing::error!(name, why, "a certificate that was given cannot be read");
         }
         let mut held = self.held();
         (held.unreadable, held.last) = (refused, last);
+        held.in_its_place = in_its_place;
         (held.kept, held.unfit) = (kept, unfit);
         held.forget();
         self.settle(&mut held);
@@ -208,7 +210,7 @@ impl Certificates {
     pub(crate) fn is_kept(&self, name: &CertificateName) -> bool {
         let held = self.held();
         let kept = held.kept.get(name);
-        kept.is_some_and(|kept| kept.certificate.is_some())
+        kept.is_some_and(|kept| kept.certificate.is_some()) || held.in_its_place.contains_key(name)
     }
 
     /// What a certificate that is given under a name would take the place of.
@@ -221,7 +223,8 @@ impl Certificates {
 
     /// Whether a name was given or taken away ever, as far as is remembered.
     pub(crate) fn was_given(&self, name: &CertificateName) -> bool {
-        self.held().kept.contains_key(name)
+        let held = self.held();
+        held.kept.contains_key(name) || held.in_its_place.contains_key(name)
     }
 
     fn has_room(&self, name: &CertificateName) -> bool {
@@ -278,6 +281,8 @@ impl Certificates {
             let mut held = self.held();
             held.unfit.remove(&name);
             held.unreadable.remove(&path.display().to_string());
+            held.unreadable.remove(name.as_str());
+            held.in_its_place.remove(&name);
             // What it clashed with before may be mended since.
             held.choice.try_name_again(&name, Instant::now());
             held.kept.insert(name, kept);
@@ -425,6 +430,23 @@ fn read_all(folder: &Path) -> (Vec<Entry>, BTreeMap<String, String>) {
         }
     }
     (entries, refused)
+}
+
+/// What was shown last of that which cannot be read any more, named by its file or its name. Other replicas are not told
+/// of it: nobody knows when it was given.
+fn in_place_of(unreadable: &mut BTreeMap<String, String>, last: &Last) -> Last {
+    let mut in_its_place = Last::new();
+    for (called, why) in unreadable {
+        let name = called.rsplit('/').next().unwrap_or_default();
+        let name = name.strip_suffix(".json").unwrap_or(name);
+        if let Ok(name) = name.parse::<CertificateName>()
+            && let Some(certificate) = last.get(&name)
+        {
+            *why = with_before(why, true);
+            in_its_place.insert(name, certificate.clone());
+        }
+    }
+    in_its_place
 }
 
 /// Whether a stamp lies so far ahead that it would win for ever.

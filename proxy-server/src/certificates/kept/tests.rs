@@ -137,6 +137,43 @@ async fn what_haproxy_does_not_show_is_not_kept_and_what_it_shows_no_more_is_nam
 }
 
 #[tokio::test]
+async fn what_cannot_be_read_any_more_is_shown_as_it_was_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let me: InstanceId = "a".parse().unwrap();
+    let (good, _) = issued("acme.com");
+    let before = replica(folder.path(), "true");
+    for known in ["acme", "gone"] {
+        let good = Some(good.clone());
+        before.keep(name(known), good, &me).await.unwrap();
+    }
+    let live = folder.path().join("cfg/current");
+    fs::create_dir_all(&live).unwrap();
+    fs::write(live.join("cert-acme.pem"), good.pem().expose_secret()).unwrap();
+    let state = folder.path().join("certificates");
+    fs::write(state.join("acme.json"), "{").unwrap();
+    fs::remove_file(state.join("gone.json")).unwrap();
+
+    let again = replica(folder.path(), "true");
+    again.restore().await;
+    again.scan().await;
+    assert_eq!(shown(&again), [("acme".to_owned(), good)]);
+    let refused = again.refused();
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    for (path, why) in refused {
+        assert!(path.ends_with("acme.json"), "{path}");
+        assert!(why.ends_with("the version before is shown"), "{why}");
+    }
+    assert!(
+        again.later_than(&BTreeMap::new()).is_empty(),
+        "it has no stamp"
+    );
+    assert!(again.is_kept(&name("acme")), "so it can be taken away");
+    again.keep(name("acme"), None, &me).await.unwrap();
+    assert_eq!(shown(&again), []);
+    assert!(again.refused().is_empty() && !again.is_kept(&name("acme")));
+}
+
+#[tokio::test]
 async fn removals_do_not_fill_the_room() {
     let folder = tempfile::tempdir().unwrap();
     let replica = replica(folder.path(), "true");
