@@ -21,10 +21,10 @@ use std::{
 
 use async_trait::async_trait;
 use proxy_core::{
-    Change, CommitError, CommitId, CommitRecord, Committed, Counting, HistoryError, InstanceId,
-    Merged, Named, OfferError, Order, Outcome, RegisterError, RegisterSet, RereadError, Revision,
-    RouteStore, ServiceName, Stamp, StoreCondition, StoreView, StoredTable, Superseded, ViewSeq,
-    record_changes,
+    AWAY_AFTER, Change, CommitError, CommitId, CommitRecord, Committed, Counting, HistoryError,
+    InstanceId, Merged, Named, OfferError, Order, Outcome, RegisterError, RegisterSet, RereadError,
+    Revision, RouteStore, ServiceName, Stamp, StoreCondition, StoreView, StoredTable, Superseded,
+    ViewSeq, record_changes,
 };
 use tokio::sync::{Notify, watch};
 
@@ -54,6 +54,8 @@ pub(crate) struct ReplicatedStore {
     folder: PathBuf,
     instance: InstanceId,
     others: Others,
+    /// The latest counter that was there when this run began: what it writes is later.
+    began: u64,
     // Taken on a blocking thread only: a write waits for the disk.
     writer: Arc<Mutex<Writer>>,
     held: watch::Sender<Held>,
@@ -123,6 +125,7 @@ impl ReplicatedStore {
             folder: folder.to_owned(),
             instance,
             others,
+            began: revision.map_or(0, |revision| revision.number),
             writer: Arc::new(Mutex::new(Writer {
                 journal,
                 _lock: lock,
@@ -199,12 +202,26 @@ impl ReplicatedStore {
         covered.map_or(ViewSeq::default(), |held| held.view.seq)
     }
 
-    /// Takes another replica's registers in place of these, and reports the table that gives way.
+    /// Takes another replica's registers in place of these, and reports the table that gives way. What this run
+    /// wrote in the last week stays: it was acknowledged, and a later removal of it is remembered there.
     async fn take_over(&self, theirs: RegisterSet, why: String) -> Result<(), HearError> {
         let (folder, file) = (self.folder.clone(), self.superseded_file.clone());
+        let (instance, began) = (self.instance.clone(), self.began);
         let taken = self.write(move |writer, held| {
             let mut set = held.set.clone();
             set.replace(theirs);
+            let week = u64::try_from(AWAY_AFTER.as_millis()).unwrap_or(u64::MAX);
+            let since = began.max(now_ms().saturating_sub(week));
+            let own = |stamp: &Stamp| stamp.replica == instance && stamp.counter > since;
+            for (name, register) in held.set.iter().filter(|(_, it)| own(&it.stamp)) {
+                if let Err(problem) = set.merge(name, register) {
+                    let why = chain(&problem);
+                    tracing::error!(
+                        why,
+                        "a change of this run gives way to another replica's table"
+                    );
+                }
+            }
             let mut stored = held.view.stored.clone();
             let documents = set.iter().filter_map(|(_, register)| register.document());
             let next = StoredTable::from_documents(documents.cloned());

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use proxy_core::{AWAY_AFTER, Counting, Epoch, Order};
+use proxy_core::{Counting, Epoch, Order};
 use proxy_peers::{
     Broadcast, BroadcastSettings, Call, FollowSettings, PeerAddress, PeerReply, Peers,
     StaticDiscover, StatusCode, Transport, TransportError,
@@ -453,6 +453,34 @@ async fn who_was_away_for_more_than_a_week_takes_the_others_table_and_reports_it
     drop(c);
     let c = cluster.reopen_after("c", Duration::ZERO).await;
     assert_eq!(names(&c), ["x", "y"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_who_was_away_acknowledged_since_it_is_back_is_not_lost() {
+    let cluster = Cluster::new(&["a", "b"]);
+    for (name, service) in [("a", "old"), ("b", "kept")] {
+        change(&cluster.store(name), &[put(service), put("removed")]).await;
+    }
+    cluster.reopen_after("b", Duration::ZERO).await;
+    let a = cluster
+        .reopen_after("a", AWAY_AFTER + Duration::from_secs(60))
+        .await;
+    // Nobody answers, so it serves what it holds, and takes changes.
+    cluster.net.line("b", Line::Down);
+    cluster.start("a").await;
+    change(&a, &[put("new"), remove("removed")]).await;
+    cluster.net.line("b", Line::Up);
+    for _ in 0..2 {
+        cluster.round("a").await;
+    }
+    assert_eq!(cluster.revisions().len(), 1);
+    for name in ["a", "b"] {
+        assert_eq!(names(&cluster.store(name)), ["kept", "new"], "{name}");
+    }
+    // And on disk, where the table that gave way is kept as well.
+    drop(a);
+    let again = cluster.reopen_after("a", Duration::ZERO).await;
+    assert_eq!(names(&again), ["kept", "new"]);
 }
 
 #[tokio::test(start_paused = true)]
