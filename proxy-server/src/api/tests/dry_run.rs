@@ -222,3 +222,18 @@ async fn a_reload_says_what_is_loaded_and_who_is_asked() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_dry_run_is_not_blamed_for_what_is_served_and_asks_nobody_where_nothing_changes() {
+    let bench = Bench::new().await;
+    bench.get(&format!("reconfigure?{A}")).await;
+    bench.carrier.bad.lock().unwrap().insert("a");
+    let (status, json) = bench
+        .get("reconfigure?serviceName=b&servicePath=/b&port=80&dryRun=true")
+        .await;
+    assert_eq!(status, 503, "{json}");
+    let checks = bench.carrier.checks.load(SeqCst);
+    let (status, json) = bench.get(&format!("reconfigure?{A}&dryRun=true")).await;
+    assert_eq!((status, &json["Effect"]), (200, &"none".into()), "{json}");
+    assert_eq!(bench.carrier.checks.load(SeqCst), checks);
+}

@@ -130,3 +130,18 @@ fn who_passes_is_asked_and_where_nobody_does_all_but_those_in_maintenance() {
     assert_eq!(of(&[("old", bad), ("10.0.0.2", down)]), ["10.0.0.9"]);
     assert!(of(&[("0.0.0.0", good), ("::", good), ("not a name", good)]).is_empty());
 }
+
+#[test]
+fn a_service_of_which_nothing_is_shown_keeps_what_it_has() {
+    let (_folder, places) = places("", AddressBook::new());
+    let keys = BTreeSet::from([key()]);
+    let view: CatalogView = [("web", vec![instance("ip", "10.0.0.1", Health::Passing)])]
+        .into_iter()
+        .collect();
+    let mut known = Known::default();
+    known.fill(&keys, &keys, &view, &places);
+    let before = known.clone();
+    assert_ne!(before, Known::default());
+    known.fill(&keys, &keys, &CatalogView::default(), &places);
+    assert_eq!(known, before);
+}

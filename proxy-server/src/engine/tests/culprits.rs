@@ -322,19 +322,26 @@ async fn who_is_asked_for_something_all_the_time_tries_again_all_the_same() {
     let mut snapshots = strict.handle.snapshots();
     let held = |s: &Arc<Snapshot>| s.quarantined.contains_key("z");
     snapshots.wait_for(held).await.unwrap();
-    let callers: Vec<_> = (0..4)
-        .map(|caller| {
-            let strict = Arc::clone(&strict);
-            tokio::spawn(async move {
-                for i in 0.. {
-                    let query = format!("serviceName=c{caller}&servicePath=/v{i}&port=80");
+    // One comes every few milliseconds, and a turn takes longer.
+    let asking = tokio::spawn({
+        let strict = Arc::clone(&strict);
+        async move {
+            let mut calls = tokio::task::JoinSet::new();
+            for i in 0.. {
+                let (strict, query) = (
+                    Arc::clone(&strict),
+                    format!("serviceName=asked&servicePath=/v{i}&port=80"),
+                );
+                calls.spawn(async move {
                     let service = crate::testing::service(&query);
-                    strict.change(vec![Change::Put(service)]).await.unwrap();
-                }
-            })
-        })
-        .collect();
+                    strict.change(vec![Change::Put(service)]).await
+                });
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    });
+    strict.serves_one_more("asked").await;
     strict.carrier.bad.lock().unwrap().clear();
     strict.serves_one_more("z").await;
-    callers.iter().for_each(JoinHandle::abort);
+    asking.abort();
 }

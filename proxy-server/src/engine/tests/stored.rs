@@ -138,3 +138,14 @@ async fn a_table_that_was_served_last_is_made_live_again_whatever_haproxy_runs_m
     replica.serves(&["a"]).await;
     assert_eq!(replica.carrier.live(), ["a"]);
 }
+
+#[tokio::test]
+async fn what_the_store_cannot_be_read_of_is_written_again() {
+    let store = store();
+    let replica = Replica::on(&store);
+    replica.put("a").await.unwrap();
+    store.put_document(crate::testing::newer("a"));
+    let answer = replica.put("a").await.unwrap();
+    assert_eq!(answer.commits, 1);
+    assert!(store.view().degraded().is_empty());
+}
