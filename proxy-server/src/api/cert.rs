@@ -7,6 +7,7 @@ use axum::{
 use proxy_core::Params;
 use proxy_haproxy::{Certificate, CertificateError, CertificateName, KeyKind, MAX_BUNDLE_BYTES};
 use secrecy::zeroize::Zeroizing;
+use serde_json::Value;
 
 use super::{
     Api,
@@ -238,9 +239,13 @@ pub(super) async fn keep(api: &Api, good: Good, wait: Wait, after: After) -> Ans
     );
     let answered = match stored(api, lane, name, Some(certificate), wait, &done).await {
         Ok(answered) => answered,
-        Err((name, error)) => match after {
-            After::Nothing => return unkept(&name, &error),
-            After::Service(service) => {
+        Err((name, error)) => match (after, &error) {
+            (After::Nothing, _) => return unkept(&name, &error),
+            (After::Service(service), KeepError::Doubtful(_)) => {
+                let what = format!("{service}, and its certificate {name}");
+                return doubtful(&what, &error, "give it again with PUT cert");
+            }
+            (After::Service(service), _) => {
                 let message = format!(
                     "{service}, and its certificate {name} is not kept: {}; what was shown before still is; give it again with PUT cert",
                     chain(&error)
@@ -296,7 +301,20 @@ pub(super) fn refused(status: StatusCode, name: &CertificateName, why: &str) -> 
 }
 
 fn unkept(name: &CertificateName, error: &KeepError) -> Answered {
-    refused(status(error), name, &chain(error))
+    match error {
+        KeepError::Doubtful(_) => {
+            let what = format!("the certificate {name}");
+            doubtful(&what, error, "the same call again makes sure")
+        }
+        _ => refused(status(error), name, &chain(error)),
+    }
+}
+
+/// It was done, and nobody knows for how long.
+fn doubtful(what: &str, error: &KeepError, what_now: &str) -> Answered {
+    let why = chain(error);
+    let message = format!("{what} is as was asked for here, and {why}; {what_now}");
+    Answered::refused(status(error), message).with("Stored", Value::Null)
 }
 
 fn status(error: &KeepError) -> StatusCode {
@@ -306,5 +324,40 @@ fn status(error: &KeepError) -> StatusCode {
         KeepError::Judged(JudgeError::Unable(_)) | KeepError::Disk(_) | KeepError::Busy => {
             StatusCode::SERVICE_UNAVAILABLE
         }
+        KeepError::Doubtful(_) => StatusCode::GATEWAY_TIMEOUT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::store::JournalError;
+
+    #[test]
+    fn what_a_failing_disk_may_lose_is_not_said_to_have_changed_nothing() {
+        let (path, doing) = ("/state/acme.json".into(), "sync the folder of");
+        let source = io::Error::other("broken");
+        let error = JournalError::Doubtful {
+            path,
+            doing,
+            source,
+        };
+        let name = "acme".parse().unwrap();
+        let answered = unkept(&name, &error.into());
+        assert_eq!(answered.outcome(), "unknown");
+        let fields = answered.fields();
+        assert_eq!(fields.get("Stored"), Some(&Value::Null), "{fields:?}");
+        let message = fields["Message"].as_str().unwrap();
+        assert!(!message.contains("nothing was changed"), "{message}");
+        for part in ["the certificate acme is as", "/state/acme.json", "broken"] {
+            assert!(message.contains(part), "{message}");
+        }
+
+        let full = KeepError::Disk(io::Error::other("no space").into());
+        let answered = unkept(&name, &full);
+        assert_eq!(answered.outcome(), "failed");
+        assert_eq!(answered.fields()["Stored"], false);
     }
 }

@@ -22,7 +22,10 @@ use tokio::{
 };
 
 use super::{Certificates, Held, JudgeError, Last, MAX_CERTIFICATES, choice::with_before};
-use crate::{chain::chain, store::replace_file};
+use crate::{
+    chain::chain,
+    store::{JournalError, replace_file},
+};
 
 /// The folder below `STATE_PATH`.
 const FOLDER: &str = "certificates";
@@ -58,7 +61,7 @@ pub(crate) struct Entry {
     pem: Option<Zeroizing<String>>,
 }
 
-/// Why a certificate is not kept. Nothing was changed.
+/// Why a certificate is not kept. Nothing was changed, unless it is doubtful.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeepError {
     #[error("there are {MAX_CERTIFICATES} certificates already")]
@@ -67,6 +70,9 @@ pub(crate) enum KeepError {
     Judged(#[from] JudgeError),
     #[error("it cannot be written down")]
     Disk(#[source] proxy_core::BoxError),
+    /// It is as was asked for, on disk too.
+    #[error("whether it stays so after a crash of this machine is not known")]
+    Doubtful(#[source] JournalError),
     #[error("others are written, and it takes too long; try again")]
     Busy,
 }
@@ -276,7 +282,22 @@ impl Certificates {
         let text = Zeroizing::new(text);
         let path = path(&folder, name.as_str());
         make(&folder).map_err(|error| KeepError::Disk(error.into()))?;
-        replace_file(&path, &text).map_err(|error| KeepError::Disk(error.into()))?;
+        let written = replace_file(&path, &text).map_err(KeepError::from);
+        self.take_in(name, kept, written)
+    }
+
+    /// Has memory say what the file says, which it does as well where that may be lost.
+    fn take_in(
+        &self,
+        name: CertificateName,
+        kept: Kept,
+        written: Result<(), KeepError>,
+    ) -> Result<(), KeepError> {
+        if !matches!(written, Ok(()) | Err(KeepError::Doubtful(_))) {
+            return written;
+        }
+        let folder = self.folder();
+        let path = path(&folder, name.as_str());
         let forgotten = {
             let mut held = self.held();
             held.unfit.remove(&name);
@@ -293,7 +314,7 @@ impl Certificates {
             // One that is left is forgotten at the next start.
             let _ = fs::remove_file(self::path(&folder, name.as_str()));
         }
-        Ok(())
+        written
     }
 
     /// Lets writes of one name pass one after another, from the first check to what is shown.
@@ -338,6 +359,17 @@ impl Held {
             self.kept.remove(name);
         }
         oldest
+    }
+}
+
+// === impl KeepError ===
+
+impl From<JournalError> for KeepError {
+    fn from(error: JournalError) -> Self {
+        match error {
+            error @ JournalError::Doubtful { .. } => Self::Doubtful(error),
+            error => Self::Disk(error.into()),
+        }
     }
 }
 

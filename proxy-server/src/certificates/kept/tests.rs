@@ -214,6 +214,36 @@ async fn a_write_that_nobody_waits_for_is_done_on_disk_and_in_memory() {
 }
 
 #[tokio::test]
+async fn what_is_on_disk_and_may_be_lost_in_a_crash_is_in_memory_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let replica = replica(folder.path(), "true");
+    let (good, _) = issued("acme.com");
+    let path = || folder.path().join("certificates/acme.json");
+    let (doing, broken) = ("replace", || io::Error::other("broken"));
+    let failed = JournalError::Io {
+        path: path(),
+        doing,
+        source: broken(),
+    };
+    let doubtful = JournalError::Doubtful {
+        path: path(),
+        doing,
+        source: broken(),
+    };
+    let take_in = |certificate: Option<Certificate>, error: JournalError| {
+        let stamp = Stamp::new(1, "a".parse().unwrap());
+        let kept = Kept { stamp, certificate };
+        replica.take_in(name("acme"), kept, Err(error.into()))
+    };
+    let taken = take_in(Some(good.clone()), failed);
+    assert!(matches!(taken, Err(KeepError::Disk(_))), "{taken:?}");
+    assert_eq!(shown(&replica), []);
+    let taken = take_in(Some(good.clone()), doubtful);
+    assert!(matches!(taken, Err(KeepError::Doubtful(_))), "{taken:?}");
+    assert_eq!(shown(&replica), [("acme".to_owned(), good)]);
+}
+
+#[tokio::test]
 async fn writes_of_one_name_pass_one_after_another() {
     let folder = tempfile::tempdir().unwrap();
     let replica = replica(folder.path(), "true");
