@@ -5,10 +5,11 @@ use std::{sync::Arc, time::Duration};
 use proxy_consul::{ConsulSettings, ConsulStore, OnEmptyStore};
 use proxy_core::{CommitError, Outcome, RouteStore, StoreCondition, StoreView};
 use testkit::consul::{FakeConsul, FakeServer, Fault, On};
+use tokio::time::timeout;
 
 use super::support::{
-    commit, documents, fast_timeouts, held, live, names, put, remove, replica, settings, start,
-    until, until_key,
+    DEADLINE, commit, documents, fast_timeouts, held, live, names, put, remove, replica, settings,
+    start, until, until_key,
 };
 
 #[tokio::test]
@@ -125,6 +126,16 @@ fn writes(server: &FakeServer) -> usize {
     seen.iter().filter(|it| is_write(&it.body)).count()
 }
 
+/// Waits until one more than these has arrived.
+async fn until_write_after(before: usize, server: &FakeServer) {
+    let waiting = async {
+        while writes(server) == before {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, waiting).await.unwrap();
+}
+
 #[tokio::test]
 async fn whether_an_empty_store_was_accepted_may_be_unknown_and_is_told_later() {
     for (fault, applied) in [(Fault::ApplyThenReset, true), (Fault::Reset, false)] {
@@ -166,9 +177,7 @@ async fn an_empty_store_that_another_replica_fills_meanwhile_is_not_accepted() {
     let before = writes(server);
     server.once(On::Writes, Fault::Delay(Duration::from_secs(2)));
     let refilled = async {
-        while writes(server) == before {
-            tokio::task::yield_now().await;
-        }
+        until_write_after(before, server).await;
         let other = start(&settings, "r2", Some(held(&served)));
         until_key(&fake, "proxy/head").await;
         live(&other).await;
@@ -195,9 +204,7 @@ async fn an_empty_store_that_cannot_be_read_once_it_is_accepted_is_accepted_all_
     let before = writes(server);
     server.once(On::Writes, Fault::Delay(Duration::from_secs(1)));
     let arrived = async {
-        while writes(server) == before {
-            tokio::task::yield_now().await;
-        }
+        until_write_after(before, server).await;
         server.always(On::Reads, Fault::Reset);
     };
     let (accepted, ()) = tokio::join!(store.accept(), arrived);
