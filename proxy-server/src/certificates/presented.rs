@@ -103,19 +103,38 @@ impl Showing {
     /// The certificates that the list shows for less than they are for, where no other is shown for that either, and
     /// what is to be said of each. The first of all is shown to whoever asks for what no other has.
     pub(super) fn left_out(&self, preferred: &[Glob]) -> BTreeMap<CertificateName, String> {
+        if *self.list() == CertificateList::default() {
+            // Each is shown for all that it is for.
+            return BTreeMap::new();
+        }
         let set = self.set(preferred);
         let first = set.files().first().map(|file| file.name().clone());
         let shown = self.certificates();
         let shown: Vec<_> = shown
             .map(|it| Presented::new(&it.name, &it.certificate, self.list()))
             .collect();
+        // Each is not looked for among all: others wait for this.
+        let mut by_name: BTreeMap<&str, Vec<&Presented<'_>>> = BTreeMap::new();
+        for one in &shown {
+            for name in &one.names {
+                by_name.entry(name).or_default().push(one);
+            }
+        }
+        let is_shown = |name: &str| {
+            let parent = name
+                .split_once('.')
+                .map(|(_, parent)| format!("*.{parent}"));
+            let below = parent.and_then(|parent| by_name.get(parent.as_str()));
+            by_name.contains_key(name)
+                || below.is_some_and(|all| all.iter().any(|it| it.fit(name).is_some()))
+        };
         let left_out = shown.iter().filter(|one| Some(one.name) != first.as_ref());
         let named = left_out.filter_map(|one| {
-            let left = one.certificate.names().iter().filter(|name| {
-                is_domain(name)
-                    && !one.narrows(name)
-                    && shown.iter().all(|other| other.fit(name).is_none())
-            });
+            let left = one
+                .certificate
+                .names()
+                .iter()
+                .filter(|name| is_domain(name) && !one.narrows(name) && !is_shown(name));
             let left: Vec<_> = left.map(String::as_str).take(MOST_SAID).collect();
             (!left.is_empty()).then(|| (one.name.clone(), said(&left, &one.names)))
         });
@@ -182,6 +201,7 @@ mod tests {
             (&["b.com"], "first\nb *.com"),
             // Another has it, or whoever asks for a name that none has is shown it.
             (&["b.com"], "first *.com first.com\nb else.com"),
+            (&["b.com"], "first *.com !b.com first.com\nb *.com"),
             (&["b.com"], "b else.com\nfirst"),
             // Somebody chose names below it.
             (&["*.b.com"], "first\nb x.b.com"),
