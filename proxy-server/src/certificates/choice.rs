@@ -55,6 +55,8 @@ pub(crate) struct Offer {
     pub(crate) base: Showing,
     /// What leads to what is to be shown, in an order that is the same on every replica.
     pub(crate) steps: Vec<Step>,
+    /// All that was to be shown when it was made: what is wanted may change before it is judged.
+    pub(super) wanted: Showing,
 }
 
 /// What is to be shown, and what of it is.
@@ -62,6 +64,8 @@ pub(crate) struct Offer {
 pub(super) struct Choice {
     wanted: Showing,
     taken: Showing,
+    /// What was wanted when that was offered.
+    taken_of: Showing,
     /// What HAProxy is known to have loaded: at the start, what is still wanted by name of what it showed last.
     proven: Showing,
     set: CertificateSet,
@@ -249,12 +253,14 @@ impl Choice {
         (is_unjudged || !steps.is_empty()).then(|| Offer {
             base: base.clone(),
             steps,
+            wanted: self.wanted.clone(),
         })
     }
 
-    /// What is shown, and what was refused beside it.
+    /// What is shown of what was wanted, and what was refused beside that.
     fn take(
         &mut self,
+        wanted: Showing,
         taken: Showing,
         refused: Vec<(Step, String)>,
         when: RefusedWhen,
@@ -268,7 +274,7 @@ impl Choice {
         for (step, why) in refused {
             let subject = step.subject();
             let refused = Refused {
-                beside: self.wanted.beside(&step),
+                beside: wanted.beside(&step),
                 step,
                 why,
                 until: (when == RefusedWhen::Checked).then_some(now + REFUSED_FOR),
@@ -277,6 +283,7 @@ impl Choice {
             self.refused.insert(subject, refused);
         }
         self.show(taken, preferred);
+        self.taken_of = wanted;
         self.begun = true;
         let steps = self.taken.steps_to(&self.wanted);
         self.refused
@@ -317,11 +324,17 @@ impl Certificates {
     }
 
     /// What is shown from now on, and what HAProxy did not take of what was offered.
-    pub(crate) fn take(&self, taken: Showing, refused: Vec<(Step, String)>) {
-        self.take_refused(taken, refused, RefusedWhen::Checked);
+    pub(crate) fn take(&self, offer: Offer, taken: Showing, refused: Vec<(Step, String)>) {
+        self.take_refused(offer.wanted, taken, refused, RefusedWhen::Checked);
     }
 
-    fn take_refused(&self, taken: Showing, refused: Vec<(Step, String)>, when: RefusedWhen) {
+    fn take_refused(
+        &self,
+        wanted: Showing,
+        taken: Showing,
+        refused: Vec<(Step, String)>,
+        when: RefusedWhen,
+    ) {
         let mut held = self.held();
         for (step, why) in &refused {
             let subject = step.subject();
@@ -333,7 +346,8 @@ impl Certificates {
         }
         let preferred = &self.settings.preferred;
         let now = Instant::now();
-        held.choice.take(taken, refused, when, now, preferred);
+        let choice = &mut held.choice;
+        choice.take(wanted, taken, refused, when, now, preferred);
         let left_out = held.choice.taken.left_out(preferred);
         for (name, why) in &left_out {
             if held.left_out.get(name) != Some(why) {
@@ -349,15 +363,16 @@ impl Certificates {
     /// Shows all that is to be shown, as far as it is not known to be bad: nobody could say.
     pub(crate) fn take_all(&self) {
         let wanted = self.held().choice.wanted.clone();
-        self.take(wanted, Vec::new());
+        self.take_refused(wanted.clone(), wanted, Vec::new(), RefusedWhen::Checked);
     }
 
     /// Shows nothing again, as before the start.
     pub(crate) fn take_back(&self) {
         let mut held = self.held();
-        let nothing = Showing::default();
+        let nothing = Showing::default;
         let (when, now) = (RefusedWhen::Checked, Instant::now());
-        held.choice.take(nothing, Vec::new(), when, now, &[]);
+        let choice = &mut held.choice;
+        choice.take(nothing(), nothing(), Vec::new(), when, now, &[]);
         held.choice.begun = false;
     }
 

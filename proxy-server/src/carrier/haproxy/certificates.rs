@@ -67,7 +67,7 @@ impl HaproxyCarrier {
             isolated => isolated,
         }?;
         let refused = steps_of(&offer.steps, isolated.culprits);
-        self.certificates.take(isolated.whole, refused);
+        self.certificates.take(offer, isolated.whole, refused);
         Ok(())
     }
 
@@ -110,7 +110,8 @@ impl HaproxyCarrier {
             }
         };
         let refused = steps_of(&offer.steps, isolated.culprits);
-        self.certificates.take_loaded(isolated.whole, refused);
+        self.certificates
+            .take_loaded(offer, isolated.whole, refused);
         Ok(isolated.candidate)
     }
 

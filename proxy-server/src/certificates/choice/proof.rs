@@ -53,6 +53,7 @@ impl Choice {
         Offer {
             base: self.proven.clone(),
             steps: self.proven.steps_to(&self.taken),
+            wanted: self.taken_of.clone(),
         }
     }
 }
@@ -69,6 +70,7 @@ impl Offer {
         Self {
             base: nothing,
             steps,
+            wanted: self.wanted,
         }
     }
 }
@@ -77,8 +79,8 @@ impl Offer {
 
 impl Certificates {
     /// As [`Certificates::take`], of what HAProxy loaded, and what it did not load.
-    pub(crate) fn take_loaded(&self, loaded: Showing, refused: Vec<(Step, String)>) {
-        self.take_refused(loaded, refused, RefusedWhen::Loaded);
+    pub(crate) fn take_loaded(&self, offer: Offer, loaded: Showing, refused: Vec<(Step, String)>) {
+        self.take_refused(offer.wanted, loaded, refused, RefusedWhen::Loaded);
         self.prove();
     }
 

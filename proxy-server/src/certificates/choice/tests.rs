@@ -44,6 +44,7 @@ fn what_is_wanted_is_offered_name_by_name_until_it_is_taken_or_refused() {
     let offer = choice.offer(now).unwrap();
     assert_eq!(named(&offer.steps), ["a true", "b true"]);
     choice.take(
+        choice.wanted.clone(),
         offer.base.with(&offer.steps),
         Vec::new(),
         RefusedWhen::Checked,
@@ -59,6 +60,7 @@ fn what_is_wanted_is_offered_name_by_name_until_it_is_taken_or_refused() {
     assert_eq!(named(&offer.steps), ["a true", "b false", "c true"]);
     let refused = vec![(offer.steps[0].clone(), "no".to_owned())];
     choice.take(
+        choice.wanted.clone(),
         offer.base.with(&offer.steps[1..]),
         refused,
         RefusedWhen::Checked,
@@ -85,6 +87,7 @@ fn what_is_wanted_is_offered_name_by_name_until_it_is_taken_or_refused() {
     let offer = choice.offer(now).unwrap();
     assert_eq!(named(&offer.steps), ["a true"]);
     choice.take(
+        choice.wanted.clone(),
         offer.base.with(&offer.steps),
         Vec::new(),
         RefusedWhen::Checked,
@@ -102,6 +105,7 @@ fn a_certificate_that_moves_from_a_file_to_a_call_is_the_same() {
     let mut choice = Choice::default();
     choice.want(showing(&[&file]));
     choice.take(
+        choice.wanted.clone(),
         showing(&[&file]),
         Vec::new(),
         RefusedWhen::Checked,
@@ -121,7 +125,14 @@ fn what_was_never_shown_is_refused_without_a_version_before() {
     let mut choice = Choice::default();
     choice.want(showing(&[&one]));
     let refused = vec![(Step::show(one), "no".to_owned())];
-    choice.take(Showing::default(), refused, RefusedWhen::Checked, now, &[]);
+    choice.take(
+        choice.wanted.clone(),
+        Showing::default(),
+        refused,
+        RefusedWhen::Checked,
+        now,
+        &[],
+    );
     assert_eq!(
         choice.refused(),
         BTreeMap::from([("a".to_owned(), "no".to_owned())])
@@ -139,7 +150,14 @@ fn what_was_refused_is_tried_again_once_something_else_changed() {
         let mut choice = Choice::default();
         choice.want(showing(&[&one]));
         let refused = vec![(Step::show(one.clone()), "no".to_owned())];
-        choice.take(Showing::default(), refused, RefusedWhen::Checked, now, &[]);
+        choice.take(
+            choice.wanted.clone(),
+            Showing::default(),
+            refused,
+            RefusedWhen::Checked,
+            now,
+            &[],
+        );
         assert!(choice.offer(now).is_none());
         choice
     };
@@ -153,6 +171,7 @@ fn what_was_refused_is_tried_again_once_something_else_changed() {
     let mut choice = refused();
     choice.want(showing(&[&one, &other]));
     choice.take(
+        choice.wanted.clone(),
         showing(&[&other]),
         Vec::new(),
         RefusedWhen::Checked,
@@ -196,13 +215,21 @@ fn a_list_and_the_files_that_it_alone_names_are_one_step() {
     // At first each counts by itself: a bad one must not leave the others out.
     let offer = choice.offer(now).unwrap();
     assert_eq!(named(&offer.steps), ["a true", "b true", "list 0"]);
-    choice.take(before, Vec::new(), RefusedWhen::Checked, now, &[]);
+    choice.take(
+        choice.wanted.clone(),
+        before,
+        Vec::new(),
+        RefusedWhen::Checked,
+        now,
+        &[],
+    );
     // One goes and one comes with the list; one is renewed whatever becomes of it, and so is one that was given.
     choice.want(listed("c\na [bad]\ngiven", &[&new_a, &c, &given]));
     let offer = choice.offer(now).unwrap();
     assert_eq!(named(&offer.steps), ["a true", "given true", "list 2"]);
     let refused = vec![(offer.steps[2].clone(), "no".to_owned())];
     choice.take(
+        choice.wanted.clone(),
         offer.base.with(&offer.steps[..2]),
         refused,
         RefusedWhen::Checked,
@@ -221,6 +248,7 @@ fn a_list_and_the_files_that_it_alone_names_are_one_step() {
     choice.want(listed("c\na\ngiven", &[&new_a, &new_c, &given]));
     let offer = choice.offer(now).unwrap();
     choice.take(
+        choice.wanted.clone(),
         offer.base.with(&offer.steps),
         Vec::new(),
         RefusedWhen::Checked,
@@ -246,12 +274,26 @@ fn what_was_not_loaded_is_on_top_of_what_was_and_rests_whatever_else_changes() {
     let names: Vec<_> = offer.base.certificates.keys().collect();
     assert_eq!(names, [&old.name], "c is wanted no more");
     let all = offer.base.with(&offer.steps);
-    choice.take(all, Vec::new(), RefusedWhen::Checked, now, &[]);
+    choice.take(
+        choice.wanted.clone(),
+        all,
+        Vec::new(),
+        RefusedWhen::Checked,
+        now,
+        &[],
+    );
     let offer = choice.unproven();
     assert_eq!(named(&offer.steps), ["a true", "b true"]);
     let refused = vec![(offer.steps[0].clone(), "not loaded".to_owned())];
     let loaded = offer.base.with(&offer.steps[1..]);
-    choice.take(loaded, refused, RefusedWhen::Loaded, now, &[]);
+    choice.take(
+        choice.wanted.clone(),
+        loaded,
+        refused,
+        RefusedWhen::Loaded,
+        now,
+        &[],
+    );
     assert_eq!(
         choice.taken().certificate(&old.name),
         Some(&old.certificate)
@@ -268,7 +310,14 @@ fn what_was_not_loaded_is_on_top_of_what_was_and_rests_whatever_else_changes() {
     let offer = choice.offer(now).unwrap();
     assert_eq!(named(&offer.steps), ["d true"]);
     let both = offer.base.with(&offer.steps);
-    choice.take(both, Vec::new(), RefusedWhen::Checked, now, &[]);
+    choice.take(
+        choice.wanted.clone(),
+        both,
+        Vec::new(),
+        RefusedWhen::Checked,
+        now,
+        &[],
+    );
     assert!(choice.offer(now).is_none(), "another one is no reason");
     let later = now + REFUSED_FOR * 1_000;
     assert!(choice.offer(later).is_none(), "nor is time");
@@ -288,7 +337,14 @@ fn what_was_not_loaded_is_tried_again_once_it_or_what_it_clashed_with_is_another
         choice.want(showing(&[&bad, &rival, &other]));
         let refused = vec![(Step::show(bad.clone()), "not loaded".to_owned())];
         let taken = showing(&[&rival, &other]);
-        choice.take(taken, refused, RefusedWhen::Loaded, now, &[]);
+        choice.take(
+            choice.wanted.clone(),
+            taken,
+            refused,
+            RefusedWhen::Loaded,
+            now,
+            &[],
+        );
         assert!(choice.offer(now).is_none());
         choice
     };
@@ -320,8 +376,44 @@ fn what_was_not_loaded_is_tried_again_once_it_or_what_it_clashed_with_is_another
     // Refused once more it rests again.
     let refused = vec![(Step::show(bad.clone()), "not loaded".to_owned())];
     let taken = showing(&[&rival, &other]);
-    choice.take(taken, refused, RefusedWhen::Loaded, now, &[]);
+    choice.take(
+        choice.wanted.clone(),
+        taken,
+        refused,
+        RefusedWhen::Loaded,
+        now,
+        &[],
+    );
     assert!(!offers_bad(&choice));
+}
+
+#[test]
+fn what_changes_while_what_was_offered_is_judged_is_a_reason_to_try_it_again() {
+    let now = Instant::now();
+    let bad = shown("a", "a.com");
+    let (rival, new_rival) = (shown("b", "a.com"), shown("b", "a.com"));
+    for is_changed_in_search in [true, false] {
+        let mut choice = Choice::default();
+        choice.want(showing(&[&bad, &rival]));
+        let Offer {
+            base,
+            steps,
+            wanted,
+        } = choice.offer(now).unwrap();
+        let all = base.with(&steps);
+        if !is_changed_in_search {
+            // Already while it passed its check.
+            choice.want(showing(&[&bad, &new_rival]));
+        }
+        choice.take(wanted, all, Vec::new(), RefusedWhen::Checked, now, &[]);
+        let Offer { steps, wanted, .. } = choice.unproven();
+        choice.want(showing(&[&bad, &new_rival]));
+        let refused = vec![(steps[0].clone(), "not loaded".to_owned())];
+        let taken = showing(&[&rival]);
+        choice.take(wanted, taken, refused, RefusedWhen::Loaded, now, &[]);
+        let offer = choice.offer(now).unwrap();
+        assert_eq!(named(&offer.steps), ["a true", "b true"]);
+    }
 }
 
 #[test]
@@ -340,7 +432,14 @@ fn what_haproxy_refuses_of_what_the_last_run_showed_is_nothing_to_fall_back_to()
     assert!(offer.base.certificates.is_empty());
     assert_eq!(named(&offer.steps), ["a true"]);
     let refused = vec![(offer.steps[0].clone(), "no".to_owned())];
-    choice.take(offer.base, refused, RefusedWhen::Checked, now, &[]);
+    choice.take(
+        choice.wanted.clone(),
+        offer.base,
+        refused,
+        RefusedWhen::Checked,
+        now,
+        &[],
+    );
     assert_eq!(choice.refused()["a"], "no");
     let unproven = choice.unproven();
     assert!(unproven.base.certificates.is_empty() && unproven.steps.is_empty());
@@ -354,10 +453,24 @@ fn what_haproxy_refuses_of_what_the_last_run_showed_is_nothing_to_fall_back_to()
     assert_eq!(shown.certificate(&old.name), Some(&old.certificate));
 
     let mut choice = begin();
-    choice.take(showing(&[&old]), Vec::new(), RefusedWhen::Checked, now, &[]);
+    choice.take(
+        choice.wanted.clone(),
+        showing(&[&old]),
+        Vec::new(),
+        RefusedWhen::Checked,
+        now,
+        &[],
+    );
     assert!(choice.unproven().steps.is_empty(), "it was loaded");
     choice.want(showing(&[&new]));
-    choice.take(showing(&[&new]), Vec::new(), RefusedWhen::Checked, now, &[]);
+    choice.take(
+        choice.wanted.clone(),
+        showing(&[&new]),
+        Vec::new(),
+        RefusedWhen::Checked,
+        now,
+        &[],
+    );
     let base = choice.unproven().base;
     assert_eq!(base.certificate(&old.name), Some(&old.certificate));
 }
@@ -372,6 +485,13 @@ fn what_the_last_run_showed_is_judged_before_it_is_shown_again() {
     let offer = choice.offer(now).unwrap();
     assert_eq!(named(&offer.steps), <[&str; 0]>::default());
     assert_eq!(offer.base.certificates.len(), 1);
-    choice.take(offer.base, Vec::new(), RefusedWhen::Checked, now, &[]);
+    choice.take(
+        choice.wanted.clone(),
+        offer.base,
+        Vec::new(),
+        RefusedWhen::Checked,
+        now,
+        &[],
+    );
     assert!(choice.offer(now).is_none(), "once");
 }
