@@ -340,8 +340,9 @@ impl Held {
             certificate: certificate.clone(),
             source: Source::Call,
         });
-        // Of a name what was given counts before a file.
-        let by_name = found.chain(in_its_place).chain(kept);
+        // Of a name what was given counts before a file, and a file before what stands in for something that
+        // cannot be read: that may be a removal.
+        let by_name = in_its_place.chain(found).chain(kept);
         Showing {
             certificates: by_name.map(|shown| (shown.name.clone(), shown)).collect(),
             authorities: self.authorities.clone(),

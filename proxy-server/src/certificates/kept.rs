@@ -21,11 +21,14 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{Certificates, Held, JudgeError, Last, MAX_CERTIFICATES, choice::with_before};
+mod read;
+
+use super::{Certificates, Held, JudgeError, MAX_CERTIFICATES};
 use crate::{
     chain::chain,
     store::{JournalError, replace_file},
 };
+use read::{in_place_of, read_all};
 
 /// The folder below `STATE_PATH`.
 const FOLDER: &str = "certificates";
@@ -121,7 +124,7 @@ impl Certificates {
                 }
             }
         }
-        let in_its_place = in_place_of(&mut refused, &last);
+        let in_its_place = in_place_of(&mut refused, &self.folder(), &kept, &last);
         for (name, why) in &refused {
             tracing::error!(name, why, "a certificate that was given cannot be read");
         }
@@ -430,55 +433,6 @@ fn make(folder: &Path) -> io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(folder)
-}
-
-/// What was written, and what cannot be read, by path.
-fn read_all(folder: &Path) -> (Vec<Entry>, BTreeMap<String, String>) {
-    let (mut entries, mut refused) = (Vec::new(), BTreeMap::new());
-    let listed = match fs::read_dir(folder) {
-        Ok(listed) => listed,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return (entries, refused),
-        Err(error) => {
-            refused.insert(folder.display().to_string(), error.to_string());
-            return (entries, refused);
-        }
-    };
-    for file in listed.flatten() {
-        let path = file.path();
-        if path.extension().is_none_or(|end| end != "json") {
-            continue;
-        }
-        let text = fs::read(&path).map(Zeroizing::new);
-        let entry = text.map_err(|error| error.to_string()).and_then(|text| {
-            // An error of serde_json names the place and not what stands there.
-            serde_json::from_slice::<Entry>(&text)
-                .map_err(|error| format!("line {}, column {}", error.line(), error.column()))
-        });
-        match entry {
-            Ok(entry) => entries.push(entry),
-            Err(why) => {
-                refused.insert(path.display().to_string(), why);
-            }
-        }
-    }
-    (entries, refused)
-}
-
-/// What was shown last of that which cannot be read any more, named by its file or its name. Other replicas are not told
-/// of it: nobody knows when it was given.
-fn in_place_of(unreadable: &mut BTreeMap<String, String>, last: &Last) -> Last {
-    let mut in_its_place = Last::new();
-    for (called, why) in unreadable {
-        let name = called.rsplit('/').next().unwrap_or_default();
-        let name = name.strip_suffix(".json").unwrap_or(name);
-        if let Ok(name) = name.parse::<CertificateName>()
-            && let Some(certificate) = last.get(&name)
-        {
-            *why = with_before(why, true);
-            in_its_place.insert(name, certificate.clone());
-        }
-    }
-    in_its_place
 }
 
 /// Whether a stamp lies so far ahead that it would win for ever.

@@ -161,7 +161,10 @@ async fn what_cannot_be_read_any_more_is_shown_as_it_was_last() {
     assert_eq!(refused.len(), 1, "{refused:?}");
     for (path, why) in refused {
         assert!(path.ends_with("acme.json"), "{path}");
-        assert!(why.ends_with("the version before is shown"), "{why}");
+        assert!(
+            why.ends_with("is shown where no file has the name"),
+            "{why}"
+        );
     }
     assert!(
         again.later_than(&BTreeMap::new()).is_empty(),
@@ -171,6 +174,65 @@ async fn what_cannot_be_read_any_more_is_shown_as_it_was_last() {
     again.keep(name("acme"), None, &me).await.unwrap();
     assert_eq!(shown(&again), []);
     assert!(again.refused().is_empty() && !again.is_kept(&name("acme")));
+}
+
+#[tokio::test]
+async fn a_file_counts_before_what_stands_in_for_a_certificate_that_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let me: InstanceId = "a".parse().unwrap();
+    let ((file, _), (renewed, _)) = (issued("acme.com"), issued("acme.com"));
+    let certs = folder.path().join("nowhere");
+    fs::create_dir(&certs).unwrap();
+    let write = |file: &Certificate| {
+        // Another file in its place, as whoever renews does it.
+        fs::write(certs.join(".new"), file.pem().expose_secret()).unwrap();
+        fs::rename(certs.join(".new"), certs.join("acme")).unwrap();
+    };
+    write(&file);
+    let before = replica(folder.path(), "true");
+    before.keep(name("acme"), None, &me).await.unwrap();
+    let live = folder.path().join("cfg/current");
+    fs::create_dir_all(&live).unwrap();
+    fs::write(live.join("cert-acme.pem"), file.pem().expose_secret()).unwrap();
+    fs::write(folder.path().join("certificates/acme.json"), "{").unwrap();
+
+    let again = replica(folder.path(), "true");
+    again.restore().await;
+    again.scan().await;
+    assert_eq!(shown(&again), [("acme".to_owned(), file)]);
+    write(&renewed);
+    again.scan().await;
+    assert_eq!(shown(&again), [("acme".to_owned(), renewed)]);
+}
+
+#[tokio::test]
+async fn what_was_shown_last_stands_in_for_a_folder_that_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (good, _) = issued("acme.com");
+    let live = folder.path().join("cfg/current");
+    fs::create_dir_all(&live).unwrap();
+    fs::write(live.join("cert-acme.pem"), good.pem().expose_secret()).unwrap();
+    let state = folder.path().join("certificates");
+    fs::write(&state, "no folder").unwrap();
+
+    let again = replica(folder.path(), "true");
+    again.restore().await;
+    again.scan().await;
+    assert_eq!(shown(&again), [("acme".to_owned(), good.clone())]);
+    let why = &again.refused()[&state.display().to_string()];
+    assert!(why.contains("what was shown last is shown"), "{why}");
+
+    // What was read says more than what was shown.
+    let stamp = Stamp::new(1, "a".parse().unwrap());
+    let certificate = None;
+    let kept = [(name("acme"), Kept { stamp, certificate })].into();
+    let mut unreadable = [(state.display().to_string(), "broken".to_owned())].into();
+    let last = ["acme", "other"].map(|known| (name(known), good.clone()));
+    let in_its_place = in_place_of(&mut unreadable, &state, &kept, &last.into());
+    assert_eq!(
+        in_its_place.into_keys().collect::<Vec<_>>(),
+        [name("other")]
+    );
 }
 
 #[tokio::test]
