@@ -33,8 +33,12 @@ const EXPRESSIONS: [&str; 12] = [
     "sni",
     "store-request",
 ];
-/// What has a name as its first argument, which may be any word.
-const NAMED: [&str; 2] = ["server", "server-template"];
+/// What has a name as its first argument, which may be any word; and how that is read.
+const NAMED: [(&str, Name); 3] = [
+    ("server", Name::Argument),
+    ("server-template", Name::Argument),
+    ("user", Name::Text),
+];
 /// What compares numbers, where it stands alone in a pattern's place.
 const OPERATORS: [&str; 5] = ["eq", "ge", "gt", "le", "lt"];
 /// The methods of `-m` that know those.
@@ -97,6 +101,15 @@ enum Reading {
         /// Values and numbers cannot be mistaken for each other.
         is_text: bool,
     },
+}
+
+/// How a word is read that is a name wherever it stands, also one like `if`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Name {
+    /// As an argument.
+    Argument,
+    /// As it is, whatever it holds.
+    Text,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -257,13 +270,17 @@ fn check(text: &str, values: &[Range<usize>]) -> Result<(), Misplaced> {
 
 fn check_line(words: &[Word]) -> Result<(), (String, Why)> {
     let mut reading = Reading::Arguments;
-    let (mut is_first, mut is_name, mut in_braces) = (true, false, false);
-    let mut before = String::new();
+    let (mut is_first, mut in_braces) = (true, false);
+    let (mut directive, mut before) = (String::new(), String::new());
+    // What the next word is, where it is a name.
+    let mut name = None;
     for word in words {
         let text: String = word.iter().map(|(c, _)| c).collect();
         if word.iter().any(|(_, is_value)| *is_value) {
             let judged = match reading {
                 _ if is_first => Err(Why::Directive),
+                _ if name == Some(Name::Text) => Ok(()),
+                _ if name.is_some() => argument(word, &text),
                 _ if in_braces && text == "}" => Err(Why::Condition),
                 Reading::Arguments if takes_expression(&before) => Err(Why::Expression),
                 reading => reading.check(word, &text),
@@ -273,16 +290,23 @@ fn check_line(words: &[Word]) -> Result<(), (String, Why)> {
         if is_first {
             // HAProxy takes these off a line before it reads its first word.
             is_first = matches!(&*text, "no" | "default");
-            is_name = NAMED.contains(&&*text);
+            let of_this = NAMED.iter().find(|(named, _)| *named == text);
+            name = of_this.map(|(_, name)| *name);
             if text == "acl" {
                 reading = Reading::Name;
             }
-        } else if std::mem::take(&mut is_name) {
+            directive = text;
+        } else if name.take().is_some() {
             // It says nothing of what follows.
         } else if in_braces && text == "}" {
             (reading, in_braces) = (Reading::Condition, false);
         } else {
             in_braces |= reading == Reading::Condition && OPEN.contains(&&*text);
+            let is_own = !word.iter().any(|(_, is_value)| *is_value);
+            if is_own && reading == Reading::Arguments && text == "realm" {
+                let is_asked = before == "auth" || directive == "stats";
+                name = is_asked.then_some(Name::Argument);
+            }
             reading = reading.behind(&text);
             before = text;
         }

@@ -71,6 +71,8 @@ pub(crate) const WORSE: [&str; 9] = [
     "\u{202e}",
     "\nfrontend evil\n    bind *:1\n",
 ];
+/// What compares numbers to HAProxy.
+const OPERATORS: [&str; 5] = ["eq", "ge", "gt", "le", "lt"];
 const KINDS: [&str; 6] = [
     "path", "path_beg", "path_end", "path_sub", "path_dir", "path_reg",
 ];
@@ -171,6 +173,8 @@ fn check_lines(text: &str, destinations: usize) -> Result<(), TestCaseError> {
         "backend",
         "default-server",
         "server",
+        "userlist",
+        "user",
     ]
     .into();
     for line in text.lines() {
@@ -178,6 +182,15 @@ fn check_lines(text: &str, destinations: usize) -> Result<(), TestCaseError> {
         prop_assert!(known.contains(first), "{line:?}");
     }
     Ok(())
+}
+
+/// Whether a pattern is a word that compares where numbers are asked for, and nothing says that none are.
+fn compares(text: &str) -> bool {
+    let mut acls = text.lines().map(str::trim_start);
+    acls.any(|line| {
+        let mut words = line.split(' ').skip_while(|word| *word != "acl").skip(3);
+        !line.contains(" -m ") && words.any(|word| OPERATORS.contains(&word))
+    })
 }
 
 async fn judged(
@@ -201,7 +214,7 @@ async fn judged(
     })?;
     check_lines(config.main_text(), destinations)?;
     // The same text to the engine, and an operator's own: its values are looked at, and all of them stand well but
-    // for words that HAProxy could take for a comparison of numbers.
+    // for words that HAProxy could take for a comparison of numbers, had a test of paths any.
     let own = Template::new(format!("{}{{# #}}", Template::DEFAULT_TEXT)).unwrap();
     let own = render(
         &table,
@@ -209,10 +222,14 @@ async fn judged(
         &AddressBook::new(),
     );
     match own {
-        Ok(own) => prop_assert_eq!(own.main_text(), config.main_text()),
+        Ok(own) => {
+            prop_assert!(!compares(config.main_text()), "{}", config.main_text());
+            prop_assert_eq!(own.main_text(), config.main_text());
+        }
         Err(refused) => {
             let told = format!("{refused:?}");
             prop_assert!(told.contains("compares numbers"), "{}", told);
+            prop_assert!(compares(config.main_text()), "{}", told);
         }
     }
     let staged = dir.stage(&config).unwrap();
@@ -270,6 +287,40 @@ fn haproxy_takes_whatever_the_parser_takes() {
         "only {} of {CASES} came through the parser",
         taken.get()
     );
+}
+
+/// A service or a user may be called what means something elsewhere in a line, also under a template of the operator's.
+#[tokio::test]
+async fn haproxy_takes_names_that_are_words_of_its_own() {
+    let bench = Bench::new();
+    let dir = bench.dir();
+    let settings = bench
+        .render_settings()
+        .with_nameservers(vec!["127.0.0.1:53".parse().unwrap()]);
+    let validator = Validator::new(bench.sandbox.binary());
+    let kind = ("pathType", "path_sub");
+    for (name, user, path, kind) in [
+        ("if", "if", "/a", None),
+        ("or", "a(b", "/a", None),
+        ("unless", "x%[y", "if", Some(kind)),
+        ("server", "{", "or", Some(kind)),
+        ("realm", "}", "lt", Some(kind)),
+    ] {
+        let users = format!("{user}:secret");
+        let given = [
+            ("serviceName", name),
+            ("port", "8080"),
+            ("outboundHostname", "127.0.0.1"),
+            ("servicePath", path),
+            ("users", &*users),
+        ];
+        let given = given.into_iter().chain(kind);
+        let given: Vec<_> = given
+            .map(|(name, value)| (name, value.to_owned()))
+            .collect();
+        let taken = judged(&settings, &dir, &validator, &given).await;
+        assert!(taken.unwrap(), "{name} {user}");
+    }
 }
 
 #[tokio::test]
