@@ -467,11 +467,11 @@ fn a_value_in_a_template_of_the_whole_is_that_value_where_it_stands() {
         assert_eq!(rendered(line, &query).unwrap(), wanted, "{line}");
     }
     for (line, query, why) in [
-        (header, path("/%25[env(TOKEN)]"), "has '%' from a value"),
+        (header, path("/%25[env(TOKEN)]"), "has '%' written by {{ }}"),
         (
             "http-request set-header X-Route %[str({{ v }})]",
             path("/a)]%25[env(TOKEN)"),
-            "has ')' from a value",
+            "has ')' written by {{ }}",
         ),
         (
             "acl x path_sub {{ v }}",
@@ -481,7 +481,7 @@ fn a_value_in_a_template_of_the_whole_is_that_value_where_it_stands() {
         (
             "http-request deny if {{ v }}",
             path("!url_match80&pathType=path_sub"),
-            "has '!' from a value",
+            "has '!' written by {{ }}",
         ),
         ("{{ v }} x", path("/a"), "says what the line does"),
     ] {

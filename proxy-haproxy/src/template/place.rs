@@ -161,26 +161,26 @@ impl Why {
     pub(super) fn words(self) -> String {
         match self {
             Self::Directive => {
-                "says what the line does; that must stand in the template itself".to_owned()
+                "is written by {{ }} and says what the line does; that must stand in the template itself".to_owned()
             }
             Self::Within(c) => format!(
-                "has {c:?} from a value, which stands in an expression, a name or behind a %; there a value may hold letters, digits and . _ ~ : / @ * + = - alone"
+                "has {c:?} written by {{{{ }}}}, which stands in an expression, a name or behind a %; there a value may hold letters, digits and . _ ~ : / @ * + = - alone"
             ),
             Self::Bare(c) => format!(
-                "has {c:?} from a value, with which HAProxy may begin an expression; a value may hold it as a pattern of an acl alone"
+                "has {c:?} written by {{{{ }}}}, with which HAProxy may begin an expression; a value may hold it as a pattern of an acl alone"
             ),
             Self::Expression => {
-                "comes from a value, where HAProxy takes an expression; write str() around it"
+                "is written by {{ }}, where HAProxy takes an expression; write str() around it"
                     .to_owned()
             }
             Self::Flag => {
-                "begins like a flag and has a value in it; write -- before the patterns".to_owned()
+                "begins like a flag and has something in it that {{ }} writes; write -- before the patterns".to_owned()
             }
             Self::Condition => {
-                "comes from a value and is a part of conditions to HAProxy".to_owned()
+                "is written by {{ }} and is a part of conditions to HAProxy; write it in the template itself, with {% if %} where it depends".to_owned()
             }
             Self::Operator => {
-                "comes from a value and compares numbers to HAProxy; write -m str before it"
+                "is written by {{ }} and compares numbers to HAProxy; write -m str before it"
                     .to_owned()
             }
         }
