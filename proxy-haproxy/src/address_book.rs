@@ -145,6 +145,7 @@ impl AddressBook {
 
     /// Writes down what another book knows of this host, to the last address and in its order, so that the
     /// books stay equal: [`Resolution::Unknown`] where it is not in that one.
+    #[cfg(feature = "names")]
     pub(crate) fn keep(&mut self, host: Host, other: &Self) {
         let known = other.entries.get(&host).cloned().unwrap_or_default();
         self.insert_known(host, known);
