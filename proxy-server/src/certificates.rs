@@ -227,11 +227,17 @@ impl Certificates {
         self.settings.client_authorities.is_some()
     }
 
-    /// Reads the folders again. Whether another set is to be shown.
+    /// Reads the folders again. What does not answer in time stays as it was. Whether another set is to be shown.
     pub(crate) async fn scan(&self) -> bool {
         let mut scanned = self.scanned.lock().await;
+        let scanned = &mut *scanned;
         let list = self.held().list.clone();
-        let (list, unlisted) = match list::look(self.settings.crt_list.as_ref()).await {
+        let file = self.settings.client_authorities.as_ref();
+        let (listed, authorities) = tokio::join!(
+            list::look(&mut scanned.list, self.settings.crt_list.as_ref()),
+            authorities::look(&mut scanned.authorities, file),
+        );
+        let (list, unlisted) = match listed {
             Some(Ok(list)) => (list, None),
             Some(Err(why)) => {
                 let is_there = list != CertificateList::default();
@@ -244,8 +250,6 @@ impl Certificates {
         if let (Some(why), Some(file)) = (unlisted, &self.settings.crt_list) {
             refused.insert(file.display().to_string(), why);
         }
-        let file = self.settings.client_authorities.as_ref();
-        let authorities = authorities::look(file).await;
         let mut held = self.held();
         match (authorities, file) {
             (Some(Ok(authorities)), _) => held.authorities = Some(authorities),

@@ -19,6 +19,7 @@ mod digest;
 mod drift;
 mod dry_run;
 mod engine;
+mod files;
 pub mod flags;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

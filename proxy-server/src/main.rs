@@ -8,6 +8,9 @@ use proxy_server::{
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// How long the end waits for what is still read and written then: it takes as long as a disk that works.
+const FILES_DEADLINE: Duration = Duration::from_secs(1);
+
 fn main() -> ExitCode {
     let matches = match flags::command().try_get_matches() {
         Ok(matches) => matches,
@@ -64,7 +67,10 @@ fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(work)
+    let done = runtime.block_on(work);
+    // What reads a disk that hangs never ends.
+    runtime.shutdown_timeout(FILES_DEADLINE);
+    done
 }
 
 fn ended(outcome: anyhow::Result<()>) -> ExitCode {

@@ -10,7 +10,6 @@
 mod claim;
 #[cfg(feature = "docker")]
 mod docker;
-mod files;
 mod follow;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;

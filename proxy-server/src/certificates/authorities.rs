@@ -8,7 +8,10 @@ use std::{
 
 use proxy_haproxy::ClientAuthorities;
 
-use crate::chain::chain;
+use crate::{chain::chain, files::RepeatedRead};
+
+/// The file as it is read again and again.
+pub(crate) type Reading = RepeatedRead<Result<ClientAuthorities, String>>;
 
 /// The most bytes that are read: the authorities that systems trust are a fifth of it.
 const MAX_AUTHORITIES_BYTES: u64 = 1024 * 1024;
@@ -29,8 +32,11 @@ pub(crate) fn read_authorities(path: &Path) -> Result<ClientAuthorities, String>
 }
 
 /// The same where it holds up nobody. None without a file.
-pub(super) async fn look(path: Option<&PathBuf>) -> Option<Result<ClientAuthorities, String>> {
+pub(super) async fn look(
+    reading: &mut Reading,
+    path: Option<&PathBuf>,
+) -> Option<Result<ClientAuthorities, String>> {
     let path = path?.clone();
-    let read = tokio::task::spawn_blocking(move || read_authorities(&path)).await;
-    Some(read.unwrap_or_else(|error| Err(error.to_string())))
+    let read = reading.read(move || read_authorities(&path)).await;
+    Some(read.and_then(|read| read))
 }

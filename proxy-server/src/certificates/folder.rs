@@ -2,15 +2,19 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
-    io::{self, Read as _},
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
-use proxy_haproxy::{Certificate, CertificateList, CertificateName, MAX_BUNDLE_BYTES};
+use proxy_haproxy::{Certificate, CertificateList, CertificateName};
 
-use super::{Certificates, JudgeError, Last, MAX_CERTIFICATES};
+mod look;
+
+use super::{Certificates, JudgeError, Last, MAX_CERTIFICATES, authorities, list};
+use crate::files::RepeatedRead;
+use look::{
+    Identity, Known, Listed, Listing, Place, Seen, Which, Whole, file_name, look_at, look_into,
+    too_many, unanswered,
+};
 
 /// A certificate that a file holds.
 #[derive(Clone, Debug)]
@@ -23,8 +27,20 @@ pub(super) struct Found {
 #[derive(Debug, Default)]
 pub(super) struct Scanned {
     files: BTreeMap<PathBuf, Read>,
-    /// The folders as they were when they held something.
-    folders: Folders,
+    secrets: Folder,
+    certs: Folder,
+    /// The files that a list names: these, as they are.
+    named: RepeatedRead<(Vec<PathBuf>, Listing)>,
+    /// The list itself.
+    pub(super) list: list::Reading,
+    pub(super) authorities: authorities::Reading,
+}
+
+/// A folder that is looked at again and again.
+#[derive(Debug, Default)]
+struct Folder {
+    place: Place,
+    reading: RepeatedRead<Seen>,
 }
 
 #[derive(Clone, Debug)]
@@ -36,28 +52,8 @@ struct Read {
     before: Option<Certificate>,
 }
 
-/// What changes when somebody writes a file or puts another in its place. That of no file is the default: what could
-/// not be looked at is looked at again the next time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Identity {
-    device: u64,
-    inode: u64,
-    length: u64,
-    modified: (i64, i64),
-}
-
-/// Folders by path: device and inode.
-type Folders = BTreeMap<PathBuf, (u64, u64)>;
-
 /// The certificates that were found, and the files that hold none, by path.
 type Outcome = (BTreeMap<CertificateName, Found>, BTreeMap<String, String>);
-
-/// A file as it was listed and, where it is not known yet, read.
-struct Listed {
-    path: PathBuf,
-    identity: Identity,
-    read: Option<Result<Certificate, String>>,
-}
 
 // === impl Scanned ===
 
@@ -71,29 +67,11 @@ impl Scanned {
         named: &CertificateList,
         last: &Last,
     ) -> Outcome {
-        let (certs, secrets) = (&all.settings.certs_path, &all.settings.secrets_path);
-        let folders = [
-            (secrets.clone(), Which::Secrets),
-            (certs.clone(), Which::All),
-        ];
-        let known: BTreeMap<_, _> = self
-            .files
-            .iter()
-            .map(|(path, read)| (path.clone(), read.identity))
-            .collect();
-        let files = named.entries().iter();
-        let files: Vec<PathBuf> = files.map(|entry| certs.join(entry.path())).collect();
-        let is_named = all.settings.crt_list.is_some();
-        let mut places = self.folders.clone();
-        let listed = tokio::task::spawn_blocking(move || {
-            let listing = match is_named {
-                true => look_at(files, &known, BTreeMap::new()),
-                false => list(&folders, &known, &mut places),
-            };
-            (listing, places)
-        });
-        let ((listed, mut refused), places) = listed.await.unwrap_or_default();
-        self.folders = places;
+        let certs = &all.settings.certs_path;
+        let (listed, mut refused) = match all.settings.crt_list.is_some() {
+            true => self.of_list(certs, named).await,
+            false => self.in_folders(all, last).await,
+        };
         let files = std::mem::take(&mut self.files);
         self.files = self.judged(all, listed, files, last).await;
 
@@ -130,6 +108,74 @@ impl Scanned {
             }
         }
         (found, refused)
+    }
+
+    /// The files of both folders.
+    async fn in_folders(&mut self, all: &Certificates, last: &Last) -> Listing {
+        let secrets = (&all.settings.secrets_path, Which::Secrets);
+        let certs = (&all.settings.certs_path, Which::All);
+        let known = [secrets, certs].map(|(path, _)| self.known(|file| file.starts_with(path)));
+        let [in_secrets, in_certs] = known;
+        let seen = tokio::join!(
+            self.secrets.look(secrets, in_secrets),
+            self.certs.look(certs, in_certs),
+        );
+        let (mut files, mut refused) = (Vec::new(), BTreeMap::new());
+        for (folder, Seen { found, whole, .. }) in [(secrets, seen.0), (certs, seen.1)] {
+            let (listed, bad) = found;
+            files.extend(listed);
+            refused.extend(bad);
+            if whole == Whole::Unlisted {
+                let stand_ins = stand_ins(all, folder, last, &files);
+                files.extend(stand_ins);
+            }
+        }
+        refused.extend(files.get(MAX_CERTIFICATES).map(|it| too_many(&it.path)));
+        files.truncate(MAX_CERTIFICATES);
+        (files, refused)
+    }
+
+    /// The files that a list names.
+    async fn of_list(&mut self, certs: &Path, named: &CertificateList) -> Listing {
+        let entries = named.entries().iter();
+        let paths: Vec<_> = entries.map(|entry| certs.join(entry.path())).collect();
+        let known = self.known(|_| true);
+        let why = loop {
+            let (paths, known) = (paths.clone(), known.clone());
+            let asked = paths.clone();
+            let look = move || {
+                let listing = look_at(&paths, &known, BTreeMap::new());
+                (paths, listing)
+            };
+            match self.named.read(look).await {
+                Ok((read, listing)) if read == asked => return listing,
+                // It was under way since another list.
+                Ok(_) => {}
+                Err(why) => break why,
+            }
+        };
+        let files = paths.into_iter().map(|path| {
+            let known = known.get(&path).copied();
+            let read = known.is_none().then(|| Err(why.clone()));
+            let identity = known.unwrap_or_default();
+            Listed {
+                path,
+                identity,
+                read,
+            }
+        });
+        let said = format!("of the files that the list names: {why}; what they held is shown on");
+        (
+            files.collect(),
+            [(certs.display().to_string(), said)].into(),
+        )
+    }
+
+    fn known(&self, is_meant: impl Fn(&Path) -> bool) -> Known {
+        let files = self.files.iter().filter(|(path, _)| is_meant(path));
+        files
+            .map(|(path, read)| (path.clone(), read.identity))
+            .collect()
     }
 
     /// What each file holds now. What is new is shown to HAProxy, and so is what stands in for it.
@@ -212,6 +258,39 @@ impl Scanned {
     }
 }
 
+// === impl Folder ===
+
+impl Folder {
+    /// What it holds now.
+    async fn look(&mut self, (path, which): (&PathBuf, Which), known: Known) -> Seen {
+        let (place, folder, files) = (self.place, path.clone(), known.clone());
+        let look = move || look_into(&folder, which, &files, place);
+        let seen = self.reading.read(look).await;
+        let seen = seen.unwrap_or_else(|why| unanswered(path, known, place, &why));
+        self.place = seen.place;
+        seen
+    }
+}
+
+/// What was shown last and may be of a folder that could not be read yet: nothing says that it is gone.
+fn stand_ins(
+    all: &Certificates,
+    (folder, which): (&PathBuf, Which),
+    last: &Last,
+    files: &[Listed],
+) -> Vec<Listed> {
+    let is_listed = |name: &str| files.iter().any(|file| file_name(&file.path) == name);
+    let names = last.keys().filter(|name| {
+        which.has(name.as_str()) && !is_listed(name.as_str()) && !all.was_given(name)
+    });
+    let stand_ins = names.map(|name| Listed {
+        path: folder.join(name.as_str()),
+        identity: Identity::default(),
+        read: Some(Err("its folder was not read yet".to_owned())),
+    });
+    stand_ins.collect()
+}
+
 // === impl Certificates ===
 
 impl Certificates {
@@ -228,167 +307,6 @@ impl Certificates {
         let (paths, files): (Vec<_>, Vec<_>) = named.unzip();
         let judged = self.judge(files).await;
         paths.into_iter().zip(judged).collect()
-    }
-}
-
-/// Which files of a folder are certificates.
-#[derive(Clone, Copy)]
-enum Which {
-    All,
-    /// Those whose names say so.
-    Secrets,
-}
-
-type Listing = (Vec<Listed>, BTreeMap<String, String>);
-
-fn file_name(path: &Path) -> &str {
-    let name = path.file_name().and_then(|name| name.to_str());
-    name.unwrap_or_default()
-}
-
-/// The files of the folders, and what cannot be read at all. A folder that is not there holds none.
-fn list(
-    folders: &[(PathBuf, Which)],
-    known: &BTreeMap<PathBuf, Identity>,
-    places: &mut Folders,
-) -> Listing {
-    let (mut all, mut refused) = (Vec::new(), BTreeMap::new());
-    for (folder, which) in folders {
-        let mut paths = match files(folder, *which).and_then(|paths| placed(folder, paths, places))
-        {
-            Ok(paths) => paths,
-            // One whose files are shown may be away for a moment only, as while it is mounted anew.
-            Err(error)
-                if error.kind() == io::ErrorKind::NotFound
-                    && !known.keys().any(|path| path.starts_with(folder)) =>
-            {
-                continue;
-            }
-            Err(error) => {
-                refused.insert(folder.display().to_string(), error.to_string());
-                // What it held is held on, since nothing says that it is gone.
-                let mut held = known.keys().filter(|path| path.starts_with(folder));
-                held.by_ref().cloned().collect()
-            }
-        };
-        paths.sort_unstable();
-        all.extend(paths);
-    }
-    look_at(all, known, refused)
-}
-
-/// The same files, of a folder that may be empty: where it is another than the one that held some it is what stands
-/// in the place of one that is not mounted.
-fn placed(folder: &Path, paths: Vec<PathBuf>, places: &mut Folders) -> io::Result<Vec<PathBuf>> {
-    let found = fs::metadata(folder)?;
-    let place = (found.dev(), found.ino());
-    if !paths.is_empty() {
-        places.insert(folder.to_owned(), place);
-    } else if places.get(folder).is_some_and(|before| *before != place) {
-        return Err(io::Error::other(
-            "it is empty and another folder than before, as where one is not mounted; what it held is shown on",
-        ));
-    }
-    Ok(paths)
-}
-
-/// Looks at files, and reads those that are not known as they are.
-fn look_at(
-    paths: Vec<PathBuf>,
-    known: &BTreeMap<PathBuf, Identity>,
-    mut refused: BTreeMap<String, String>,
-) -> Listing {
-    let mut listed = Vec::new();
-    for path in paths {
-        if listed.len() == MAX_CERTIFICATES {
-            let why = format!("there are more than {MAX_CERTIFICATES} certificates");
-            refused.insert(path.display().to_string(), why);
-            break;
-        }
-        let same = known.get(&path);
-        match Identity::of(&path) {
-            Ok(None) => {}
-            Ok(Some(identity)) if same == Some(&identity) => listed.push(Listed {
-                path,
-                identity,
-                read: None,
-            }),
-            Ok(Some(identity)) => {
-                let (identity, read) = match read(&path) {
-                    Ok(read) => (identity, read),
-                    // The file may be as good as ever: rights, or what the system lacks, change nothing of it.
-                    Err(error) => (
-                        Identity::default(),
-                        Err(format!("it cannot be read: {error}")),
-                    ),
-                };
-                let read = Some(read);
-                listed.push(Listed {
-                    path,
-                    identity,
-                    read,
-                });
-            }
-            Err(error) => {
-                refused.insert(path.display().to_string(), error.to_string());
-                listed.push(match same.copied() {
-                    Some(identity) => Listed {
-                        path,
-                        identity,
-                        read: None,
-                    },
-                    None => Listed {
-                        path,
-                        identity: Identity::default(),
-                        read: Some(Err(error.to_string())),
-                    },
-                });
-            }
-        }
-    }
-    (listed, refused)
-}
-
-fn files(folder: &Path, which: Which) -> io::Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        let name = file_name(&path);
-        let is_meant = match which {
-            // Editors and orchestrators keep their own behind a dot.
-            Which::All => !name.starts_with('.'),
-            Which::Secrets => name.starts_with("cert-") || name.starts_with("cert_"),
-        };
-        if is_meant {
-            paths.push(path);
-        }
-    }
-    Ok(paths)
-}
-
-/// The certificate of a file, or why it holds none.
-fn read(path: &Path) -> io::Result<Result<Certificate, String>> {
-    let mut text = secrecy::zeroize::Zeroizing::new(Vec::new());
-    let most = u64::try_from(MAX_BUNDLE_BYTES).unwrap_or(u64::MAX);
-    File::open(path)?.take(most + 1).read_to_end(&mut text)?;
-    let Ok(text) = std::str::from_utf8(&text) else {
-        return Ok(Err("it is no text".to_owned()));
-    };
-    Ok(Certificate::parse(text).map_err(|error| error.to_string()))
-}
-
-// === impl Identity ===
-
-impl Identity {
-    /// None of what is no file.
-    fn of(path: &Path) -> io::Result<Option<Self>> {
-        let found = fs::metadata(path)?;
-        Ok(found.is_file().then(|| Self {
-            device: found.dev(),
-            inode: found.ino(),
-            length: found.len(),
-            modified: (found.mtime(), found.mtime_nsec()),
-        }))
     }
 }
 

@@ -8,6 +8,11 @@ use std::{
 
 use proxy_haproxy::CertificateList;
 
+use crate::files::RepeatedRead;
+
+/// The file as it is read again and again.
+pub(crate) type Reading = RepeatedRead<Result<CertificateList, String>>;
+
 /// The most bytes that are read.
 const MAX_LIST_BYTES: u64 = 1024 * 1024;
 
@@ -23,8 +28,11 @@ pub(crate) fn read_list(path: &Path) -> Result<CertificateList, String> {
 }
 
 /// The same where it holds up nobody. None without a file.
-pub(super) async fn look(path: Option<&PathBuf>) -> Option<Result<CertificateList, String>> {
+pub(super) async fn look(
+    reading: &mut Reading,
+    path: Option<&PathBuf>,
+) -> Option<Result<CertificateList, String>> {
     let path = path?.clone();
-    let read = tokio::task::spawn_blocking(move || read_list(&path)).await;
-    Some(read.unwrap_or_else(|error| Err(error.to_string())))
+    let read = reading.read(move || read_list(&path)).await;
+    Some(read.and_then(|read| read))
 }

@@ -177,7 +177,7 @@ impl Ground {
 
         let resolver = haproxy::resolver(&settings.haproxy)?;
         let mut carrier = haproxy::carrier_settings(&settings.haproxy, &resolver, api)?;
-        super::certificates::check_files(settings)?;
+        super::certificates::check_files(settings).await?;
         carrier.render = carrier.render.with_tls(settings.certificates.tls.clone());
         let file = state.join("addresses.json");
         let names = Arc::new(NameFollower::new(resolver.clone(), file));

@@ -1,6 +1,9 @@
 //! The certificates of a replica, from its settings.
 
-use std::sync::Arc;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use proxy_haproxy::{CertificateProbe, Validator};
@@ -11,6 +14,7 @@ use crate::{
     certificates::{
         CertificateExchange, Certificates, CertificatesSettings, read_authorities, read_list,
     },
+    files::RepeatedRead,
     metrics::Metrics,
     settings::Settings,
 };
@@ -35,16 +39,29 @@ pub(super) fn all(settings: &Settings, metrics: &Arc<Metrics>) -> Arc<Certificat
 }
 
 /// Whether the files that are named can be used: later they are only read again.
-pub(super) fn check_files(settings: &Settings) -> anyhow::Result<()> {
-    if let Some(path) = &settings.certificates.crt_list {
-        let read = read_list(path).map_err(anyhow::Error::msg);
-        read.with_context(|| format!("CRT_LIST_PATH: {} cannot be used", path.display()))?;
-    }
-    let Some(path) = &settings.certificates.client_authorities else {
+pub(super) async fn check_files(settings: &Settings) -> anyhow::Result<()> {
+    let given = &settings.certificates;
+    check("CRT_LIST_PATH", given.crt_list.as_ref(), read_list).await?;
+    check(
+        "CA_FILE",
+        given.client_authorities.as_ref(),
+        read_authorities,
+    )
+    .await
+}
+
+async fn check<T: Send + 'static>(
+    setting: &str,
+    path: Option<&PathBuf>,
+    read: fn(&Path) -> Result<T, String>,
+) -> anyhow::Result<()> {
+    let Some(path) = path else {
         return Ok(());
     };
-    let read = read_authorities(path).map_err(anyhow::Error::msg);
-    read.with_context(|| format!("CA_FILE: {} cannot be used", path.display()))?;
+    let file = path.clone();
+    let read = RepeatedRead::default().read(move || read(&file)).await;
+    let read = read.and_then(|read| read).map_err(anyhow::Error::msg);
+    read.with_context(|| format!("{setting}: {} cannot be used", path.display()))?;
     Ok(())
 }
 

@@ -4,7 +4,8 @@ use std::{io::Read as _, path::Path, sync::Arc};
 
 use proxy_core::{Params, ReconfigureRules, SecretUsers, TemplateSources, is_secret_name};
 
-use super::{files::FileReads, templates};
+use super::templates;
+use crate::files::FileReads;
 
 /// The longest secret file of users in bytes: more than [`proxy_core::MAX_USERS`] users have.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;

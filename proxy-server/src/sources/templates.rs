@@ -8,7 +8,7 @@ use std::{
 
 use proxy_core::{MAX_TEMPLATE_BYTES, Params, TemplateSource, TemplateSources};
 
-use super::files::FileReads;
+use crate::files::FileReads;
 
 /// Reads the files that the parameters name, below this folder.
 pub(super) async fn read(reads: &FileReads, folder: &Path, params: &Params) -> TemplateSources {

@@ -605,3 +605,43 @@ async fn a_list_of_an_operator_says_which_certificates_are_shown_and_for_which_n
     replica.until_ended().await.unwrap();
     assert!(replica.log().contains("CRT_LIST_PATH"), "{}", replica.log());
 }
+
+#[tokio::test]
+async fn a_file_that_does_not_answer_holds_up_neither_other_certificates_nor_the_end() {
+    let mut topology = Plan::replicas(1).prepare().await.unwrap();
+    let authority = Authority::new("ours").unwrap();
+    let [old, new] = [0, 1].map(|_| authority.issue(&["acme.com"]).unwrap());
+    let file = topology.replica(1).home().join("ca.pem");
+    write(topology.replica(1), "certs", "acme.pem", &old.bundle());
+    fs::write(&file, authority.pem()).unwrap();
+    let replica = topology.replica_mut(1);
+    replica.set("CA_FILE", &file.display().to_string());
+    replica.start().unwrap();
+    replica.until_serving().await.unwrap();
+    until_shown(replica, "acme.com", &old).await;
+
+    // Whoever opens it waits for somebody who writes, as for a disk that is away.
+    fs::remove_file(&file).unwrap();
+    nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    write(replica, "certs", "acme.pem", &new.bundle());
+    replica.call("reload").await.unwrap();
+    until_shown(replica, "acme.com", &new).await;
+    let refused = replica.call("certs").await.unwrap().json["Refused"].to_string();
+    for said in [
+        "ca.pem",
+        "did not answer in time",
+        "the version before is shown",
+    ] {
+        assert!(refused.contains(said), "{refused}");
+    }
+    assert!(replica.terminate().await.unwrap().success());
+
+    // What cannot be read at the start is said.
+    replica.start().unwrap();
+    assert!(!replica.until_ended().await.unwrap().success());
+    let log = replica.log();
+    assert!(
+        log.contains("CA_FILE") && log.contains("did not answer in time"),
+        "{log}"
+    );
+}
