@@ -8,6 +8,7 @@ use proxy_core::{
 use super::{backend::NAMES_A_SECTION, *};
 use crate::{Bind, BindAddress, RunPath, Template, address_book::Resolution};
 
+mod own_copy;
 mod upstream;
 
 fn service(query: &str) -> Arc<Service> {

@@ -39,8 +39,20 @@ const NAMED: [(&str, Name); 3] = [
     ("server-template", Name::Argument),
     ("user", Name::Text),
 ];
+/// What a rule for requests or answers does with a header, whose name follows.
+const OF_HEADERS: [&str; 6] = [
+    "add-header",
+    "del-header",
+    "early-hint",
+    "replace-header",
+    "replace-value",
+    "set-header",
+];
 /// What compares numbers, where it stands alone in a pattern's place.
 const OPERATORS: [&str; 5] = ["eq", "ge", "gt", "le", "lt"];
+/// What is a text to HAProxy, also by a part of it: nothing is compared there.
+const TEXTS: [&str; 5] = ["hdr", "path", "req.fhdr", "req.hdr", "url"];
+const PARTS: [&str; 6] = ["_beg", "_dir", "_dom", "_end", "_reg", "_sub"];
 /// The methods of `-m` that know those.
 const NUMERIC: [&str; 3] = ["int", "len", "ver"];
 
@@ -190,19 +202,16 @@ impl Why {
 // === impl Reading ===
 
 impl Reading {
-    /// What the first patterns of an ACL are read as.
-    const PATTERNS: Self = Self::Patterns {
-        flags: Flags::May,
-        is_text: false,
-    };
-
     /// How the words behind this one are read, where this one is the author's own.
     fn behind(self, word: &str) -> Self {
         match (self, word) {
             (Self::Arguments, "if" | "unless") => Self::Condition,
             (Self::Condition, open) if OPEN.contains(&open) => Self::Criterion,
             (Self::Name, _) => Self::Criterion,
-            (Self::Criterion, _) => Self::PATTERNS,
+            (Self::Criterion, asked) => Self::Patterns {
+                flags: Flags::May,
+                is_text: is_text(asked),
+            },
             (Self::Patterns { flags, is_text }, _) => {
                 let (flags, is_text) = match (flags, word) {
                     (Flags::May, "-m") => (Flags::Method, is_text),
@@ -303,15 +312,38 @@ fn check_line(words: &[Word]) -> Result<(), (String, Why)> {
         } else {
             in_braces |= reading == Reading::Condition && OPEN.contains(&&*text);
             let is_own = !word.iter().any(|(_, is_value)| *is_value);
-            if is_own && reading == Reading::Arguments && text == "realm" {
-                let is_asked = before == "auth" || directive == "stats";
-                name = is_asked.then_some(Name::Argument);
+            if is_own && reading == Reading::Arguments {
+                name = named_behind(&directive, &before, &text);
             }
             reading = reading.behind(&text);
             before = text;
         }
     }
     Ok(())
+}
+
+/// How the word behind this one is read, where it is a name. `before` is what stands between the directive and it.
+fn named_behind(directive: &str, before: &str, word: &str) -> Option<Name> {
+    match word {
+        "realm" if before == "auth" || directive == "stats" => Some(Name::Argument),
+        word if OF_HEADERS.contains(&word) => {
+            let is_action = before.is_empty() && directive.starts_with("http-");
+            is_action.then_some(Name::Text)
+        }
+        _ => None,
+    }
+}
+
+/// Whether what an ACL asks for is a text as it comes. (What a converter makes of it could be a number.)
+fn is_text(criterion: &str) -> bool {
+    let whole = criterion.strip_suffix(')').unwrap_or(criterion);
+    let name = match whole.split_once('(') {
+        Some((name, argument)) if !argument.contains([',', '(', ')']) => name,
+        Some(_) => return false,
+        None => whole,
+    };
+    let part = PARTS.iter().find_map(|part| name.strip_suffix(part));
+    TEXTS.contains(&part.unwrap_or(name))
 }
 
 /// Whether HAProxy reads what stands behind this word as an expression.
