@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use proxy_core::{RegisterSet, RouteStore, StoreCondition};
+use proxy_core::{InstanceId, RegisterSet, RouteStore, StoreCondition};
 use proxy_peers::{
     Broadcast, Call, Condition, HeaderName, HeaderValue, Method, Outcome, PeerAddress, Peers,
     Repeat,
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Attendance, HearError, ReplicatedStore, now_ms, wire::PAGE_BYTES};
 use crate::{
-    announce::{REGISTERS_PATH, reason},
+    announce::{Heard, REGISTERS_PATH, reason},
     chain::chain,
     store::{RegisterAnswer, RegisterCall},
 };
@@ -76,6 +76,13 @@ enum ExchangeError {
     Answer(#[source] serde_json::Error),
     #[error("it held something else by the time it was copied")]
     Moved,
+    #[error(
+        "{answered} answered there and {asked} did a moment ago: the address leads to several replicas, or it was started anew"
+    )]
+    Another {
+        asked: InstanceId,
+        answered: InstanceId,
+    },
     #[error(transparent)]
     Hear(#[from] HearError),
 }
@@ -172,11 +179,19 @@ impl Exchange {
         let report = self.broadcast.call(&asked, &digest).await;
         let mut others = 0;
         let mut answers = Vec::new();
+        let mut heard = Heard::default();
         for row in report.rows() {
-            if matches!(row.outcome(), Outcome::Myself(_)) {
+            let once = heard.once(row.instance(), &row.address().to_string());
+            if once.is_ok() && matches!(row.outcome(), Outcome::Myself(_)) {
                 continue;
             }
             others += 1;
+            if let Err(why) = once {
+                // Who is at this address was not asked.
+                let peer = row.address();
+                tracing::debug!(%peer, why, "a replica was not compared with");
+                continue;
+            }
             match answer_of(row) {
                 Ok(mut answer) => {
                     if answer.revision.is_none() {
@@ -239,7 +254,7 @@ impl Exchange {
             "this replica was away for longer than removals are remembered, and {peer} was not"
         );
         let taken = async {
-            let theirs = self.copy(peer).await?;
+            let theirs = self.copy(peer, &best.instance).await?;
             if theirs.revision() != best.revision {
                 return Err(ExchangeError::Moved);
             }
@@ -259,12 +274,15 @@ impl Exchange {
     }
 
     /// All that another holds.
-    async fn copy(&self, peer: &PeerAddress) -> Result<RegisterSet, ExchangeError> {
+    async fn copy(
+        &self,
+        peer: &PeerAddress,
+        instance: &InstanceId,
+    ) -> Result<RegisterSet, ExchangeError> {
         let mut theirs = RegisterSet::default();
         for _ in 0..MOST_PAGES {
-            let page = self
-                .ask(peer, &RegisterCall::Stamps(theirs.stamps()))
-                .await?;
+            let stamps = RegisterCall::Stamps(theirs.stamps());
+            let page = self.ask(peer, instance, &stamps).await?;
             for (name, register) in &page.given {
                 if let Err(problem) = theirs.merge(name, register) {
                     let why = chain(&problem);
@@ -298,7 +316,8 @@ impl Exchange {
         if answer.revision != self.store.view().revision {
             for _ in 0..MOST_PAGES {
                 let stamps = self.store.registers().stamps();
-                let page = self.ask(peer, &RegisterCall::Stamps(stamps)).await?;
+                let stamps = RegisterCall::Stamps(stamps);
+                let page = self.ask(peer, &answer.instance, &stamps).await?;
                 heard += page.given.len();
                 self.store.hear(page.given).await?;
                 let mut wanted = page.wanted;
@@ -307,7 +326,8 @@ impl Exchange {
                     let Some((last, _)) = given.last() else { break };
                     wanted.retain(|name| name > last);
                     told += given.len();
-                    self.ask(peer, &RegisterCall::Registers(given)).await?;
+                    let given = RegisterCall::Registers(given);
+                    self.ask(peer, &answer.instance, &given).await?;
                 }
                 if !page.more {
                     break;
@@ -319,17 +339,27 @@ impl Exchange {
         Ok(true)
     }
 
+    /// Asks the replica that said before how far it can be relied on: what another one holds, to which
+    /// the address leads by now, may be older than removals are remembered.
     async fn ask(
         &self,
         peer: &PeerAddress,
+        instance: &InstanceId,
         ask: &RegisterCall,
     ) -> Result<RegisterAnswer, ExchangeError> {
         let one = BTreeSet::from([peer.clone()]);
         let report = self.broadcast.call(&one, &call(ask)?).await;
-        match report.rows().first() {
-            Some(row) => answer_of(row),
-            None => Err(ExchangeError::NoAnswer("it was not asked".into())),
+        let Some(row) = report.rows().first() else {
+            return Err(ExchangeError::NoAnswer("it was not asked".into()));
+        };
+        let answer = answer_of(row)?;
+        if answer.instance != *instance {
+            return Err(ExchangeError::Another {
+                asked: instance.clone(),
+                answered: answer.instance,
+            });
         }
+        Ok(answer)
     }
 
     async fn housekeeping(&self) {

@@ -165,6 +165,10 @@ enum Line {
     Down,
     Garbles,
     Hangs,
+    /// Its address leads to another replica.
+    Astray(&'static str),
+    /// And does so once it has said where it stands.
+    ThenAstray(&'static str),
 }
 
 /// Replicas that reach each other as the test says.
@@ -189,9 +193,13 @@ struct Wire(Arc<Net>);
 impl Transport for Wire {
     async fn send(&self, peer: &PeerAddress, call: &Call) -> Result<PeerReply, TransportError> {
         self.0.calls.fetch_add(1, SeqCst);
+        let ask = serde_json::from_slice(call.body_bytes()).unwrap();
         let found = self.0.replicas.lock().unwrap().get(peer).cloned();
+        let another = |name| self.0.replicas.lock().unwrap()[&address(name)].1.clone();
         let store = match found {
             Some((Line::Up, store)) => store,
+            Some((Line::ThenAstray(_), store)) if matches!(ask, RegisterCall::Digest) => store,
+            Some((Line::Astray(name) | Line::ThenAstray(name), _)) => another(name),
             Some((Line::Garbles, _)) => {
                 return Ok(PeerReply::new(StatusCode::OK, "{\"Instance\":"));
             }
@@ -201,7 +209,6 @@ impl Transport for Wire {
                 return Err(TransportError::Connect { source });
             }
         };
-        let ask = serde_json::from_slice(call.body_bytes()).unwrap();
         let answer = answer(&store, ask).await.unwrap();
         let header = INSTANCE_HEADER;
         let me = proxy_peers::HeaderValue::from_str(store.instance.as_str()).unwrap();
@@ -535,6 +542,54 @@ async fn what_was_removed_while_some_were_away_does_not_come_back_by_way_of_othe
         assert_eq!(names(store), ["x", "y"]);
         assert_eq!(store.attendance_at(now_ms()), Attendance::Current);
     }
+}
+
+/// `old` was removed and that forgotten while `back` was away for long. `a` knows of it.
+async fn one_is_back_with_what_was_removed(cluster: &Cluster) {
+    for name in ["a", "back"] {
+        change(&cluster.store(name), &[put("old")]).await;
+    }
+    let a = cluster.store("a");
+    cluster.net.line("back", Line::Down);
+    change(&a, &[remove("old")]).await;
+    change(&a, &[put("x")]).await;
+    forget_the_removal(&a).await;
+    a.heard(Attendance::Current);
+    cluster.reopen_after("back", AWAY_AFTER * 2).await;
+    cluster.net.line("back", Line::Down);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_address_tells_that_leads_elsewhere_by_now_brings_back_nothing() {
+    let cluster = Cluster::new(&["a", "b", "back"]);
+    one_is_back_with_what_was_removed(&cluster).await;
+    let b = cluster.store("b");
+    cluster.net.line("a", Line::ThenAstray("back"));
+    let round = cluster.round("b").await;
+    assert!(!round.known && !round.everybody, "{round:?}");
+    assert!(names(&b).is_empty());
+    assert_eq!(b.attendance_at(now_ms()), Attendance::New);
+    drop(b);
+    // Nor does one who is back take the table of another that is, for that of one who knows.
+    let returned = cluster.reopen_after("b", AWAY_AFTER * 2).await;
+    change(&returned, &[put("own")]).await;
+    cluster.round("b").await;
+    assert_eq!(names(&returned), ["own"]);
+    assert_eq!(returned.attendance_at(now_ms()), Attendance::Returned);
+    assert!(returned.view().superseded.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_answers_at_two_addresses_does_not_stand_for_everybody() {
+    let cluster = Cluster::new(&["a", "b", "c"]);
+    change(&cluster.store("b"), &[put("x")]).await;
+    for at in ["c", "a"] {
+        cluster.net.line("b", Line::Astray(at));
+        let round = cluster.round("a").await;
+        assert!(!round.everybody, "{at}: {round:?}");
+    }
+    cluster.net.line("b", Line::Up);
+    assert!(cluster.round("a").await.everybody);
 }
 
 #[tokio::test(start_paused = true)]
