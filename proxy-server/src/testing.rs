@@ -10,6 +10,10 @@ use std::{
 };
 
 use async_trait::async_trait;
+use proptest::{
+    strategy::Strategy,
+    test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},
+};
 use proxy_core::{
     Change, Document, Epoch, MemoryStore, Params, RouteTable, Service, parse_reconfigure,
 };
@@ -339,4 +343,39 @@ pub(crate) fn store() -> Arc<MemoryStore> {
         Epoch::from_bytes([1; 16]),
         "me".parse().unwrap(),
     ))
+}
+
+/// Runs schedules at random, the same ones every time, and shows the shortest that it finds to break a rule.
+/// `<NAME>_CASES` and `<NAME>_SEED` choose others.
+///
+/// # Panics
+/// When one breaks a rule.
+pub(crate) fn under_random_schedules<S: std::fmt::Debug>(
+    name: &str,
+    cases: u32,
+    schedules: impl Strategy<Value = Vec<S>>,
+    run: impl Fn(&[S]) -> Result<(), String>,
+) {
+    let number =
+        |what: &str| -> Option<u64> { std::env::var(format!("{name}_{what}")).ok()?.parse().ok() };
+    let config = Config {
+        cases: number("CASES").map_or(cases, |n| u32::try_from(n).unwrap()),
+        failure_persistence: None,
+        max_shrink_iters: 20_000,
+        max_shrink_time: 60_000,
+        ..Config::default()
+    };
+    let mut seed = [0; 32];
+    seed[..8].copy_from_slice(&number("SEED").unwrap_or(1).to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
+    let result = TestRunner::new_with_rng(config, rng).run(&schedules, |schedule| {
+        run(&schedule).map_err(TestCaseError::fail)
+    });
+    if let Err(TestError::Fail(why, schedule)) = result {
+        let steps: Vec<String> = schedule
+            .iter()
+            .map(|step| format!("  {step:?}\n"))
+            .collect();
+        panic!("{why}\nunder\n{}", steps.concat());
+    }
 }

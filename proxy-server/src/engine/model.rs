@@ -14,12 +14,9 @@ mod judge;
 mod replica;
 mod store;
 
-use proptest::{
-    collection::vec,
-    prelude::*,
-    test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner},
-};
+use proptest::{collection::vec, prelude::*};
 
+use crate::testing::under_random_schedules;
 use judge::run;
 
 /// How many schedules are tried.
@@ -148,31 +145,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
 #[test]
 fn the_laws_hold_under_any_schedule() {
-    let cases = number("MODEL_CASES").and_then(|n| u32::try_from(n).ok());
-    let config = Config {
-        cases: cases.unwrap_or(CASES),
-        failure_persistence: None,
-        max_shrink_iters: 20_000,
-        ..Config::default()
-    };
-    let mut seed = [0; 32];
-    seed[..8].copy_from_slice(&number("MODEL_SEED").unwrap_or(1).to_le_bytes());
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
-    let schedules = vec(step(), 1..40);
-    let result = TestRunner::new_with_rng(config, rng).run(&schedules, |schedule| {
-        run(&schedule).map_err(TestCaseError::fail)
-    });
-    if let Err(TestError::Fail(why, schedule)) = result {
-        let steps: Vec<String> = schedule
-            .iter()
-            .map(|step| format!("  {step:?}\n"))
-            .collect();
-        panic!("{why}\nunder\n{}", steps.concat());
-    }
+    under_random_schedules("MODEL", CASES, vec(step(), 1..40), run);
 }

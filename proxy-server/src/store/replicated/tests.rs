@@ -1,5 +1,7 @@
 //! The store alone, and several of them that talk over a network that the test owns.
 
+mod random;
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -175,6 +177,8 @@ enum Line {
 #[derive(Debug, Default)]
 struct Net {
     replicas: Mutex<BTreeMap<PeerAddress, (Line, Arc<ReplicatedStore>)>>,
+    /// Who is on the same side reaches each other; who is on none reaches all.
+    sides: Mutex<BTreeMap<PeerAddress, bool>>,
     calls: AtomicUsize,
 }
 
@@ -183,20 +187,32 @@ impl Net {
         let mut replicas = self.replicas.lock().unwrap();
         replicas.get_mut(&address(name)).unwrap().0 = line;
     }
+
+    fn is_cut(&self, one: &PeerAddress, other: &PeerAddress) -> bool {
+        let sides = self.sides.lock().unwrap();
+        sides.get(one) != sides.get(other)
+    }
 }
 
 /// One replica's way to the others.
 #[derive(Debug)]
-struct Wire(Arc<Net>);
+struct Wire {
+    net: Arc<Net>,
+    from: PeerAddress,
+}
 
 #[async_trait]
 impl Transport for Wire {
     async fn send(&self, peer: &PeerAddress, call: &Call) -> Result<PeerReply, TransportError> {
-        self.0.calls.fetch_add(1, SeqCst);
+        self.net.calls.fetch_add(1, SeqCst);
         let ask = serde_json::from_slice(call.body_bytes()).unwrap();
-        let found = self.0.replicas.lock().unwrap().get(peer).cloned();
-        let another = |name| self.0.replicas.lock().unwrap()[&address(name)].1.clone();
+        let found = self.net.replicas.lock().unwrap().get(peer).cloned();
+        let another = |name| self.net.replicas.lock().unwrap()[&address(name)].1.clone();
         let store = match found {
+            _ if self.net.is_cut(&self.from, peer) => {
+                let source = "no way leads there".into();
+                return Err(TransportError::Connect { source });
+            }
             Some((Line::Up, store)) => store,
             Some((Line::ThenAstray(_), store)) if matches!(ask, RegisterCall::Digest) => store,
             Some((Line::Astray(name) | Line::ThenAstray(name), _)) => another(name),
@@ -221,6 +237,13 @@ fn address(name: &str) -> PeerAddress {
     format!("{name}:1").parse().unwrap()
 }
 
+/// A folder that no disk slows down, where there is one: what is written there matters, and not when.
+fn folder_in_memory() -> TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
+}
+
 /// Replicas `a`, `b`, ... of which each knows all.
 struct Cluster {
     net: Arc<Net>,
@@ -230,9 +253,7 @@ struct Cluster {
 
 impl Cluster {
     fn new(names: &[&'static str]) -> Self {
-        let folders = names
-            .iter()
-            .map(|name| (*name, tempfile::tempdir().unwrap()));
+        let folders = names.iter().map(|name| (*name, folder_in_memory()));
         let cluster = Self {
             net: Arc::default(),
             names: names.to_vec(),
@@ -284,7 +305,10 @@ impl Cluster {
             .attempts(1)
             .attempt_deadline(CALL_DEADLINE)
             .total_deadline(CALL_DEADLINE);
-        let wire = Arc::new(Wire(Arc::clone(&self.net)));
+        let wire = Arc::new(Wire {
+            net: Arc::clone(&self.net),
+            from: address(name),
+        });
         Exchange::new(
             self.store(name),
             Arc::new(peers),
