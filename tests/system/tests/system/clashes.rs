@@ -100,6 +100,19 @@ async fn refused(replica: &Replica) -> Value {
     replica.call("certs").await.unwrap().json["Refused"].clone()
 }
 
+/// Waits until this is said of what is refused: HAProxy shows a certificate a moment before.
+async fn until_refused(replica: &Replica, right: impl Fn(&Value) -> bool) {
+    until("what is refused is told", || async {
+        let named = refused(replica).await;
+        match right(&named) {
+            true => Ok(()),
+            false => Err(named.to_string().into()),
+        }
+    })
+    .await
+    .unwrap();
+}
+
 #[tokio::test]
 async fn a_certificate_that_fails_with_the_whole_configuration_stops_nothing_else() {
     let mut topology = Plan::replicas(1)
@@ -160,10 +173,11 @@ async fn the_version_before_is_shown_where_haproxy_does_not_take_another_with_th
     replica.call("reload").await.unwrap();
     until_shown(replica, "other.com", &other).await;
     until_shown(replica, "acme.com", &acme).await;
-    let named = refused(replica).await;
-    let words = named["acme.pem"].as_str().unwrap_or_default();
-    let says = words.contains("of renewed") && words.contains("the version before is shown");
-    assert!(says, "{named}");
+    until_refused(replica, |named| {
+        let words = named["acme.pem"].as_str().unwrap_or_default();
+        words.contains("of renewed") && words.contains("the version before is shown")
+    })
+    .await;
     changes(replica, "one").await;
 
     // What the caller gives is refused and changes nothing.
@@ -185,7 +199,7 @@ async fn the_version_before_is_shown_where_haproxy_does_not_take_another_with_th
 
     write(replica, "acme.pem", &better.bundle());
     until_shown(replica, "acme.com", &better).await;
-    assert_eq!(refused(replica).await, serde_json::json!({}));
+    until_refused(replica, |named| *named == serde_json::json!({})).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Templates of services: read where the call is taken, kept with the service, and rendered by every
 //! replica with what the catalog has.
 
+use serde_json::Value;
 use testkit::{
     consul::{ClusterOptions, ConsulCluster, Registration},
     haproxy::DemoBackend,
@@ -158,20 +159,18 @@ async fn a_template_sees_the_catalog_and_traffic_goes_where_it_says() -> Result<
     replica.until_status("/own", 200).await?;
     replica.until_status("/other", 200).await?;
     until_lines(replica, &[&one], &["seldom"]).await?;
-    let status = replica.call("status").await?.json;
-    let held = status["Catalog"]["Held"]["web"].as_str();
-    assert!(
-        held.is_some_and(|why| why.contains("unexpected character")),
-        "{status}"
-    );
+    let held = |state: &Value| is_refused(&state["Catalog"]["Held"]["web"]);
+    let status = replica.until_state("it says what is held", held).await?;
     assert_eq!(status["Quarantined"], serde_json::json!({}), "{status}");
     consul(&topology)?.register(&entry(0, "1s")?).await?;
     for number in [1, 2] {
         until_lines(topology.replica(number), &[&zero, &one], &[]).await?;
     }
 
-    let status = topology.replica(2).call("status").await?.json;
-    assert_eq!(status["Catalog"]["Held"], serde_json::json!({}), "{status}");
+    // HAProxy's file has them a moment before the replica says so.
+    let free = |state: &Value| state["Catalog"]["Held"] == serde_json::json!({});
+    let replica = topology.replica(2);
+    replica.until_state("nothing is held", free).await?;
 
     // The text is a part of the service: the file may change or go, and a replica may start without it.
     std::fs::remove_file(&frontend)?;
@@ -258,13 +257,33 @@ async fn instances_that_a_search_did_not_come_to_are_judged_next() -> Result<(),
         consul(&topology)?.register(&entry(nth, "seldom")).await?;
     }
     consul(&topology)?.register(&entry(WRONG, "3s")).await?;
+    forget_instances(topology.replica(1))?;
     topology.replica_mut(1).start()?;
     let replica = topology.replica(1);
     until_lines(replica, &[&last("3s")], &["seldom"]).await?;
-    let status = replica.call("status").await?.json;
-    let held = status["Catalog"]["Held"].as_object().map(|held| held.len());
-    assert_eq!(held, Some(WRONG), "{status}");
+    // Each with HAProxy's own words: no search was to come to it still.
+    let judged = |state: &Value| {
+        let held = state["Catalog"]["Held"].as_object();
+        held.is_some_and(|held| held.len() == WRONG && held.values().all(is_refused))
+    };
+    replica.until_state("all were judged", judged).await?;
     Ok(())
+}
+
+/// Has the replica read anew what the catalog shows when it starts, all of it at once: else it begins with what it
+/// knew, and hears of each service by itself. What its templates saw is kept.
+fn forget_instances(replica: &Replica) -> Result<(), Failure> {
+    let file = replica.home().join("state/instances.json");
+    let mut saved: Value = serde_json::from_slice(&std::fs::read(&file)?)?;
+    let known = saved.get_mut("instances").ok_or("it is not kept")?;
+    *known = serde_json::json!({});
+    Ok(std::fs::write(&file, saved.to_string())?)
+}
+
+/// Whether HAProxy was asked, and would not take it.
+fn is_refused(why: &Value) -> bool {
+    why.as_str()
+        .is_some_and(|why| why.contains("unexpected character"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
