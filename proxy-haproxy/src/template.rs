@@ -16,7 +16,7 @@ use minijinja::{
 use serde::Serialize;
 
 use self::place::{Misplaced, Recorder};
-use crate::{expression::Expression, raw::RawLine, word};
+use crate::{expression::Expressions, raw::RawLine, word};
 
 const NAME: &str = "haproxy.cfg";
 /// The suite's own text without what it writes for each backend, which stands in a text of its own.
@@ -164,16 +164,18 @@ impl Template {
     pub(crate) fn render(&self, model: impl Serialize) -> Result<String, TemplateError> {
         let mut recorder = Recorder::default();
         let is_value = recorder.is_value();
+        let (model, expressions) = Expressions::of(model);
         let mut environment = Environment::clone(&self.environment);
         environment.set_formatter(move |out, state, value| {
-            is_value.store(is_said(value), Ordering::Relaxed);
+            let is_said = is_text(value) && !expressions.have(value);
+            is_value.store(is_said, Ordering::Relaxed);
             let written = format_word(out, state, value);
             is_value.store(false, Ordering::Relaxed);
             written
         });
         let rendered = environment.get_template(NAME);
         let rendered = rendered.and_then(|template| {
-            let rendered = template.render_captured_to(Serde(model), &mut recorder);
+            let rendered = template.render_captured_to(model, &mut recorder);
             rendered.map(drop)
         });
         rendered.map_err(|error| TemplateError::new(error, true))?;
@@ -244,12 +246,11 @@ fn syntax() -> Result<SyntaxConfig, Error> {
         .build()
 }
 
-/// Whether somebody may have said it, and it is a text.
-fn is_said(value: &Value) -> bool {
+/// Whether it is written as a text, which somebody may have said.
+fn is_text(value: &Value) -> bool {
     let is_raw = value.downcast_object_ref::<RawLine>().is_some();
-    let is_made = value.downcast_object_ref::<Expression>().is_some();
     let is_number = matches!(value.kind(), ValueKind::Number | ValueKind::Bool);
-    !(is_raw || is_made || is_number)
+    !(is_raw || is_number)
 }
 
 /// Writes a value as (part of) one HAProxy word. A value marked as safe is quoted like any other; the one
@@ -264,8 +265,7 @@ fn format_word(out: &mut Output, _state: &mut State, value: &Value) -> Result<()
             None => out.write_str(line.as_str()).map_err(Error::from),
         };
     }
-    let made = value.downcast_object_ref::<Expression>();
-    if let Some(text) = made.map(Expression::as_str).or_else(|| value.as_str()) {
+    if let Some(text) = value.as_str() {
         return match word::quote(text) {
             Ok(quoted) => out.write_str(&quoted).map_err(Error::from),
             Err(problem) => refuse(format!("{text:?} cannot be one HAProxy word: {problem}")),
@@ -288,7 +288,7 @@ mod tests {
     use minijinja::context;
 
     use super::*;
-    use crate::raw::RawText;
+    use crate::{expression::Expression, raw::RawText};
 
     fn render(text: &str, value: &str) -> Result<String, TemplateError> {
         Template::new(text)?.render(context! { value, list => [1, 2] })
@@ -342,18 +342,46 @@ mod tests {
 
     #[test]
     fn an_expression_may_stand_anywhere_and_what_is_made_of_it_may_not() {
+        #[derive(Serialize)]
+        struct Seen {
+            ask: Expression,
+            test: Vec<Expression>,
+            same: &'static str,
+            same_flag: &'static str,
+        }
         let render = |text: &str| {
-            let model = BTreeMap::from([("ask", Expression::from("http_auth(a b)"))]);
+            let model = Seen {
+                ask: Expression::from("http_auth(a b)"),
+                test: ["path_beg", "-m"].map(Expression::from).into(),
+                same: "http_auth(a b)",
+                same_flag: "-m",
+            };
             Template::new(text)?.render(model)
         };
         for (text, wanted) in [
             ("x unless { {{ ask }} }", "x unless { 'http_auth(a b)' }"),
             ("{{ ask }}", "'http_auth(a b)'"),
+            ("{% set x = ask %}{{ x }}", "'http_auth(a b)'"),
+            ("acl a path {{ test[1] }} str x", "acl a path -m str x"),
             ("{% if ask %}x{% endif %}", "x"),
+            ("{% if test[0] == 'path_beg' %}x{% endif %}", "x"),
+            ("{% if ask == same and '-m' in test %}x{% endif %}", "x"),
+            ("{% if test == ['path_beg', '-m'] %}x{% endif %}", "x"),
         ] {
             assert_eq!(render(text).unwrap(), wanted);
         }
-        for text in ["{{ ask ~ '' }}", "{{ ask|upper }}", "x %[{{ ask ~ ')' }}]"] {
+        for text in [
+            "{{ ask ~ '' }}",
+            "{{ ask|upper }}",
+            "{{ ask|trim }}",
+            "{{ ask[:] }}",
+            "{{ [ask]|join }}",
+            "{% set x %}{{ ask }}{% endset %}{{ x }}",
+            "x %[{{ ask ~ ')' }}]",
+            "x unless { {{ same }} }",
+            "acl a path {{ same_flag }} str x",
+            "acl a path {{ '-m' }} str x",
+        ] {
             assert!(render(text).is_err(), "{text}");
         }
     }

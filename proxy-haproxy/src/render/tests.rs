@@ -459,6 +459,12 @@ fn a_value_in_a_template_of_the_whole_is_that_value_where_it_stands() {
             path("/a"),
             "use_backend match-be80 if url_match80",
         ),
+        // What the model gives as an expression is compared as the text that it is.
+        (
+            "{% if acl.test[0] == 'path_beg' and rule.conditions == ['url_match80'] %}retries 3{% endif %}",
+            path("/a"),
+            "retries 3",
+        ),
         (
             "server {{ backends[0].server }} {{ backends[0].address }}",
             path("/a"),
