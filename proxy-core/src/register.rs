@@ -323,7 +323,9 @@ impl RegisterSet {
 
     /// As [`RegisterSet::merge`], for what another replica tells: a removal that this set need not
     /// know any more, because it is too old and removes nothing here, stays out. Otherwise two
-    /// replicas whose clocks differ would hand it to each other for ever.
+    /// replicas whose clocks differ would hand it to each other for ever. `latest_unix_ms` is the latest
+    /// that any clock is known to say: what is stamped by one that is wrong is taken in all the same, or
+    /// replicas would never be equal.
     ///
     /// # Errors
     /// As [`RegisterSet::merge`].
@@ -332,9 +334,10 @@ impl RegisterSet {
         name: &ServiceName,
         register: &Arc<Register>,
         now_unix_ms: u64,
+        latest_unix_ms: u64,
     ) -> Result<Merged, RegisterError> {
         let counter = register.stamp.counter;
-        if counter > self.seen.max(now_unix_ms).saturating_add(FAR) {
+        if counter > self.seen.max(latest_unix_ms).saturating_add(FAR) {
             let name = name.clone();
             return Err(RegisterError::Far { name, counter });
         }

@@ -219,13 +219,13 @@ fn a_removal_is_forgotten_when_nobody_can_miss_it_any_more() {
     assert_eq!(recomputed(&a).revision(), a.revision());
     // A replica whose clock is behind still has it, and does not bring it back.
     for (name, register) in b.iter() {
-        a.hear(name, register, 8 * DAY).unwrap();
+        a.hear(name, register, 8 * DAY, 8 * DAY).unwrap();
     }
     assert_eq!(a.len(), 1);
     // But it still removes what it removed.
     let mut late = stale;
     let (name, tomb) = b.iter().next().unwrap();
-    late.hear(name, tomb, 8 * DAY).unwrap();
+    late.hear(name, tomb, 8 * DAY, 8 * DAY).unwrap();
     assert!(ports(&late).is_empty());
 }
 
@@ -234,7 +234,7 @@ fn the_latest_removal_is_heard_however_old_it_is() {
     let (mut a, mut b) = (RegisterSet::default(), RegisterSet::default());
     write(&mut a, "r1", remove("s"), 0);
     for (name, register) in a.iter() {
-        b.hear(name, register, 100 * DAY).unwrap();
+        b.hear(name, register, 100 * DAY, 100 * DAY).unwrap();
     }
     assert_eq!(a, b);
 }
@@ -331,8 +331,11 @@ fn a_counter_that_is_years_ahead_is_not_heard() {
         let stamp = Stamp::new(counter, "r".parse().unwrap());
         Arc::new(Register::new(stamp, Written::Removed { at_unix_ms: 0 }))
     };
-    let heard = set.hear(&name, &at(MAX_COUNTER), 1_000);
+    let heard = set.hear(&name, &at(MAX_COUNTER), 1_000, 1_000);
     assert!(matches!(heard, Err(RegisterError::Far { .. })));
     assert!(set.is_empty());
-    assert_eq!(set.hear(&name, &at(1_000_000), 1_000), Ok(Merged::Taken));
+    assert_eq!(
+        set.hear(&name, &at(1_000_000), 1_000, 1_000),
+        Ok(Merged::Taken)
+    );
 }

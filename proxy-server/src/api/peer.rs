@@ -146,9 +146,13 @@ async fn hear(
 ) -> Result<(), String> {
     let heard = store.hear(announcement.registers).await;
     let heard = heard.map_err(|error| chain(&error))?;
+    if let Some(why) = heard.left_out {
+        // It will not come by itself.
+        return Err(chain(&why));
+    }
     let covering = store.covering(&announcement.stamps).await;
     let names = announcement.stamps.into_keys().collect();
-    serve(api, heard.max(covering), &names).await
+    serve(api, heard.view.max(covering), &names).await
 }
 
 /// Replicas tell each other their certificates, sealed.

@@ -7,6 +7,7 @@
 //! alone, with nobody to tell, uses it as well: then there is one order, its own.
 
 mod attendance;
+mod clock;
 mod disk;
 mod exchange;
 mod house;
@@ -16,7 +17,6 @@ use std::{
     collections::{BTreeMap, VecDeque},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use async_trait::async_trait;
@@ -28,7 +28,10 @@ use proxy_core::{
 };
 use tokio::sync::{Notify, watch};
 
-use self::disk::{Opened, RegisterJournal};
+use self::{
+    clock::Clock,
+    disk::{Opened, RegisterJournal},
+};
 use super::{JournalError, OpenError, StateLock};
 use crate::{chain::chain, keeper::save_superseded};
 
@@ -62,6 +65,7 @@ pub(crate) struct ReplicatedStore {
     /// The commits of this run, for the question what became of one. Never held while the disk works.
     recent: Arc<Mutex<VecDeque<Revision>>>,
     attendance: Mutex<attendance::Record>,
+    clock: Arc<Clock>,
     superseded_file: watch::Sender<Option<String>>,
     /// Somebody waits for registers that he was not told.
     wanted: Notify,
@@ -78,6 +82,15 @@ struct Writer {
 struct Held {
     set: RegisterSet,
     view: Arc<StoreView>,
+}
+
+/// What became of registers that a replica told.
+#[derive(Debug)]
+pub(crate) struct HeardRegisters {
+    /// The view that holds those that were taken in.
+    pub(crate) view: ViewSeq,
+    /// Why one of them was not.
+    pub(crate) left_out: Option<RegisterError>,
 }
 
 /// Why registers that a replica told were not taken in. What is held is what it was.
@@ -105,7 +118,8 @@ impl ReplicatedStore {
         others: Others,
     ) -> Result<Self, OpenError> {
         let lock = StateLock::take(folder)?;
-        let now = now_ms();
+        let clock = Clock::default();
+        let now = clock.own();
         let opened = RegisterJournal::open(folder, &instance, now);
         let Opened {
             journal,
@@ -119,6 +133,7 @@ impl ReplicatedStore {
             Others::Possible => StoreCondition::Starting,
         };
         let revision = set.revision();
+        clock.saw(revision.map_or(0, |revision| revision.number));
         let view = StoreView::new(ViewSeq(1), revision, stored, condition);
         let view = Arc::new(view);
         Ok(Self {
@@ -133,6 +148,7 @@ impl ReplicatedStore {
             held: watch::Sender::new(Held { set, view }),
             recent: Arc::new(Mutex::new(revision.into_iter().collect())),
             attendance: Mutex::new(attendance::Record::new(marks, now)),
+            clock: Arc::new(clock),
             superseded_file: watch::Sender::new(None),
             wanted: Notify::new(),
         })
@@ -148,9 +164,8 @@ impl ReplicatedStore {
         self.superseded_file.subscribe()
     }
 
-    /// Takes in what another replica tells. Gives the view that holds it. Not lost when the caller
-    /// hangs up.
-    pub(crate) async fn hear(&self, told: Vec<Named>) -> Result<ViewSeq, HearError> {
+    /// Takes in what another replica tells. Not lost when the caller hangs up.
+    pub(crate) async fn hear(&self, told: Vec<Named>) -> Result<HeardRegisters, HearError> {
         let news = {
             let held = self.held.borrow();
             told.iter().any(|(name, register)| {
@@ -160,29 +175,36 @@ impl ReplicatedStore {
         };
         if !news {
             // Most of what is told was heard already; the disk need not know.
-            return Ok(self.view().seq);
+            let view = self.view().seq;
+            return Ok(HeardRegisters {
+                view,
+                left_out: None,
+            });
         }
+        let clock = Arc::clone(&self.clock);
         let heard = self.write(move |writer, held| {
             let mut set = held.set.clone();
-            let mut taken = Vec::new();
+            let (mut taken, mut left_out) = (Vec::new(), None);
+            let (now, latest) = (clock.now(), clock.latest());
             for (name, register) in told {
-                match set.hear(&name, &register, now_ms()) {
+                match set.hear(&name, &register, now, latest) {
                     Ok(Merged::Taken) => taken.push((name, register)),
                     Ok(_) => {}
                     Err(problem) => {
                         let why = chain(&problem);
                         tracing::error!(why, "a register that another replica told is left out");
+                        left_out.get_or_insert(problem);
                     }
                 }
             }
-            if taken.is_empty() {
-                return Ok(held.view.seq);
+            if !taken.is_empty() {
+                let next = held.with(&taken, set);
+                writer.journal.append(taken, &next.set)?;
+                *held = next;
+                clock.saw(held.latest());
             }
-            let next = held.with(&taken, set);
-            writer.journal.append(taken, &next.set)?;
-            let seq = next.view.seq;
-            *held = next;
-            Ok(seq)
+            let view = held.view.seq;
+            Ok(HeardRegisters { view, left_out })
         });
         heard
             .await
@@ -207,11 +229,12 @@ impl ReplicatedStore {
     async fn take_over(&self, theirs: RegisterSet, why: String) -> Result<(), HearError> {
         let (folder, file) = (self.folder.clone(), self.superseded_file.clone());
         let (instance, began) = (self.instance.clone(), self.began);
+        let clock = Arc::clone(&self.clock);
         let taken = self.write(move |writer, held| {
             let mut set = held.set.clone();
             set.replace(theirs);
             let week = u64::try_from(AWAY_AFTER.as_millis()).unwrap_or(u64::MAX);
-            let since = began.max(now_ms().saturating_sub(week));
+            let since = began.max(clock.stamps().saturating_sub(week));
             let own = |stamp: &Stamp| stamp.replica == instance && stamp.counter > since;
             for (name, register) in held.set.iter().filter(|(_, it)| own(&it.stamp)) {
                 if let Err(problem) = set.merge(name, register) {
@@ -251,6 +274,7 @@ impl ReplicatedStore {
                 view: Arc::new(view),
                 set,
             };
+            clock.saw(held.latest());
             Ok::<_, JournalError>(())
         });
         taken
@@ -311,6 +335,7 @@ impl RouteStore for ReplicatedStore {
     async fn commit(&self, base: &StoreView, changes: &[Change]) -> Result<Committed, CommitError> {
         let (base, changes) = (base.revision, changes.to_vec());
         let (instance, recent) = (self.instance.clone(), Arc::clone(&self.recent));
+        let clock = Arc::clone(&self.clock);
         let counting = match self.others {
             Others::None => Counting::ByOne,
             Others::Possible => Counting::ByClock,
@@ -320,12 +345,12 @@ impl RouteStore for ReplicatedStore {
             if view.revision != base {
                 return Err(CommitError::LostRace { view });
             }
-            let now = now_ms();
+            let (now, stamped) = (clock.now(), clock.stamps());
             let services = record_changes(&view.stored, &changes)?;
             let refused = |why: RegisterError| CommitError::Refused { why: why.into() };
             let written = held
                 .set
-                .write(&instance, &changes, counting, now)
+                .write(&instance, &changes, counting, stamped)
                 .map_err(refused)?;
             let mut set = held.set.clone();
             for (name, register) in &written {
@@ -430,6 +455,12 @@ impl Held {
         Self { set, view }
     }
 
+    /// The greatest counter.
+    fn latest(&self) -> u64 {
+        let revision = self.view.revision;
+        revision.map_or(0, |revision| revision.number)
+    }
+
     fn next_view(&self, set: &RegisterSet, stored: StoredTable) -> StoreView {
         let mut view = StoreView::new(
             self.view.seq.next(),
@@ -440,14 +471,6 @@ impl Held {
         view.superseded = self.view.superseded.clone();
         view
     }
-}
-
-/// Milliseconds since 1970, for people and for what is kept for days.
-fn now_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

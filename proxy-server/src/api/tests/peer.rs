@@ -2,10 +2,15 @@
 
 use proxy_peers::{AnswerError, BodyDigest, Nonce, PeerReply, SIGNATURE_HEADER, SignedCall};
 
+use proxy_core::{Counting, RegisterSet};
+
 use super::*;
 use crate::{
-    announce::REGISTERS_PATH, certificates::CERTIFICATES_PATH, standing::STANDING_PATH,
+    announce::{MOST_WAIT, REGISTERS_PATH},
+    certificates::CERTIFICATES_PATH,
+    standing::STANDING_PATH,
     statistics::STATISTICS_PATH,
+    store::{Others, ReplicatedStore},
 };
 
 fn signer(secret: &str) -> Signer {
@@ -263,4 +268,33 @@ async fn who_calls_is_what_the_signature_says() {
         let (status, json) = bench.send(request).await;
         assert_eq!(status, expected, "{query}: {json}");
     }
+}
+
+#[tokio::test]
+async fn what_is_stamped_far_ahead_is_refused_at_once_and_with_the_reason() {
+    let mut bench = Bench::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let own = ReplicatedStore::open(folder.path(), "me-1".parse().unwrap(), Others::Possible);
+    let registers = Some(Arc::new(own.unwrap()));
+    bench.app = router(Api {
+        registers,
+        ..bench.api.clone()
+    });
+    let (mut set, other) = (RegisterSet::default(), "other-1".parse().unwrap());
+    let written = set.write(&other, &[put("a")], Counting::ByClock, 1 << 52);
+    for (name, register) in written.unwrap() {
+        set.merge(&name, &register).unwrap();
+    }
+    let names = set.iter().map(|(name, _)| name.clone()).collect();
+    // As long as nobody waits in vain: the reason is known now.
+    let news = Announcement::new(None, Vec::new(), names).waited_for(Some(MOST_WAIT));
+    let body = serde_json::to_vec(&news.with_registers(&set, 1_024)).unwrap();
+    let call = Request::post(PEER_PATH).header("content-type", "application/json");
+    let asked = bench.send(call.body(body.into()).unwrap());
+    let answer = tokio::time::timeout(Duration::from_secs(60), asked).await;
+    let (status, json) = answer.expect("it waits for what never comes");
+    assert_eq!(status, 500, "{json}");
+    let reason = json["reason"].as_str().or(json["Reason"].as_str());
+    let words = "the register of a has the counter 4503599627370496, which is years ahead";
+    assert!(reason.unwrap().starts_with(words), "{json}");
 }

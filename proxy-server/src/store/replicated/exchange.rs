@@ -19,7 +19,7 @@ use proxy_peers::{
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Attendance, HearError, ReplicatedStore, now_ms, wire::PAGE_BYTES};
+use super::{Attendance, HearError, ReplicatedStore, wire::PAGE_BYTES};
 use crate::{
     announce::{Heard, REGISTERS_PATH, reason},
     chain::chain,
@@ -210,6 +210,16 @@ impl Exchange {
             known: false,
             everybody: everybody && answers.len() == others,
         };
+        let clocks = answers.iter();
+        let clocks: Vec<u64> = clocks.filter_map(|(_, it)| it.clock_unix_ms).collect();
+        self.store.clock.compare(&clocks);
+        let latest = self.store.view().revision;
+        self.store
+            .clock
+            .saw(latest.map_or(0, |latest| latest.number));
+        for stamps in answers.iter().filter_map(|(_, it)| it.stamps_unix_ms) {
+            self.store.clock.was_told(stamps);
+        }
         let current = |(_, answer): &(_, RegisterAnswer)| answer.attendance == Attendance::Current;
         let led = answers.iter().any(current);
         match round.everybody && !led {
@@ -239,7 +249,7 @@ impl Exchange {
 
     /// Takes the table of one that knows better, where this replica was away for too long.
     async fn give_way(&self, answers: &[(&PeerAddress, RegisterAnswer)]) {
-        let mine = self.store.attendance_at(now_ms());
+        let mine = self.store.attendance();
         let held = self.store.view().revision;
         let best = answers.iter().max_by_key(|(_, answer)| answer.attendance);
         let Some((peer, best)) = best else { return };
@@ -303,7 +313,7 @@ impl Exchange {
         peer: &PeerAddress,
         answer: &RegisterAnswer,
     ) -> Result<bool, ExchangeError> {
-        let mine = self.store.attendance_at(now_ms());
+        let mine = self.store.attendance();
         let stale = matches!(mine, Attendance::Returned | Attendance::Alone);
         // One that is new asks for itself: it must know how old it is what it is told.
         let to_new = stale && answer.attendance == Attendance::New;

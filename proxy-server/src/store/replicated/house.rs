@@ -7,7 +7,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Attendance, HearError, Held, JournalError, ReplicatedStore, attendance, now_ms};
+use super::{Attendance, HearError, Held, JournalError, ReplicatedStore, attendance};
 use crate::chain::chain;
 
 /// How often a table that no other replica shares is looked after.
@@ -17,18 +17,18 @@ const HOUSEKEEPING: Duration = Duration::from_secs(60);
 
 impl ReplicatedStore {
     /// How far these registers can be relied on.
-    pub(super) fn attendance_at(&self, now_unix_ms: u64) -> Attendance {
-        self.record().attendance(now_unix_ms)
+    pub(super) fn attendance(&self) -> Attendance {
+        self.record().attendance(self.clock.now())
     }
 
     /// This replica holds what one of that attendance holds.
     pub(super) fn heard(&self, from: Attendance) {
-        self.record().heard(from, now_ms());
+        self.record().heard(from, self.clock.now());
     }
 
     /// Everybody there is has answered, and nobody of them is current.
     pub(super) fn unled(&self) {
-        self.record().unled(now_ms());
+        self.record().unled(self.clock.now());
     }
 
     /// Somebody is current, or may be and did not answer.
@@ -38,7 +38,7 @@ impl ReplicatedStore {
 
     /// Notes on disk, now and again, that this replica is alive.
     pub(super) async fn note_alive(&self) {
-        let marks = self.record().alive(now_ms());
+        let marks = self.record().alive(self.clock.now());
         let Some(marks) = marks else { return };
         let folder = self.folder.clone();
         // Only a bug ends the thread early, and the next mark comes.
@@ -72,9 +72,10 @@ impl ReplicatedStore {
 
     /// Forgets removals that are too old to be remembered.
     pub(super) async fn expire(&self) -> Result<(), HearError> {
-        let expired = self.write(|writer, held| {
+        let clock = Arc::clone(&self.clock);
+        let expired = self.write(move |writer, held| {
             let mut set = held.set.clone();
-            if set.expire(now_ms()) > 0 {
+            if set.expire(clock.now()) > 0 {
                 writer.journal.rewrite(&set)?;
                 let view = held.next_view(&set, held.view.stored.clone());
                 *held = Held {

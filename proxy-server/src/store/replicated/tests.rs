@@ -1,5 +1,6 @@
 //! The store alone, and several of them that talk over a network that the test owns.
 
+mod clocks;
 mod random;
 
 use std::{
@@ -17,11 +18,23 @@ use proxy_peers::{
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use super::{disk::Marks, *};
+use super::{clock::now_ms, disk::Marks, *};
 use crate::{announce::INSTANCE_HEADER, store::TableJournal, testing::put};
 
 fn remove(name: &str) -> Change {
     Change::Remove(name.parse().unwrap())
+}
+
+/// A service whose document differs with its path.
+fn put_at(name: &str, path: &str) -> Change {
+    let query = format!("serviceName={name}&servicePath=/{path}&port=80");
+    let params = proxy_core::Params::from_query(query).unwrap();
+    Change::Put(
+        proxy_core::parse_reconfigure(&params)
+            .unwrap()
+            .value
+            .service,
+    )
 }
 
 fn open(folder: &Path, name: &str, others: Others) -> Result<ReplicatedStore, OpenError> {
@@ -138,7 +151,7 @@ async fn the_table_of_an_earlier_release_is_kept_and_taken_once() {
     assert_eq!(names(&store), ["b"]);
     // Numbers go on from where they were.
     assert_eq!(store.view().revision.unwrap().number, 3);
-    assert_eq!(store.attendance_at(now_ms()), Attendance::Current);
+    assert_eq!(store.attendance(), Attendance::Current);
     change(&store, &[remove("b"), put("c")]).await;
     drop(store);
     let store = alone(folder.path());
@@ -467,7 +480,7 @@ async fn who_was_away_for_more_than_a_week_takes_the_others_table_and_reports_it
     let c = cluster
         .reopen_after("c", AWAY_AFTER + Duration::from_secs(60))
         .await;
-    assert_eq!(c.attendance_at(now_ms()), Attendance::Returned);
+    assert_eq!(c.attendance(), Attendance::Returned);
     // The others do not hear its table from it.
     cluster.round("a").await;
     assert_eq!(names(&a), ["x", "y"]);
@@ -479,7 +492,7 @@ async fn who_was_away_for_more_than_a_week_takes_the_others_table_and_reports_it
     assert_eq!(superseded.stored.table().len(), 2);
     let file = c.superseded_file().borrow().clone().unwrap();
     assert!(fs::read_to_string(file).unwrap().contains("\"old\""));
-    assert_eq!(c.attendance_at(now_ms()), Attendance::Current);
+    assert_eq!(c.attendance(), Attendance::Current);
     // And it stays so over the next start.
     drop(c);
     let c = cluster.reopen_after("c", Duration::ZERO).await;
@@ -526,7 +539,7 @@ async fn nobody_takes_an_empty_table_or_a_newcomers() {
     assert!(names(&new).is_empty());
     cluster.round("new").await;
     assert_eq!(names(&new), ["x"]);
-    assert_eq!(new.attendance_at(now_ms()), Attendance::Returned);
+    assert_eq!(new.attendance(), Attendance::Returned);
     assert!(a.view().superseded.is_none());
 }
 
@@ -555,7 +568,7 @@ async fn what_was_removed_while_some_were_away_does_not_come_back_by_way_of_othe
     cluster.round("new").await;
     assert_eq!(names(&new), ["old", "x"]);
     for store in [&b, &c, &new] {
-        assert_eq!(store.attendance_at(now_ms()), Attendance::Returned);
+        assert_eq!(store.attendance(), Attendance::Returned);
     }
     // And then the one that was there all the time.
     cluster.net.line("a", Line::Up);
@@ -564,7 +577,7 @@ async fn what_was_removed_while_some_were_away_does_not_come_back_by_way_of_othe
     }
     for store in [&a, &b, &c, &new] {
         assert_eq!(names(store), ["x", "y"]);
-        assert_eq!(store.attendance_at(now_ms()), Attendance::Current);
+        assert_eq!(store.attendance(), Attendance::Current);
     }
 }
 
@@ -592,14 +605,14 @@ async fn what_an_address_tells_that_leads_elsewhere_by_now_brings_back_nothing()
     let round = cluster.round("b").await;
     assert!(!round.known && !round.everybody, "{round:?}");
     assert!(names(&b).is_empty());
-    assert_eq!(b.attendance_at(now_ms()), Attendance::New);
+    assert_eq!(b.attendance(), Attendance::New);
     drop(b);
     // Nor does one who is back take the table of another that is, for that of one who knows.
     let returned = cluster.reopen_after("b", AWAY_AFTER * 2).await;
     change(&returned, &[put("own")]).await;
     cluster.round("b").await;
     assert_eq!(names(&returned), ["own"]);
-    assert_eq!(returned.attendance_at(now_ms()), Attendance::Returned);
+    assert_eq!(returned.attendance(), Attendance::Returned);
     assert!(returned.view().superseded.is_none());
 }
 
@@ -625,7 +638,7 @@ async fn who_was_away_and_holds_what_the_others_hold_gives_way_no_more() {
     a.heard(Attendance::Current);
     let b = cluster.reopen_after("b", AWAY_AFTER * 2).await;
     cluster.round("b").await;
-    assert_eq!(b.attendance_at(now_ms()), Attendance::Current);
+    assert_eq!(b.attendance(), Attendance::Current);
     // What it acknowledges from now on stays, whoever asks whom first.
     change(&b, &[put("y")]).await;
     cluster.round("b").await;

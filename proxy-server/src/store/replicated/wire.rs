@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proxy_core::{InstanceId, Named, Revision, RouteStore, ServiceName, Stamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Attendance, HearError, ReplicatedStore, now_ms};
+use super::{Attendance, HearError, ReplicatedStore};
 
 /// About how many bytes of documents go into one call or answer; what is left goes in the next.
 pub(super) const PAGE_BYTES: usize = 4 * 1024 * 1024;
@@ -32,6 +32,12 @@ pub(crate) struct RegisterAnswer {
     pub(crate) attendance: Attendance,
     /// Its registers' number and digest.
     pub(crate) revision: Option<Revision>,
+    /// What its clock says, right or wrong.
+    #[serde(default)]
+    pub(crate) clock_unix_ms: Option<u64>,
+    /// What it stamps changes by, once it has compared its clock.
+    #[serde(default)]
+    pub(crate) stamps_unix_ms: Option<u64>,
     /// What the caller lacks.
     #[serde(default)]
     pub(crate) given: Vec<Named>,
@@ -61,8 +67,10 @@ pub(crate) async fn answer(
     };
     Ok(RegisterAnswer {
         instance: store.instance.clone(),
-        attendance: store.attendance_at(now_ms()),
+        attendance: store.attendance(),
         revision: store.view().revision,
+        clock_unix_ms: Some(store.clock.own()),
+        stamps_unix_ms: store.clock.told(),
         given: delta.given,
         wanted: delta.wanted,
         more: delta.more,

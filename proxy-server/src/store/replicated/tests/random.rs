@@ -130,7 +130,7 @@ impl Run {
             Step::Change(at, changes) => {
                 let store = self.cluster.store(REPLICAS[*at]);
                 let of = |(service, written): &(usize, Written)| match written {
-                    Written::Path(path) => put_at(SERVICES[*service], *path),
+                    Written::Path(path) => put_at(SERVICES[*service], &path.to_string()),
                     Written::Removed => remove(SERVICES[*service]),
                 };
                 let changes: Vec<Change> = changes.iter().map(of).collect();
@@ -195,18 +195,6 @@ impl Run {
 
 fn sides_of(sides: [bool; 4]) -> BTreeMap<PeerAddress, bool> {
     REPLICAS.map(address).into_iter().zip(sides).collect()
-}
-
-/// A service whose document differs with its path.
-fn put_at(name: &str, path: u8) -> Change {
-    let query = format!("serviceName={name}&servicePath=/{path}&port=80");
-    let params = proxy_core::Params::from_query(query).unwrap();
-    Change::Put(
-        proxy_core::parse_reconfigure(&params)
-            .unwrap()
-            .value
-            .service,
-    )
 }
 
 async fn run(steps: &[Step]) -> Result<(), String> {

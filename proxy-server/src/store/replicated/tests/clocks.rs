@@ -1,0 +1,126 @@
+//! Replicas of which one has a wrong clock: nothing is lost for long, and all end equal.
+
+use super::*;
+
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+impl Cluster {
+    /// Two sides that do not see each other; none, for one.
+    fn split(&self, side: &[&str]) {
+        let of = |name: &&str| (address(name), side.contains(name));
+        *self.net.sides.lock().unwrap() = self.names.iter().map(of).collect();
+    }
+
+    fn pass(&self, time: Duration) {
+        for name in &self.names {
+            self.store(name).clock.pass(time);
+        }
+    }
+
+    async fn everybody_compares(&self) {
+        for name in &self.names {
+            self.round(name).await;
+        }
+        assert_eq!(self.revisions().len(), 1);
+    }
+
+    /// The path of the one service that there is, on all.
+    fn path(&self) -> String {
+        let paths = self.names.iter().map(|name| {
+            let view = self.store(name).view();
+            let service = view.stored.documents().next().unwrap().raw().to_owned();
+            let path = service.split("\"/").nth(1).unwrap();
+            path.split('"').next().unwrap().to_owned()
+        });
+        let paths: BTreeSet<String> = paths.collect();
+        assert_eq!(paths.len(), 1, "{paths:?}");
+        paths.into_iter().next().unwrap()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn once_a_clock_was_a_year_ahead_later_changes_win_all_the_same() {
+    let cluster = Cluster::new(&["a", "b", "c"]);
+    let (a, b, c) = (cluster.store("a"), cluster.store("b"), cluster.store("c"));
+    a.clock.set_ahead(YEAR);
+    change(&a, &[put_at("x", "first")]).await;
+    cluster.everybody_compares().await;
+    assert_eq!(cluster.path(), "first");
+    change(&b, &[put_at("x", "second")]).await;
+    cluster.everybody_compares().await;
+    assert_eq!(cluster.path(), "second");
+    // Also where its writer does not hear what it is later than, however the clock is set.
+    a.clock.set_ahead(Duration::ZERO);
+    for (early, late) in [(&a, &c), (&c, &b), (&b, &a)] {
+        cluster.split(&[early.instance.as_ref()]);
+        for _ in 0..3 {
+            change(early, &[put_at("x", "early")]).await;
+        }
+        cluster.pass(HOUR);
+        change(late, &[put_at("x", "late")]).await;
+        cluster.split(&[]);
+        cluster.everybody_compares().await;
+        assert_eq!(cluster.path(), "late", "{}", late.instance);
+    }
+    // And where it was started anew, as soon as it is told.
+    drop(c);
+    change(&a, &[put_at("x", "third")]).await;
+    cluster.everybody_compares().await;
+    cluster.pass(HOUR);
+    let c = cluster.reopen_after("c", Duration::ZERO).await;
+    c.clock.pass(HOUR * 4);
+    cluster.round("c").await;
+    cluster.split(&["c"]);
+    for _ in 0..3 {
+        change(&a, &[put_at("x", "early")]).await;
+    }
+    cluster.pass(HOUR / 2);
+    change(&c, &[put_at("x", "late")]).await;
+    cluster.split(&[]);
+    cluster.everybody_compares().await;
+    assert_eq!(cluster.path(), "late");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_compared_clocks_stamps_by_those_of_the_others_when_its_own_is_set_wrong() {
+    let cluster = Cluster::new(&["a", "b", "c"]);
+    let (a, b) = (cluster.store("a"), cluster.store("b"));
+    change(&a, &[put("gone"), put_at("x", "first")]).await;
+    change(&a, &[remove("gone")]).await;
+    change(&a, &[put_at("x", "first")]).await;
+    cluster.everybody_compares().await;
+    a.clock.set_ahead(YEAR);
+    cluster.split(&["a"]);
+    change(&a, &[put_at("x", "early")]).await;
+    cluster.pass(HOUR);
+    change(&b, &[put_at("x", "late")]).await;
+    cluster.split(&[]);
+    cluster.everybody_compares().await;
+    assert_eq!(cluster.path(), "late");
+    // Nor are removals forgotten a year early.
+    let gone = "gone".parse().unwrap();
+    assert!(a.registers().get(&gone).is_some());
+    assert_eq!(a.attendance(), b.attendance());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_clock_stamped_that_is_years_ahead_is_taken_once_the_clocks_are_compared() {
+    let cluster = Cluster::new(&["a", "b"]);
+    let (a, b) = (cluster.store("a"), cluster.store("b"));
+    a.clock.set_ahead(YEAR * 80);
+    change(&a, &[put_at("x", "first")]).await;
+    // Who tells it first is told what is wrong.
+    let told = a.registers().pick([&"x".parse().unwrap()], PAGE);
+    let heard = b.hear(told).await.unwrap();
+    let why = heard.left_out.unwrap().to_string();
+    assert!(why.contains("is a clock wrong there?"), "{why}");
+    assert!(names(&b).is_empty());
+    cluster.everybody_compares().await;
+    assert_eq!(cluster.path(), "first");
+    change(&b, &[put_at("x", "second")]).await;
+    cluster.everybody_compares().await;
+    assert_eq!(cluster.path(), "second");
+}
+
+const PAGE: usize = 1_024;
