@@ -1,6 +1,6 @@
 //! A line of a configuration as HAProxy reads it (configuration manual, section 2.2).
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 /// What begins an ACL without a name.
 pub(crate) const OPEN: [&str; 2] = ["{", "!{"];
@@ -9,6 +9,9 @@ pub(crate) const OPEN: [&str; 2] = ["{", "!{"];
 pub(crate) fn is_name_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':')
 }
+
+/// Most words are no longer.
+const USUAL_CHARS: usize = 24;
 
 /// One word of a line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +28,16 @@ impl Word {
     /// What HAProxy reads.
     pub(crate) fn text(&self) -> String {
         self.chars.iter().map(|(_, c)| c).collect()
+    }
+
+    /// The same, of the line that it is a word of: where it stands there as it is read, nothing is copied.
+    pub(crate) fn text_in<'a>(&self, line: &'a str) -> Cow<'a, str> {
+        // A quote, an escape or a longer character has more bytes than characters that are read.
+        let plain = line.get(self.span.clone());
+        match plain.filter(|plain| plain.len() == self.chars.len()) {
+            Some(plain) => plain.into(),
+            None => self.text().into(),
+        }
     }
 }
 
@@ -60,6 +73,7 @@ pub(crate) fn words(line: &str) -> Vec<Word> {
         };
         if word.span.is_empty() {
             word.span.start = at;
+            word.chars.reserve(USUAL_CHARS);
         }
         word.span.end = line.len() - chars.as_str().len();
         word.chars.extend(read.map(|read| (at, read)));
@@ -111,6 +125,9 @@ mod tests {
                 .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
                 .collect();
             assert_eq!(read(line), wanted, "{line}");
+            for word in words(line) {
+                assert_eq!(word.text_in(line), word.text(), "{line}");
+            }
         }
     }
 }

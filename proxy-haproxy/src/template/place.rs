@@ -6,6 +6,7 @@
 //! HAProxy reads the line (configuration manual, sections 2.2, 7.1, 7.3 and 8.2.4).
 
 use std::{
+    borrow::Cow,
     io,
     ops::Range,
     sync::{
@@ -14,7 +15,9 @@ use std::{
     },
 };
 
-use crate::line::{OPEN, words};
+use rayon::prelude::*;
+
+use crate::line::{self, OPEN, words};
 
 /// What joins or ends conditions, wherever it stands alone.
 const OF_CONDITIONS: [&str; 7] = ["if", "unless", "or", "||", "!", "{", "}"];
@@ -56,6 +59,9 @@ const PARTS: [&str; 6] = ["_beg", "_dir", "_dom", "_end", "_reg", "_sub"];
 /// The methods of `-m` that know those.
 const NUMERIC: [&str; 3] = ["int", "len", "ver"];
 
+/// So many lines are looked at by all threads; fewer are done before others have begun.
+const MANY: usize = 4_000;
+
 /// What a template gives, and which parts of it came from values.
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
@@ -93,8 +99,24 @@ pub(super) enum Why {
     Operator,
 }
 
-/// A word as HAProxy reads it: its characters, and whether each came from a value.
-type Word = Vec<(char, bool)>;
+/// A line of what a template gives.
+#[derive(Clone, Copy, Debug)]
+struct Line<'a> {
+    /// From 1.
+    number: usize,
+    text: &'a str,
+    /// Where it begins in the whole.
+    begin: usize,
+    /// What came from values, at least within it.
+    values: &'a [Range<usize>],
+}
+
+/// A word as HAProxy reads it.
+#[derive(Clone, Copy, Debug)]
+struct Word<'a> {
+    read: &'a line::Word,
+    line: Line<'a>,
+}
 
 /// What the words that follow are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,7 +250,7 @@ impl Reading {
     }
 
     /// Whether a word with a value in it may stand here.
-    fn check(self, word: &Word, text: &str) -> Result<(), Why> {
+    fn check(self, word: &Word<'_>, text: &str) -> Result<(), Why> {
         match self {
             Self::Arguments | Self::Condition if OF_CONDITIONS.contains(&text) => {
                 Err(Why::Condition)
@@ -245,56 +267,83 @@ impl Reading {
     }
 }
 
-/// Looks at every line that has a value.
-fn check(text: &str, values: &[Range<usize>]) -> Result<(), Misplaced> {
-    let mut values = values.iter().peekable();
-    let mut from = 0;
-    for (number, line) in (1..).zip(text.split('\n')) {
-        let to = from + line.len();
-        let mut is_value = Vec::new();
-        while let Some(value) = values.next_if(|value| value.start < to) {
-            is_value.resize(line.len(), false);
-            let within = value.start.saturating_sub(from)..value.end.saturating_sub(from);
-            is_value
-                .get_mut(within)
-                .into_iter()
-                .for_each(|of| of.fill(true));
-        }
-        if !is_value.is_empty() {
-            let from_value = |at: usize| is_value.get(at).copied().unwrap_or_default();
-            let words = words(line).into_iter().map(|word| {
-                let chars = word.chars.into_iter();
-                chars.map(|(at, c)| (c, from_value(at))).collect()
-            });
-            check_line(&words.collect::<Vec<_>>()).map_err(|(word, why)| Misplaced {
-                line: number,
-                word,
-                why,
-            })?;
-        }
-        from = to + 1;
+// === impl Word ===
+
+impl Word<'_> {
+    /// Its characters, and whether each came from a value.
+    fn chars(&self) -> impl Iterator<Item = (char, bool)> {
+        // Both stand in the order of the line.
+        let mut values = self.line.values.iter().peekable();
+        self.read.chars.iter().map(move |(at, c)| {
+            let at = self.line.begin + at;
+            while values.next_if(|value| value.end <= at).is_some() {}
+            (*c, values.peek().is_some_and(|value| value.start <= at))
+        })
     }
-    Ok(())
+
+    /// Whether a part of it came from a value.
+    fn has_value(&self) -> bool {
+        self.chars().any(|(_, is_value)| is_value)
+    }
 }
 
-fn check_line(words: &[Word]) -> Result<(), (String, Why)> {
+/// Looks at every line that has a value.
+fn check(text: &str, values: &[Range<usize>]) -> Result<(), Misplaced> {
+    let lines = with_values(text, values);
+    let misplaced = match lines.len() < MANY {
+        true => lines.iter().find_map(|line| check_line(*line).err()),
+        false => lines
+            .par_iter()
+            .find_map_first(|line| check_line(*line).err()),
+    };
+    misplaced.map_or(Ok(()), Err)
+}
+
+/// The lines that have a value. Nothing that came from one goes on in the next line: no value holds a line's end.
+fn with_values<'a>(text: &'a str, mut values: &'a [Range<usize>]) -> Vec<Line<'a>> {
+    let mut lines = Vec::new();
+    let mut begin = 0;
+    for (number, text) in (1..).zip(text.split('\n')) {
+        let end = begin + text.len();
+        let own = values.partition_point(|value| value.start < end);
+        let (own, rest) = values.split_at(own);
+        values = rest;
+        if !own.is_empty() {
+            lines.push(Line {
+                number,
+                text,
+                begin,
+                values: own,
+            });
+        }
+        begin = end + 1;
+    }
+    lines
+}
+
+fn check_line(line: Line<'_>) -> Result<(), Misplaced> {
     let mut reading = Reading::Arguments;
     let (mut is_first, mut in_braces) = (true, false);
-    let (mut directive, mut before) = (String::new(), String::new());
+    let (mut directive, mut before) = (Cow::from(""), Cow::from(""));
     // What the next word is, where it is a name.
     let mut name = None;
-    for word in words {
-        let text: String = word.iter().map(|(c, _)| c).collect();
-        if word.iter().any(|(_, is_value)| *is_value) {
+    for read in &words(line.text) {
+        let (word, text) = (Word { read, line }, read.text_in(line.text));
+        let has_value = word.has_value();
+        if has_value {
             let judged = match reading {
                 _ if is_first => Err(Why::Directive),
                 _ if name == Some(Name::Text) => Ok(()),
-                _ if name.is_some() => argument(word, &text),
+                _ if name.is_some() => argument(&word, &text),
                 _ if in_braces && text == "}" => Err(Why::Condition),
                 Reading::Arguments if takes_expression(&before) => Err(Why::Expression),
-                reading => reading.check(word, &text),
+                reading => reading.check(&word, &text),
             };
-            judged.map_err(|why| (text.clone(), why))?;
+            judged.map_err(|why| Misplaced {
+                line: line.number,
+                word: text.to_string(),
+                why,
+            })?;
         }
         if is_first {
             // HAProxy takes these off a line before it reads its first word.
@@ -311,8 +360,7 @@ fn check_line(words: &[Word]) -> Result<(), (String, Why)> {
             (reading, in_braces) = (Reading::Condition, false);
         } else {
             in_braces |= reading == Reading::Condition && OPEN.contains(&&*text);
-            let is_own = !word.iter().any(|(_, is_value)| *is_value);
-            if is_own && reading == Reading::Arguments {
+            if !has_value && reading == Reading::Arguments {
                 name = named_behind(&directive, &before, &text);
             }
             reading = reading.behind(&text);
@@ -356,27 +404,27 @@ fn takes_expression(before: &str) -> bool {
 
 /// What an action, a server or an option takes: a text, which may have expressions in it, or all sorts of
 /// expressions.
-fn argument(word: &Word, text: &str) -> Result<(), Why> {
+fn argument(word: &Word<'_>, text: &str) -> Result<(), Why> {
     if is_address(text) {
         return Ok(());
     }
-    let mut own = word.iter().filter(|(_, is_value)| !is_value);
+    let mut own = word.chars().filter(|(_, is_value)| !is_value);
     if own.any(|(c, _)| matches!(c, '%' | '(' | '[' | '{')) {
         return within(word);
     }
-    let mut values = word.iter().filter(|(_, is_value)| *is_value);
+    let mut values = word.chars().filter(|(_, is_value)| *is_value);
     match values.find(|(c, _)| matches!(c, '%' | '(' | ')' | '[' | ']' | '\\')) {
-        Some((c, _)) => Err(Why::Bare(*c)),
+        Some((c, _)) => Err(Why::Bare(c)),
         None => Ok(()),
     }
 }
 
 /// In an expression, and where a word is more than a value: nothing that ends or goes on there.
-fn within(word: &Word) -> Result<(), Why> {
+fn within(word: &Word<'_>) -> Result<(), Why> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._~:/@*+=-".contains(c);
     // An odd number of them begins a reference (`%ci`), which a value would name.
     let mut percents = 0_usize;
-    for (c, is_value) in word.iter().copied() {
+    for (c, is_value) in word.chars() {
         if is_value && (!plain(c) || percents % 2 == 1) {
             return Err(Why::Within(c));
         }

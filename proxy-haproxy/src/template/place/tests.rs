@@ -258,6 +258,24 @@ fn a_value_that_would_be_more_is_refused() {
     }
 }
 
+/// Many lines are looked at by all threads.
+#[test]
+fn the_first_of_many_lines_is_named() {
+    let text = "{% for n in range(2 * many) %}\nserver a{{ n }} b:80 weight {{ '%[src]' if n in wrong else '1' }}\n{% endfor %}";
+    let template = Template::new(text).unwrap();
+    let rendered =
+        |wrong: &[usize]| template.render(context! { many => MANY, wrong => wrong.to_vec() });
+    let given = rendered(&[]).unwrap();
+    assert_eq!(given.lines().count(), 2 * MANY);
+    for (wrong, line) in [
+        (vec![MANY + 7, 5, 2 * MANY - 1], 6),
+        (vec![2 * MANY - 1], 2 * MANY),
+    ] {
+        let told = rendered(&wrong).unwrap_err().to_string();
+        assert!(told.contains(&format!("in line {line} of what")), "{told}");
+    }
+}
+
 proptest! {
     /// Whatever is given, a value is what it was to somebody who reads the line, and next to nothing but
     /// what the template has.
