@@ -5,6 +5,7 @@ mod servers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use minijinja::{Value, value::Serde};
 use proxy_core::{
     Destination, PathPattern, Port, RawError, RawLimits, RawLines, Service, ServiceTemplate,
 };
@@ -23,8 +24,7 @@ use crate::{
 /// The most that one template may give: a line for each of 1,000 instances, and room to spare.
 const LIMITS: RawLimits = RawLimits::new(256 * 1024, 5_000);
 
-/// The most instances that the destinations of one service may have together: a name is made for each,
-/// again for each backend.
+/// The most instances that the destinations of one service may have together: a name is made for each.
 const MOST_INSTANCES: usize = 10_000;
 
 /// The heading of the frontend that services share.
@@ -73,13 +73,22 @@ struct Model<'a> {
     acl_name: &'a str,
     service_color: Option<&'a str>,
     /// Every destination that takes requests.
-    service_dest: Vec<DestinationModel<'a>>,
+    service_dest: &'a Value,
     /// The destination that it is rendered for; for the frontend the first.
     #[serde(flatten)]
-    own: Option<DestinationModel<'a>>,
+    own: Option<&'a DestinationModel<'a>>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+/// What the templates of a service see, whichever destination they are rendered for: what is the same for all is made
+/// once, since each sees every other with its instances.
+struct Seen<'a> {
+    service: &'a Service,
+    destinations: Vec<DestinationModel<'a>>,
+    /// The same, as templates have it.
+    all: Value,
+}
+
+#[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct DestinationModel<'a> {
     index: u16,
@@ -102,7 +111,7 @@ struct DestinationModel<'a> {
     instances: Vec<InstanceModel<'a>>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Debug, Serialize)]
 struct InstanceModel<'a> {
     /// A name for its server, unique among them.
     name: String,
@@ -135,8 +144,11 @@ impl FrontendLines {
         let Some(template) = &service.options().templates.frontend else {
             return Ok(());
         };
-        let lines = Model::new(service, destinations, destinations.first(), addresses)
-            .and_then(|model| lines(&Template::bounded(template.text())?, &model, FRONTEND))
+        let lines = Seen::new(service, destinations, addresses)
+            .and_then(|seen| {
+                let model = seen.by(seen.destinations.first());
+                lines(&Template::bounded(template.text())?, &model, FRONTEND)
+            })
             .map_err(|problem| refusal(service, "templateFePath", template, problem))?;
         let (switches, rules) = lines.partition(|line| line.starts_with("use_backend "));
         self.rules.push(RawText::from(&rules));
@@ -161,11 +173,12 @@ pub(super) fn backend_lines(
     };
     let of_each = || -> Result<_, ServiceTemplateProblem> {
         let read = Template::bounded(template.text())?;
-        let of = |own: &Named<'_>| {
-            let model = Model::new(service, destinations, Some(own), addresses)?;
-            lines(&read, &model, &format!("backend {}", own.1))
+        let seen = Seen::new(service, destinations, addresses)?;
+        let of = |own: &DestinationModel<'_>| {
+            let heading = format!("backend {}", own.backend);
+            lines(&read, &seen.by(Some(own)), &heading)
         };
-        destinations.iter().map(of).collect()
+        seen.destinations.iter().map(of).collect()
     };
     of_each().map_err(|problem| refusal(service, "templateBePath", template, problem))
 }
@@ -218,13 +231,12 @@ fn refusal(
     }
 }
 
-// === impl Model ===
+// === impl Seen ===
 
-impl<'a> Model<'a> {
+impl<'a> Seen<'a> {
     fn new(
         service: &'a Service,
         destinations: &[Named<'a>],
-        own: Option<&Named<'a>>,
         addresses: &'a AddressBook,
     ) -> Result<Self, ServiceTemplateProblem> {
         let seen = destinations
@@ -234,14 +246,24 @@ impl<'a> Model<'a> {
         if seen > MOST_INSTANCES {
             return Err(ServiceTemplateProblem::TooManyInstances(seen));
         }
-        let destination = |named: &Named<'a>| DestinationModel::new(service, *named, addresses);
+        let of = |named: &Named<'a>| DestinationModel::new(service, *named, addresses);
+        let destinations: Vec<_> = destinations.iter().map(of).collect();
         Ok(Self {
-            service_name: service.name().as_str(),
-            acl_name: service.acl_name().as_str(),
-            service_color: service.color().map(|color| color.as_str()),
-            service_dest: destinations.iter().map(destination).collect(),
-            own: own.map(destination),
+            service,
+            all: Value::from(Serde(&destinations)),
+            destinations,
         })
+    }
+
+    /// What the template sees that is rendered for one of the destinations.
+    fn by(&'a self, own: Option<&'a DestinationModel<'a>>) -> Model<'a> {
+        Model {
+            service_name: self.service.name().as_str(),
+            acl_name: self.service.acl_name().as_str(),
+            service_color: self.service.color().map(|color| color.as_str()),
+            service_dest: &self.all,
+            own,
+        }
     }
 }
 

@@ -349,3 +349,43 @@ fn a_template_that_sees_routes_is_rendered_again_with_them() {
         assert_eq!(followed.unwrap(), whole.unwrap(), "{paths}");
     }
 }
+
+/// Every backend's template sees all destinations with their instances, which are made once.
+#[test]
+fn what_a_template_sees_costs_as_much_as_there_is_and_not_its_square() {
+    let text = |text: &str| TemplateSource::Text(text.to_owned());
+    let sources = TemplateSources::new(text(""), text("server a 10.0.0.1:{{ Port }}"));
+    let rules = ReconfigureRules::default()
+        .with_catalog(proxy_core::CatalogUse::WhenAsked)
+        .with_templates(sources);
+    let allocated = |destinations: u16| {
+        let mut query = "serviceName=web&discoveryType=catalog&templateBePath=be".to_owned();
+        for n in 1..=destinations {
+            query.push_str(&format!("&servicePath.{n}=/{n}&port.{n}={}", 8000 + n));
+        }
+        let params = Params::from_query(query).unwrap();
+        let parsed = parse_reconfigure_with(&params, &rules).unwrap();
+        let service = parsed.value.service;
+        let instances: Vec<_> = (0..10)
+            .map(|n| instance("n", &format!("web-{n}"), "1", true))
+            .collect();
+        let key = |to| service.catalog_key(to).unwrap();
+        let keys = service.destinations().iter().map(key);
+        let entries: InstanceBook = keys.map(|key| (key, instances.clone().into())).collect();
+        let book = AddressBook::new().with_instances(entries);
+        let names = (1..=destinations).map(|n| format!("web-be{n}"));
+        let names: Vec<String> = names.collect();
+        let named = service
+            .destinations()
+            .iter()
+            .zip(names.iter().map(String::as_str));
+        let named: Vec<Named<'_>> = named.collect();
+        let counted = allocation_counter::measure(|| {
+            let lines = backend_lines(&service, &named, &book).unwrap();
+            assert_eq!(lines.len(), usize::from(destinations));
+        });
+        counted.count_total
+    };
+    let (few, many) = (allocated(10), allocated(40));
+    assert!(many < 6 * few, "{few} {many}");
+}
