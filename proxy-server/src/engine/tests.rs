@@ -1,5 +1,6 @@
 //! The engine against a scripted carrier and a store in memory, which several engines may share.
 
+mod commits;
 mod culprits;
 mod stored;
 
@@ -33,11 +34,15 @@ impl Replica {
 
     /// A replica that served this table when its earlier run ended.
     fn after(store: &Arc<MemoryStore>, carrier: Scripted, served: RouteTable) -> Self {
+        Self::before(Arc::clone(store) as Arc<dyn RouteStore>, carrier, served)
+    }
+
+    fn before(store: Arc<dyn RouteStore>, carrier: Scripted, served: RouteTable) -> Self {
         let (carrier, notes) = (Arc::new(carrier), Arc::new(Notes::default()));
         let stop = CancellationToken::new();
         let parts = Parts {
             served,
-            store: Arc::clone(store) as Arc<dyn RouteStore>,
+            store,
             carrier: Arc::clone(&carrier),
             announce: Arc::clone(&notes) as Arc<dyn Announce>,
             metrics: Arc::new(Metrics::new()),
