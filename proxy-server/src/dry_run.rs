@@ -212,14 +212,14 @@ fn not_now(condition: &StoreCondition) -> Option<String> {
     ))
 }
 
-/// What is served, or is about to be: what the store has, less what is quarantined here.
+/// What is served, or is about to be: what the store has, less what is quarantined here or was not judged yet.
 fn to_be_served(snapshot: &Snapshot, view: &StoreView) -> RouteTable {
     let mut table = snapshot.served.clone();
     let (newest, seen) = (view.stored.table(), snapshot.view.stored.table());
     for change in newest.changes_since(&snapshot.served) {
         let name = change.service_name();
-        let held = snapshot.quarantined.contains_key(name) && newest.get(name) == seen.get(name);
-        if !held {
+        let is_held = snapshot.quarantined.contains_key(name) || snapshot.unjudged.contains(name);
+        if !(is_held && newest.get(name) == seen.get(name)) {
             table.apply(&change);
         }
     }

@@ -12,6 +12,7 @@ mod isolate;
 mod live;
 mod pending;
 mod pulse;
+mod quarantine;
 mod retry;
 mod snapshot;
 mod turn;
@@ -44,8 +45,10 @@ use crate::{
     metrics::Metrics,
 };
 use command::Command;
+use isolate::Patience;
 use pending::Pending;
 use pulse::Pulse;
+use quarantine::{Held, Refused};
 use retry::Retry;
 use snapshot::Failure;
 
@@ -76,6 +79,8 @@ pub(crate) struct Engine<C: Carrier> {
     quarantine: BTreeMap<ServiceName, Held>,
     /// What of it is being tried again.
     tried: BTreeMap<ServiceName, Held>,
+    /// How long this turn searches among what the store brought.
+    patience: Patience,
     failure: Option<Failure>,
     /// Whether HAProxy does not even load what it runs: then trying again costs traffic.
     unloadable: bool,
@@ -91,25 +96,6 @@ enum Work {
     Store,
     Names,
     Retry,
-}
-
-/// A change that the store holds and that is not served.
-struct Held {
-    change: Change,
-    why: String,
-    /// When it is tried again.
-    due: Instant,
-    /// When it is tried where what may stand in its way changes.
-    early: Instant,
-}
-
-/// When HAProxy refused a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refused {
-    /// When it was asked whether it would take it.
-    AtCheck,
-    /// Only when it was to load it.
-    AtLoad,
 }
 
 /// What an engine is made of.
@@ -148,6 +134,7 @@ impl<C: Carrier> Engine<C> {
             served: parts.served,
             quarantine: BTreeMap::new(),
             tried: BTreeMap::new(),
+            patience: Patience::Slice,
             failure: None,
             unloadable: false,
             retry: Retry::idle(),
@@ -178,18 +165,16 @@ impl<C: Carrier> Engine<C> {
                 () = until(retry_at) => Work::Retry,
             };
             self.pulse.begin();
-            let is_due = retry_at.is_some_and(|at| at <= Instant::now());
+            let was_due = retry_at.is_some_and(|at| at <= Instant::now());
             match work {
-                Work::Command(command) => {
-                    self.take(command).await;
-                    // Else who is asked for something all the time would never try anything again.
-                    if is_due {
-                        self.try_again().await;
-                    }
-                }
+                Work::Command(command) => self.take(command).await,
                 Work::Store => self.turn_because(Reason::Store, Vec::new()).await,
                 Work::Names => self.render_moved(Reason::Names).await,
-                Work::Retry => self.try_again().await,
+                Work::Retry => {}
+            }
+            // After other work too: where there is always some, nothing would ever be tried again.
+            if was_due && self.is_due() {
+                self.try_again().await;
             }
             self.pulse.end();
         }
@@ -277,16 +262,6 @@ impl<C: Carrier> Engine<C> {
         changes
     }
 
-    /// Tries again what is quarantined, what could not be checked, and what failed to go live.
-    async fn try_again(&mut self) {
-        let until = self.retry.begin(&self.quarantine);
-        // What is not due stays where it is: a try may cost traffic.
-        let all = std::mem::take(&mut self.quarantine).into_iter();
-        (self.tried, self.quarantine) = all.partition(|(_, held)| held.due <= until);
-        self.render_moved(Reason::Retry).await;
-        self.tried.clear();
-    }
-
     /// Renders again because something outside the table moved. What the store has and is not
     /// served yet goes first: without it the table could be the empty one of the start. A failure
     /// is in the snapshot.
@@ -303,25 +278,22 @@ impl<C: Carrier> Engine<C> {
         let snapshot = Snapshot {
             view: Arc::clone(&self.view),
             served: self.served.in_order(self.carrier.route_order()),
-            quarantined: self
-                .quarantine
-                .iter()
-                .map(|(name, held)| {
-                    let quarantined = Quarantined {
-                        why: held.why.clone(),
-                        serves_older: self.served.get(name).is_some(),
-                    };
-                    (name.clone(), quarantined)
-                })
-                .collect(),
+            quarantined: self.quarantined(),
+            unjudged: self.unjudged(),
             failure: self.failure.clone(),
-            applied: match self.failure.is_none() && self.incoming().is_empty() {
+            applied: match self.failure.is_none() && self.is_judged() && self.incoming().is_empty()
+            {
                 true => self.view.seq,
                 false => self.snapshots.borrow().applied,
             },
         };
         self.metrics.table(&snapshot);
         self.snapshots.send_replace(Arc::new(snapshot));
+    }
+
+    fn is_due(&self) -> bool {
+        let next = self.retry.next(&self.quarantine);
+        next.is_some_and(|at| at <= Instant::now())
     }
 
     fn settle_retry(&mut self) {

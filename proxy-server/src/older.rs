@@ -88,7 +88,7 @@ impl Keep for OlderVersions {
 
 /// The services that are served in another version than the stored one.
 fn older(snapshot: &Snapshot) -> BTreeMap<ServiceName, Arc<Service>> {
-    let names = snapshot.quarantined.keys();
+    let names = snapshot.quarantined.keys().chain(&snapshot.unjudged);
     let served = names.filter_map(|name| {
         let service = snapshot.served.get(name)?;
         Some((name.clone(), Arc::clone(service)))
@@ -112,9 +112,9 @@ mod tests {
         table
     }
 
-    fn versions() -> [Change; 2] {
+    fn versions(name: &str) -> [Change; 2] {
         [80, 81].map(|port| {
-            let query = format!("serviceName=a&servicePath=/a&port={port}");
+            let query = format!("serviceName={name}&servicePath=/a&port={port}");
             let params = proxy_core::Params::from_query(query).unwrap();
             let parsed = proxy_core::parse_reconfigure(&params).unwrap();
             Change::Put(parsed.value.service)
@@ -124,8 +124,9 @@ mod tests {
     #[tokio::test]
     async fn what_was_served_instead_of_a_stored_version_is_served_after_a_restart() {
         let folder = tempfile::tempdir().unwrap();
-        let [older, newer] = versions();
-        let stored = table(&[newer.clone(), put("b")]);
+        let [older, newer] = versions("a");
+        let [unproven, unjudged] = versions("c");
+        let stored = table(&[newer, put("b"), unjudged]);
         let documents = stored.iter().cloned().map(Document::from_service);
         let documents = documents.map(|document| Arc::new(document.unwrap()));
         let view = StoreView::new(
@@ -135,12 +136,14 @@ mod tests {
             StoreCondition::Live,
         );
         let mut snapshot = Snapshot::of(Arc::new(view));
-        snapshot.served = table(&[older.clone(), put("b")]);
+        snapshot.served = table(&[older, put("b"), unproven]);
         let held = Quarantined {
             why: "bad".to_owned(),
             serves_older: true,
+            is_tried: true,
         };
         snapshot.quarantined = BTreeMap::from([("a".parse().unwrap(), held)]);
+        snapshot.unjudged = ["c".parse().unwrap()].into();
         let served = snapshot.served.clone();
         let (_sender, snapshots) = watch::channel(Arc::new(snapshot));
         let stop = CancellationToken::new();

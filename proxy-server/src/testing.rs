@@ -23,7 +23,7 @@ use proxy_peers::{
     PeerReply, SIGNATURE_HEADER, Signer, StaticDiscover, StatusCode, Transport, TransportError,
 };
 use testkit::tls::Authority;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::{
     announce::{Announce, Announcement, INSTANCE_HEADER, OwnEnd, identity},
@@ -52,6 +52,12 @@ pub(crate) struct Scripted {
     pub(crate) check_takes: Mutex<Duration>,
     /// How often something was loaded to see whether it is good.
     pub(crate) loads: AtomicUsize,
+    /// How long each takes.
+    pub(crate) load_takes: Mutex<Duration>,
+    /// How often something that had passed was not loaded.
+    pub(crate) refusals: AtomicUsize,
+    /// Says that a name moved.
+    pub(crate) moves: Notify,
     pub(crate) reloads: AtomicUsize,
     pub(crate) live: Mutex<Option<RouteTable>>,
     /// What HAProxy says of itself, where it says something.
@@ -78,6 +84,10 @@ impl Carrier for Scripted {
 
     async fn check_by_loading(&self, table: &RouteTable) -> Result<RouteTable, CheckError> {
         self.loads.fetch_add(1, SeqCst);
+        let takes = *self.load_takes.lock().unwrap();
+        if takes > Duration::ZERO {
+            tokio::time::sleep(takes).await;
+        }
         let good = self.judge(table)?;
         match self.apply(good.clone(), Reload::IfDifferent).await {
             Ok(_) => Ok(good),
@@ -110,6 +120,7 @@ impl Carrier for Scripted {
         let unloadable = self.unloadable.lock().unwrap().clone();
         let culprit = unloadable.into_iter().find(|name| has(&table, name));
         if let Some(name) = culprit {
+            self.refusals.fetch_add(1, SeqCst);
             return Err(ApplyError::Refused {
                 words: format!("{name} does not load"),
             });
@@ -120,6 +131,7 @@ impl Carrier for Scripted {
         let unloadable = texts.any(|text| paths.contains(text.as_str()));
         drop(texts);
         if unloadable {
+            self.refusals.fetch_add(1, SeqCst);
             let words = "a path does not load".to_owned();
             return Err(ApplyError::Refused { words });
         }
@@ -133,7 +145,7 @@ impl Carrier for Scripted {
     }
 
     async fn moved(&self) {
-        std::future::pending().await
+        self.moves.notified().await;
     }
 
     async fn statistics(&self) -> Result<String, String> {

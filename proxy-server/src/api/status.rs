@@ -85,7 +85,7 @@ fn describe(api: &Api) -> Answered {
             let stored = view.stored.table().get(name);
             let parameter = stored.and_then(|service| blame::parameter(service, &held.why));
             let held = json!({
-                "Why": held.why,
+                "Why": held.told(),
                 "Parameter": parameter,
                 "ServesOlder": held.serves_older,
             });

@@ -79,11 +79,14 @@ impl<C: Carrier> Engine<C> {
         self.tasks.spawn(async move { drop(waits.await) });
     }
 
-    /// Why a stored request is not served here: a service of it is quarantined.
+    /// Why a stored request is not served here: a service of it is quarantined, or waits to be judged.
     fn held_back(&self, pending: &Pending) -> Option<Arc<str>> {
         let mut names = pending.request.changes.iter().map(Change::service_name);
         let held = names.find_map(|name| self.quarantine.get(name))?;
-        Some(format!("it is quarantined: {}", held.why).into())
+        Some(match &held.why {
+            Some(why) => format!("it is quarantined: {why}").into(),
+            None => "it is judged after others that are refused here, and served then".into(),
+        })
     }
 
     fn announcement<'a>(

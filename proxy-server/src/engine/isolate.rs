@@ -29,13 +29,23 @@ pub(super) struct Verdicts {
     pub(super) judged: usize,
 }
 
+/// How long is searched among what the store brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// For a while; the rest waits for another turn, and callers come first.
+    Slice,
+    /// Until all is judged.
+    End,
+}
+
 /// Sorts out what HAProxy does not take. Those who ask wait for the search for what they asked, and not for the
-/// end of one for what the store brought.
+/// end of one for what the store brought, unless the patience is for that.
 pub(super) async fn sort<'a, J: Judge<Whole = RouteTable, Step = &'a [Change]>>(
     judge: &J,
     served: &RouteTable,
     stored: &[J::Step],
     asked: &[J::Step],
+    patience: Patience,
 ) -> Result<Sorted<J::Good>, CheckError> {
     let mut words = None;
     if !asked.is_empty() {
@@ -69,7 +79,10 @@ pub(super) async fn sort<'a, J: Judge<Whole = RouteTable, Step = &'a [Change]>>(
             },
         });
     }
-    let first = isolate_some(judge, served, stored, None).await?;
+    let first = match patience {
+        Patience::Slice => isolate_some(judge, served, stored, None).await?,
+        Patience::End => isolate(judge, served, stored, None).await?,
+    };
     let (is_whole, base) = (first.culprits.is_empty(), first.whole);
     let verdicts = Verdicts {
         culprits: first.culprits,

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 
 use proxy_core::{Change, RouteTable};
 
-use super::{ChangeError, Engine, Refused, isolate::Loading};
+use super::{
+    ChangeError, Engine, Refused,
+    isolate::{Loading, Patience},
+};
 use crate::{
     carrier::{Applied, ApplyError, Carrier, CarrierCondition, CheckError, Reason, Reload},
     chain::chain,
@@ -97,7 +100,11 @@ impl<C: Carrier> Engine<C> {
             CarrierCondition::NotStarted => true,
             // What was refused here before is better checked: reloads that fail count as replacements of the
             // worker that serves, of which HAProxy bears `mworker-max-reloads`.
-            CarrierCondition::Running => self.reason != Reason::Retry && self.failure.is_none(),
+            CarrierCondition::Running => {
+                let is_refused = self.reason == Reason::Retry || self.failure.is_some();
+                // A first turn comes here again only with what a search has not come to.
+                !is_refused && self.patience == Patience::Slice
+            }
             _ => false,
         };
         match is_new {
@@ -136,6 +143,9 @@ impl<C: Carrier> Engine<C> {
             Ok(applied) => {
                 self.failure = None;
                 (self.live, self.proven) = (self.served.clone(), true);
+                if matches!(applied, Applied::Started | Applied::Reloaded) {
+                    self.retry.has_new_worker();
+                }
                 self.metrics
                     .applied(applied, self.reason, ready.took + started.elapsed());
                 if applied != Applied::Unchanged {

@@ -19,6 +19,11 @@ const MOST: Duration = Duration::from_secs(60);
 const LOAD_FIRST: Duration = Duration::from_secs(60);
 const LOAD_MOST: Duration = Duration::from_secs(600);
 
+/// How often what HAProxy would not load is tried again by itself while one worker serves: each try is a reload that
+/// fails and mostly one of what runs, and after `mworker-max-reloads` of both (20, if nobody says otherwise) HAProxy
+/// ends a worker with the connections that it still has.
+const LOAD_TRIES: u32 = 5;
+
 /// This part of its wait is over before a service is tried because others changed: where that happens all the time,
 /// tries are rarer with each refusal all the same.
 const EARLY: u32 = 8;
@@ -31,6 +36,8 @@ pub(super) struct Retry {
     wait: Duration,
     /// How long each service that is quarantined waits.
     waits: BTreeMap<ServiceName, Duration>,
+    /// How often something was loaded again in vain since the last reload with something that it took.
+    loads: u32,
 }
 
 // === impl Retry ===
@@ -41,6 +48,7 @@ impl Retry {
             at: None,
             wait: FIRST,
             waits: BTreeMap::new(),
+            loads: 0,
         }
     }
 
@@ -52,7 +60,15 @@ impl Retry {
     /// Something did. `refused` says when HAProxy refused it, where it did.
     pub(super) fn failed(&mut self, refused: Option<Refused>) {
         if self.at.is_none() {
-            let most = refused.map_or(FAULT_MOST, |_| MOST);
+            let most = match refused {
+                None => FAULT_MOST,
+                // Nothing else goes live meanwhile, so this goes on, more seldom.
+                Some(Refused::AtLoad) if self.loads >= LOAD_TRIES => LOAD_MOST,
+                Some(_) => MOST,
+            };
+            if refused == Some(Refused::AtLoad) {
+                self.loads += 1;
+            }
             let wait = self.wait.min(most);
             self.at = Some(Instant::now() + wait);
             self.wait = (wait * 2).min(most);
@@ -69,7 +85,12 @@ impl Retry {
         let wait = before.map_or(first, |before| (*before * 2).clamp(first, most));
         self.waits.insert(name.clone(), wait);
         let now = Instant::now();
-        (now + wait, now + first.max(wait / EARLY))
+        let early = match refused {
+            Refused::AtCheck => first.max(wait / EARLY),
+            // Each try is a reload that fails, and nothing says that what changed stood in its way.
+            Refused::AtLoad => wait,
+        };
+        (now + wait, now + early)
     }
 
     /// Forgets the services that are not quarantined any more.
@@ -79,8 +100,7 @@ impl Retry {
 
     /// When the next try is due.
     pub(super) fn next(&self, quarantine: &BTreeMap<ServiceName, Held>) -> Option<Instant> {
-        let held = quarantine.values().map(|held| held.due);
-        held.chain(self.at).min()
+        self.first_due(quarantine).into_iter().chain(self.at).min()
     }
 
     /// What failed is tried now. Gives when what is tried of the quarantine was due: what waits longest comes first,
@@ -88,7 +108,33 @@ impl Retry {
     pub(super) fn begin(&mut self, quarantine: &BTreeMap<ServiceName, Held>) -> Instant {
         self.at = None;
         let now = Instant::now();
-        let first = quarantine.values().map(|held| held.due).min();
+        let first = self.first_due(quarantine);
         first.map_or(now, |first| now.min(first + FIRST))
+    }
+
+    /// Whether a service is tried again by itself.
+    pub(super) fn tries(&self, held: &Held) -> bool {
+        held.refused == Refused::AtCheck || self.loads < LOAD_TRIES
+    }
+
+    /// What HAProxy would not load is tried.
+    pub(super) fn loads(&mut self) {
+        self.loads += 1;
+        if self.loads == LOAD_TRIES {
+            tracing::warn!(
+                tries = LOAD_TRIES,
+                "what HAProxy would not load is tried for the last time before something else is loaded, as by `reload`"
+            );
+        }
+    }
+
+    /// HAProxy was reloaded with something that it took.
+    pub(super) fn has_new_worker(&mut self) {
+        self.loads = 0;
+    }
+
+    fn first_due(&self, quarantine: &BTreeMap<ServiceName, Held>) -> Option<Instant> {
+        let tried = quarantine.values().filter(|held| self.tries(held));
+        tried.map(|held| held.due).min()
     }
 }

@@ -1,8 +1,14 @@
 //! What the engine tells the world: immutable, cheap to read, replaced whole.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use proxy_core::{Revision, RouteTable, ServiceName, StoreCondition, StoreView, ViewSeq};
+
+/// What is said where nothing tries a service again by itself.
+const NOT_TRIED: &str = "; it was tried often, and is again once HAProxy was reloaded with something else, or by `reload`";
 
 /// The state of this replica at one moment.
 #[derive(Clone, Debug)]
@@ -14,6 +20,8 @@ pub(crate) struct Snapshot {
     pub served: RouteTable,
     /// Services whose stored version cannot be served.
     pub quarantined: BTreeMap<ServiceName, Quarantined>,
+    /// Services whose stored version is served once it was judged, if HAProxy takes it.
+    pub unjudged: BTreeSet<ServiceName>,
     /// Why the table is not live, where it is not. It is tried again.
     pub failure: Option<Failure>,
     /// The last view that went live.
@@ -27,10 +35,25 @@ pub(crate) struct Quarantined {
     pub why: String,
     /// Whether an older version of it is served meanwhile.
     pub serves_older: bool,
+    /// Whether it is tried again by itself.
+    pub is_tried: bool,
 }
 
 /// Why a table is not live.
 pub(crate) type Failure = Arc<str>;
+
+// === impl Quarantined ===
+
+impl Quarantined {
+    /// Why, and what is done about it where that is nothing.
+    pub(crate) fn told(&self) -> String {
+        let mut told = self.why.clone();
+        if !self.is_tried {
+            told.push_str(NOT_TRIED);
+        }
+        told
+    }
+}
 
 // === impl Snapshot ===
 
@@ -40,6 +63,7 @@ impl Snapshot {
         Self {
             served: view.stored.table().clone(),
             quarantined: BTreeMap::new(),
+            unjudged: BTreeSet::new(),
             failure: None,
             applied: view.seq,
             view,

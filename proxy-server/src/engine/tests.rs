@@ -3,6 +3,7 @@
 mod commits;
 mod culprits;
 mod stored;
+mod tried;
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 

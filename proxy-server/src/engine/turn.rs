@@ -5,12 +5,11 @@
 
 use std::sync::Arc;
 
-use proxy_core::{Change, CommitError, CommitRecord, Order, RouteTable, StoreCondition, plan};
-use tokio::time::Instant;
+use proxy_core::{Change, CommitError, CommitRecord, Order, StoreCondition, plan};
 
 use super::{
-    ChangeError, Engine, Held, Refused,
-    isolate::{Checking, sort, with_groups},
+    ChangeError, Engine, Refused,
+    isolate::{Checking, Patience, sort, with_groups},
     live::Ready,
     pending::{Pending, count_down, last_of_each},
 };
@@ -18,15 +17,15 @@ use crate::{
     announce::OwnEnding,
     carrier::{Carrier, CheckError, Reload},
     chain::chain,
-    culprits::isolate,
 };
 
 /// How often a batch is planned again because another replica committed first. Each loss means that
 /// somebody else made progress; a batch that loses this often is better told to its callers.
 const MAX_RACES: usize = 64;
 
-/// What is said of a stored version that was not judged yet.
-const UNJUDGED: &str = "it is judged after others that were stored with it and are refused here";
+/// After so many rounds a first turn lets the rest wait: hundreds of services that are refused keep no replica from
+/// serving the others for good.
+const MAX_ROUNDS: usize = 32;
 
 /// What became of an attempt to store a round.
 enum Stored {
@@ -54,8 +53,15 @@ impl<C: Carrier> Engine<C> {
         let mut stored = Vec::new();
         let own = OwnEnding::new();
         let before = self.served.clone();
+        // Nobody is served before the first time, and what is not judged would be missing then.
+        self.patience = match self.proven {
+            true => Patience::Slice,
+            false => Patience::End,
+        };
         let mut tries = 0;
         loop {
+            // Each round has a bound of its own; how many a first turn needs is up to what the store holds.
+            self.pulse.begin();
             let mut records = Vec::new();
             let ready = self.round(&mut open, &mut stored, &mut records).await;
             self.answer_early(&mut stored);
@@ -64,6 +70,9 @@ impl<C: Carrier> Engine<C> {
                 self.make_live(ready, Reload::IfDifferent).await;
             }
             tries += 1;
+            if tries >= MAX_ROUNDS {
+                self.patience = Patience::Slice;
+            }
             // A view may already hold more than this turn brought into it, and a search for
             // culprits may have stopped half-way: what is left goes in another round.
             let done = open.is_empty() && (self.failure.is_some() || self.incoming().is_empty());
@@ -83,6 +92,7 @@ impl<C: Carrier> Engine<C> {
                 break;
             }
         }
+        self.patience = Patience::Slice;
         if self.first_time() {
             // An empty table is served too: requests get an honest 404.
             let _ = self.render_again(Reload::IfDifferent).await;
@@ -268,7 +278,15 @@ impl<C: Carrier> Engine<C> {
             }
         }
         let asked: Vec<&[Change]> = open.iter().map(Pending::rest).collect();
-        let sorted = match sort(&Checking(&*self.carrier), &self.served, &stored, &asked).await {
+        let sorted = match sort(
+            &Checking(&*self.carrier),
+            &self.served,
+            &stored,
+            &asked,
+            self.patience,
+        )
+        .await
+        {
             Err(CheckError::Rejected { words }) if !self.served.is_empty() => {
                 // What is served does not pass any more (a template or HAProxy itself changed):
                 // each of its services is judged anew, so that one cannot block all.
@@ -304,71 +322,6 @@ impl<C: Carrier> Engine<C> {
         }
         let ready = Ready::checked(sorted.candidate, sorted.table);
         Ok(Checked::All(ready))
-    }
-
-    /// Judges every stored service anew, on top of nothing. Those that do not pass are quarantined
-    /// and are not served until they do.
-    pub(super) async fn check_anew(&mut self) -> Result<Ready<C::Candidate>, CheckError> {
-        let empty = RouteTable::new();
-        let all = self.view.stored.table().changes_since(&empty);
-        let groups: Vec<&[Change]> = all.iter().map(std::slice::from_ref).collect();
-        let isolated = isolate(&Checking(&*self.carrier), &empty, &groups, None).await?;
-        self.quarantine.clear();
-        for (index, words) in isolated.culprits {
-            if let Some(change) = all.get(index) {
-                self.hold(change.clone(), words, Refused::AtCheck);
-            }
-        }
-        self.put_aside(all.get(isolated.judged..).unwrap_or_default());
-        Ok(Ready::checked(isolated.candidate, isolated.whole))
-    }
-
-    pub(super) fn hold(&mut self, change: Change, why: String, refused: Refused) {
-        let name = change.service_name().clone();
-        tracing::error!(service = %name, why, "quarantined: its stored version is not valid here");
-        let (due, early) = self.retry.hold(&name, refused);
-        let held = Held {
-            change,
-            why,
-            due,
-            early,
-        };
-        self.quarantine.insert(name, held);
-    }
-
-    /// Puts aside what a search did not come to. It goes on with the next try, which is due at once.
-    pub(super) fn put_aside(&mut self, changes: &[Change]) {
-        if changes.is_empty() {
-            return;
-        }
-        let services = changes.len();
-        tracing::warn!(services, "stored services wait to be judged after others");
-        let now = Instant::now();
-        for change in changes {
-            let name = change.service_name().clone();
-            let before = self.tried.remove(&name);
-            let before = before.filter(|held| held.change == *change);
-            let held = before.unwrap_or_else(|| Held {
-                change: change.clone(),
-                why: UNJUDGED.to_owned(),
-                due: now,
-                early: now,
-            });
-            self.quarantine.insert(name, held);
-        }
-    }
-
-    /// Tries what is quarantined soon where a service that was served before is another, or gone: it may be what stood
-    /// in its way.
-    fn free(&mut self, before: &RouteTable) {
-        let changes = self.served.changes_since(before);
-        let changed = changes.iter().map(Change::service_name);
-        let changed: Vec<_> = changed.filter(|name| before.get(name).is_some()).collect();
-        for (name, held) in &mut self.quarantine {
-            if changed.iter().any(|other| *other != name) {
-                held.due = held.due.min(held.early);
-            }
-        }
     }
 
     /// Commits what is asked, in as many commits as the store needs.

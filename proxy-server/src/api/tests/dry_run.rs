@@ -173,6 +173,26 @@ async fn a_dry_run_leaves_out_what_is_quarantined_here_until_another_version_is_
     assert_eq!(status, 400, "{json}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_leaves_out_what_was_not_judged_here_yet() {
+    use std::time::Duration;
+
+    let bench = Bench::new().await;
+    let evil = ["evil-1", "evil-2", "evil-3"];
+    bench.carrier.bad.lock().unwrap().extend(evil);
+    *bench.carrier.load_takes.lock().unwrap() = Duration::from_secs(1);
+    *bench.carrier.check_takes.lock().unwrap() = Duration::from_millis(600);
+    let mut seen = bench.engine.snapshots();
+    // The others come while the first is loaded, and one search finds the second and ends.
+    for name in evil {
+        let base = bench.store.view();
+        bench.store.commit(&base, &[put(name)]).await.unwrap();
+    }
+    seen.wait_for(|s| !s.unjudged.is_empty()).await.unwrap();
+    let (status, json) = bench.get(B).await;
+    assert_eq!(status, 200, "{json}");
+}
+
 #[tokio::test]
 async fn certificates_are_tried_in_the_turns_of_dry_runs() {
     use futures_util::{FutureExt as _, future::join_all};

@@ -1,0 +1,150 @@
+//! What the store holds and this replica does not serve: put aside, and tried again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proxy_core::{Change, RouteTable, ServiceName};
+use tokio::time::Instant;
+
+use super::{
+    Engine, Quarantined,
+    isolate::{Checking, Patience},
+    live::Ready,
+};
+use crate::{
+    carrier::{Carrier, CheckError, Reason},
+    culprits::isolate,
+};
+
+/// A change that the store holds and that is not served.
+pub(super) struct Held {
+    pub(super) change: Change,
+    /// Why HAProxy would not take it. None where it was not judged yet.
+    pub(super) why: Option<String>,
+    /// When it would not.
+    pub(super) refused: Refused,
+    /// When it is tried again.
+    pub(super) due: Instant,
+    /// When it is tried where what may stand in its way changes.
+    pub(super) early: Instant,
+}
+
+/// When HAProxy refused a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// When it was asked whether it would take it.
+    AtCheck,
+    /// Only when it was to load it.
+    AtLoad,
+}
+
+// === impl Engine ===
+
+impl<C: Carrier> Engine<C> {
+    /// Whether all that the store has was judged: what was not may be served yet.
+    pub(super) fn is_judged(&self) -> bool {
+        self.quarantine.values().all(|held| held.why.is_some())
+    }
+
+    /// Tries again what is quarantined, what could not be checked, and what failed to go live.
+    pub(super) async fn try_again(&mut self) {
+        let until = self.retry.begin(&self.quarantine);
+        // What is not due stays where it is: a try may cost traffic.
+        let all = std::mem::take(&mut self.quarantine).into_iter();
+        let is_due = |held: &Held| held.due <= until && self.retry.tries(held);
+        (self.tried, self.quarantine) = all.partition(|(_, held)| is_due(held));
+        let mut tried = self.tried.values();
+        if tried.any(|held| held.refused == Refused::AtLoad) {
+            self.retry.loads();
+        }
+        self.render_moved(Reason::Retry).await;
+        self.tried.clear();
+    }
+
+    /// What is said of what is not served.
+    pub(super) fn quarantined(&self) -> BTreeMap<ServiceName, Quarantined> {
+        let said = |(name, held): (&ServiceName, &Held)| {
+            let quarantined = Quarantined {
+                why: held.why.clone()?,
+                serves_older: self.served.get(name).is_some(),
+                is_tried: self.retry.tries(held),
+            };
+            Some((name.clone(), quarantined))
+        };
+        self.quarantine.iter().filter_map(said).collect()
+    }
+
+    /// What waits to be judged.
+    pub(super) fn unjudged(&self) -> BTreeSet<ServiceName> {
+        let all = self.quarantine.iter();
+        let unjudged = all.filter(|(_, held)| held.why.is_none());
+        unjudged.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Judges every stored service anew, on top of nothing. Those that do not pass are quarantined
+    /// and are not served until they do.
+    pub(super) async fn check_anew(&mut self) -> Result<Ready<C::Candidate>, CheckError> {
+        let empty = RouteTable::new();
+        let all = self.view.stored.table().changes_since(&empty);
+        let groups: Vec<&[Change]> = all.iter().map(std::slice::from_ref).collect();
+        let isolated = isolate(&Checking(&*self.carrier), &empty, &groups, None).await?;
+        self.quarantine.clear();
+        for (index, words) in isolated.culprits {
+            if let Some(change) = all.get(index) {
+                self.hold(change.clone(), words, Refused::AtCheck);
+            }
+        }
+        self.put_aside(all.get(isolated.judged..).unwrap_or_default());
+        Ok(Ready::checked(isolated.candidate, isolated.whole))
+    }
+
+    pub(super) fn hold(&mut self, change: Change, why: String, refused: Refused) {
+        let name = change.service_name().clone();
+        tracing::error!(service = %name, why, "quarantined: its stored version is not valid here");
+        let (due, early) = self.retry.hold(&name, refused);
+        let held = Held {
+            change,
+            why: Some(why),
+            refused,
+            due,
+            early,
+        };
+        self.quarantine.insert(name, held);
+    }
+
+    /// Puts aside what a search did not come to. It goes on with the next try, which is due at once; in a turn that
+    /// searches to the end, with the next round.
+    pub(super) fn put_aside(&mut self, changes: &[Change]) {
+        if changes.is_empty() || self.patience == Patience::End {
+            return;
+        }
+        let services = changes.len();
+        tracing::warn!(services, "stored services wait to be judged after others");
+        let now = Instant::now();
+        for change in changes {
+            let name = change.service_name().clone();
+            let before = self.tried.remove(&name);
+            let before = before.filter(|held| held.change == *change);
+            let held = before.unwrap_or_else(|| Held {
+                change: change.clone(),
+                why: None,
+                refused: Refused::AtCheck,
+                due: now,
+                early: now,
+            });
+            self.quarantine.insert(name, held);
+        }
+    }
+
+    /// Tries what is quarantined soon where a service that was served before is another, or gone: it may be what stood
+    /// in its way.
+    pub(super) fn free(&mut self, before: &RouteTable) {
+        let changes = self.served.changes_since(before);
+        let changed = changes.iter().map(Change::service_name);
+        let changed: Vec<_> = changed.filter(|name| before.get(name).is_some()).collect();
+        for (name, held) in &mut self.quarantine {
+            if changed.iter().any(|other| *other != name) {
+                held.due = held.due.min(held.early);
+            }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! When what is not served is judged, and tried again. The clock is simulated: what is waited for is a rule and not
+//! a measurement.
+
+use super::*;
+
+/// Has a replica hold back `z`, which another stored.
+async fn holds_back_z() -> (Replica, Replica) {
+    let store = store();
+    let [strict, lax] = [Replica::on(&store), Replica::on(&store)];
+    strict.put("a").await.unwrap();
+    strict.carrier.bad.lock().unwrap().insert("z");
+    lax.put("z").await.unwrap();
+    let mut snapshots = strict.handle.snapshots();
+    let is_held = |s: &Arc<Snapshot>| s.quarantined.contains_key("z");
+    snapshots.wait_for(is_held).await.unwrap();
+    (strict, lax)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_served_nothing_yet_judges_all_before_it_says_that_it_serves() {
+    let store = store();
+    let names: Vec<&'static str> = (0..60).map(|i| &*format!("s{i:02}").leak()).collect();
+    let changes: Vec<_> = names.iter().map(|name| put(name)).collect();
+    store.commit(&store.view(), &changes).await.unwrap();
+    let carrier = Scripted::default();
+    let (bad, good) = names.split_at(40);
+    carrier.bad.lock().unwrap().extend(bad);
+    *carrier.check_takes.lock().unwrap() = Duration::from_secs(5);
+    let replica = Replica::with(&store, carrier);
+    let mut snapshots = replica.handle.snapshots();
+    let began = tokio::time::Instant::now();
+    let first = loop {
+        let first = tokio::time::timeout(Duration::from_secs(50), async {
+            let first = snapshots.wait_for(|s| s.is_loaded()).await;
+            first.unwrap().clone()
+        });
+        if let Ok(first) = first.await {
+            break first;
+        }
+        assert_eq!(replica.handle.hangs(), None, "{:?}", began.elapsed());
+    };
+    let served: Vec<_> = first.served.iter().map(|s| s.name().to_string()).collect();
+    assert_eq!(served, good);
+    assert_eq!(replica.carrier.live(), good);
+    assert_eq!((first.quarantined.len(), first.unjudged.len()), (40, 0));
+    assert_eq!(first.applied, store.view().seq);
+    // Each load of what holds a culprit is a reload that fails.
+    assert_eq!(replica.carrier.loads.load(SeqCst), 1);
+    assert!(
+        began.elapsed() > Duration::from_secs(600),
+        "{:?}: no longer than a turn that hangs",
+        began.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_serves_says_what_it_has_not_judged_yet() {
+    let store = store();
+    let [strict, lax] = [Replica::on(&store), Replica::on(&store)];
+    strict.put("a").await.unwrap();
+    strict.carrier.bad.lock().unwrap().extend(["b", "c", "d"]);
+    *strict.carrier.check_takes.lock().unwrap() = Duration::from_millis(600);
+    let before = store.view().seq;
+    lax.change(["b", "c", "d", "e"].map(put).to_vec())
+        .await
+        .unwrap();
+    let mut snapshots = strict.handle.snapshots();
+    let first = snapshots.wait_for(|s| s.view.seq > before).await;
+    let first = first.unwrap().clone();
+    assert_eq!(first.quarantined.keys().next().unwrap().as_str(), "b");
+    assert!(first.unjudged.contains("e"), "{:?}", first.unjudged);
+    assert_eq!(first.applied, before, "it may be served yet");
+    strict.serves(&["a", "e"]).await;
+    let last = strict.handle.served(store.view().seq).await.unwrap();
+    assert_eq!((last.quarantined.len(), last.unjudged.len()), (3, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_others_store_all_the_time_keeps_nothing_from_being_tried_again() {
+    let (strict, lax) = holds_back_z().await;
+    // One comes every few milliseconds, and to load it takes longer.
+    *strict.carrier.load_takes.lock().unwrap() = Duration::from_millis(50);
+    let storing = tokio::spawn(async move {
+        for i in 0.. {
+            let query = format!("serviceName=other&servicePath=/v{i}&port=80");
+            let change = Change::Put(crate::testing::service(&query));
+            lax.change(vec![change]).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    strict.serves_one_more("other").await;
+    strict.carrier.bad.lock().unwrap().clear();
+    strict.serves_one_more("z").await;
+    storing.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_that_move_all_the_time_keep_nothing_from_being_tried_again() {
+    let (strict, _lax) = holds_back_z().await;
+    *strict.carrier.check_takes.lock().unwrap() = Duration::from_millis(50);
+    strict.carrier.bad.lock().unwrap().clear();
+    let carrier = Arc::clone(&strict.carrier);
+    let moving = tokio::spawn(async move {
+        loop {
+            carrier.moves.notify_one();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    strict.serves_one_more("z").await;
+    moving.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_haproxy_would_not_load_is_not_tried_because_another_changed() {
+    let store = store();
+    let [strict, lax] = [Replica::on(&store), Replica::on(&store)];
+    lax.change(vec![put("a"), put("b")]).await.unwrap();
+    strict.serves(&["a", "b"]).await;
+    strict.carrier.unloadable.lock().unwrap().insert("z");
+    lax.put("z").await.unwrap();
+    // It is tried more and more seldom, at last after minutes.
+    tokio::time::sleep(Duration::from_secs(1_000)).await;
+    assert!(strict.handle.snapshot().quarantined.contains_key("z"));
+    let refusals = strict.carrier.refusals.load(SeqCst);
+    for i in 0..10 {
+        let query = format!("serviceName=b&servicePath=/v{i}&port=80");
+        let change = Change::Put(crate::testing::service(&query));
+        lax.change(vec![change]).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
+    assert_eq!(strict.carrier.refusals.load(SeqCst), refusals);
+}
+
+/// Each try is a reload that fails, of which HAProxy bears only so many.
+#[tokio::test(start_paused = true)]
+async fn what_haproxy_would_not_load_is_tried_a_few_times_for_each_reload_with_something_else() {
+    const TRIES: usize = 5;
+    const LONG: Duration = Duration::from_secs(24 * 60 * 60);
+    let store = store();
+    let [strict, lax] = [Replica::on(&store), Replica::on(&store)];
+    strict.put("a").await.unwrap();
+    strict.carrier.unloadable.lock().unwrap().extend(["y", "z"]);
+    lax.change(vec![put("y"), put("z")]).await.unwrap();
+    let mut snapshots = strict.handle.snapshots();
+    let both = |s: &Arc<Snapshot>| s.quarantined.len() == 2;
+    drop(snapshots.wait_for(both).await.unwrap());
+    let refusals = || strict.carrier.refusals.load(SeqCst);
+    let reloads = || strict.carrier.reloads.load(SeqCst);
+    let why = || strict.handle.snapshot().quarantined["z"].told();
+    assert_eq!(why(), "z does not load");
+
+    let before = (refusals(), reloads());
+    tokio::time::sleep(LONG).await;
+    // Each loads both, then what serves, then one of both.
+    let spent = (refusals(), reloads());
+    assert!(
+        spent.0 > before.0 && spent.0 - before.0 <= 3 * TRIES,
+        "{before:?} {spent:?}"
+    );
+    assert!(spent.1 - before.1 <= 2 * TRIES, "{before:?} {spent:?}");
+    assert!(why().contains("reloaded with something else"), "{}", why());
+
+    // What is asked is a new beginning.
+    strict.put("b").await.unwrap();
+    tokio::time::sleep(LONG).await;
+    assert!(refusals() > spent.0 && refusals() - spent.0 <= 3 * TRIES);
+    strict.carrier.unloadable.lock().unwrap().clear();
+    let spent = refusals();
+    tokio::time::sleep(LONG).await;
+    assert!(why().contains("reloaded with something else"), "{}", why());
+    strict.handle.reload().await.unwrap();
+    strict.serves(&["a", "b", "y", "z"]).await;
+    assert_eq!(refusals(), spent);
+}
+
+/// Nothing else goes live meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_haproxy_that_does_not_load_what_it_runs_is_tried_more_and_more_seldom() {
+    let store = store();
+    let replica = Replica::on(&store);
+    replica.put("a").await.unwrap();
+    replica.carrier.unloadable.lock().unwrap().insert("a");
+    assert!(replica.put("b").await.unwrap().failure.is_some());
+    let before = replica.carrier.refusals.load(SeqCst);
+    tokio::time::sleep(Duration::from_secs(60 * 60)).await;
+    // Two each: what is stored, and what serves.
+    let tries = (replica.carrier.refusals.load(SeqCst) - before) / 2;
+    assert!((10..=16).contains(&tries), "{tries}");
+    replica.carrier.unloadable.lock().unwrap().clear();
+    tokio::time::sleep(Duration::from_secs(601)).await;
+    replica.serves(&["a", "b"]).await;
+}
