@@ -44,7 +44,7 @@ pub(crate) use choice::{Offer, Showing, Step};
 pub(crate) use exchange::opened;
 pub(crate) use exchange::{CERTIFICATES_PATH, CertificateExchange, Telling};
 pub(crate) use follow::follow;
-pub(crate) use kept::{Entry, KeepError, Lane};
+pub(crate) use kept::{Entry, KeepError, Lane, Written};
 pub(crate) use list::read_list;
 pub(crate) use presented::{Fit, Presented, fits};
 

@@ -17,7 +17,7 @@ use super::{
     wait::{Manner, manner_of},
 };
 use crate::{
-    certificates::{JudgeError, KeepError, Lane, Shown, Source, Step, Telling},
+    certificates::{JudgeError, KeepError, Lane, Shown, Source, Step, Telling, Written},
     chain::chain,
     engine::{Wait, WaitFor},
     works::{WorkError, Works},
@@ -123,9 +123,13 @@ async fn run_delete(api: &Api, uri: &Uri) -> Result<Answered, Answered> {
         let message = format!("there is no certificate {name}; nothing was changed");
         return Err(Answered::refused(StatusCode::NOT_FOUND, message).with("Stored", false));
     }
-    let done = match was_there {
-        true => format!("the certificate {name} is removed"),
-        false => format!("the certificate {name} was removed before"),
+    let done = match (was_there, api.certificates.file_of(&name)) {
+        (true, None) => format!("the certificate {name} is removed"),
+        (true, Some(file)) => format!(
+            "the certificate {name} that was given is removed; in its place the one of the file {} is shown, which goes with it",
+            file.display()
+        ),
+        (false, _) => format!("the certificate {name} was removed before"),
     };
     if mode == Mode::Tried {
         let message = format!("dry run: {done}; nothing was changed");
@@ -268,8 +272,8 @@ async fn stored(
     let kept = api
         .certificates
         .keep(name.clone(), certificate, &api.instance);
-    let entry = match kept.await {
-        Ok(entry) => entry,
+    let Written { entry, doubt } = match kept.await {
+        Ok(written) => written,
         Err(error) => return Err((name, error)),
     };
     let refreshed = api.engine.refresh().await.err();
@@ -281,6 +285,9 @@ async fn stored(
         WaitFor::Nobody | WaitFor::Here => Vec::new(),
         _ => api.exchange.tell(entry, failure.clone(), wait.most).await,
     };
+    if let Some(doubt) = doubt {
+        return Err((name, doubt));
+    }
     let answered = Answered::of_replicas(done, failure.as_deref(), &rows, wait.who);
     Ok(answered.with("CertName", name.to_string()))
 }

@@ -64,6 +64,13 @@ pub(crate) struct Entry {
     pem: Option<Zeroizing<String>>,
 }
 
+/// What was written, and is to be told to other replicas.
+pub(crate) struct Written {
+    pub(crate) entry: Entry,
+    /// Why a crash may undo it here, where it may: [`KeepError::Doubtful`].
+    pub(crate) doubt: Option<KeepError>,
+}
+
 /// Why a certificate is not kept. Nothing was changed, unless it is doubtful.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeepError {
@@ -149,18 +156,18 @@ impl Certificates {
         judged.map_err(KeepError::from)
     }
 
-    /// Keeps a certificate that was found good, or the fact that there is none any more. Gives what other
-    /// replicas are to be told.
+    /// Keeps a certificate that was found good, or the fact that there is none any more. What a crash may undo here is
+    /// kept as well, and other replicas are to be told of it.
     pub(crate) async fn keep(
         self: &Arc<Self>,
         name: CertificateName,
         certificate: Option<Certificate>,
         writer: &InstanceId,
-    ) -> Result<Entry, KeepError> {
+    ) -> Result<Written, KeepError> {
         if certificate.is_some() && !self.has_room(&name) {
             return Err(KeepError::Full);
         }
-        let (writer, named) = (writer.clone(), name.clone());
+        let (writer, named) = (writer.clone(), name);
         let kept = self.writing(move |this| {
             let seen = {
                 let held = this.held();
@@ -169,10 +176,10 @@ impl Certificates {
             let counter = seen.map_or(0, |seen| seen + 1).max(now_ms());
             let stamp = Stamp::new(counter, writer);
             let kept = Kept { stamp, certificate };
-            this.write_now(named, kept.clone())?;
-            Ok(kept)
+            let written = this.write_now(named.clone(), kept.clone());
+            Written::of(&named, &kept, written)
         });
-        Ok(Entry::new(&name, &kept.await?))
+        kept.await
     }
 
     /// Whether a write of a name is known, or a later one.
@@ -220,6 +227,12 @@ impl Certificates {
         let held = self.held();
         let kept = held.kept.get(name);
         kept.is_some_and(|kept| kept.certificate.is_some()) || held.in_its_place.contains_key(name)
+    }
+
+    /// The file that is shown under a name where nothing is given.
+    pub(crate) fn file_of(&self, name: &CertificateName) -> Option<PathBuf> {
+        let held = self.held();
+        held.found.get(name).map(|found| found.path.clone())
     }
 
     /// What a certificate that is given under a name would take the place of.
@@ -362,6 +375,24 @@ impl Held {
             self.kept.remove(name);
         }
         oldest
+    }
+}
+
+// === impl Written ===
+
+impl Written {
+    fn of(
+        name: &CertificateName,
+        kept: &Kept,
+        written: Result<(), KeepError>,
+    ) -> Result<Self, KeepError> {
+        let doubt = match written {
+            Ok(()) => None,
+            Err(doubt @ KeepError::Doubtful(_)) => Some(doubt),
+            Err(error) => return Err(error),
+        };
+        let entry = Entry::new(name, kept);
+        Ok(Self { entry, doubt })
     }
 }
 

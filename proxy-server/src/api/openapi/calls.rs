@@ -55,6 +55,10 @@ fn reconfigure(methods: &[HttpMethod]) -> Endpoint {
     .takes(manner())
     .body(FORM, form_of_reconfigure(), Required::False, &[Put, Post])
     .changes("Reconfigured")
+    .means(
+        504,
+        "It may or may not be stored; `status?id=` tells once a store answers. Without an `Id` the service is stored, and a crash of the machine may undo its certificate: give that again with PUT cert.",
+    )
 }
 
 fn remove(methods: &[HttpMethod]) -> Endpoint {
@@ -93,6 +97,7 @@ fn certificate() -> Endpoint {
         .takes(manner())
         .body("text/plain", text(), Required::True, &[Put])
         .changes("CertificateKept")
+        .means(504, "It is done here, and a crash of the machine may undo it; the same call again makes sure.")
         .refuses(&[404])
 }
 

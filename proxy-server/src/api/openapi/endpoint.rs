@@ -36,6 +36,8 @@ pub(super) struct Endpoint {
     answers: Vec<(u16, Form)>,
     is_open: bool,
     headers: Vec<(u16, &'static str, &'static str)>,
+    /// What a status means here, where it is something else than elsewhere.
+    meanings: Vec<(u16, &'static str)>,
 }
 
 /// How an answer is written.
@@ -76,6 +78,7 @@ impl Endpoint {
             answers: Vec::new(),
             is_open: false,
             headers: Vec::new(),
+            meanings: Vec::new(),
         }
     }
 
@@ -117,6 +120,11 @@ impl Endpoint {
         self
     }
 
+    pub(super) fn means(mut self, status: u16, about: &'static str) -> Self {
+        self.meanings.push((status, about));
+        self
+    }
+
     /// It needs no token.
     pub(super) fn open(mut self) -> Self {
         self.is_open = true;
@@ -150,7 +158,9 @@ impl Endpoint {
             operation = operation.securities(Some([SecurityRequirement::default()]));
         }
         for (status, form) in answers {
-            let mut response = ResponseBuilder::new().description(meaning(status));
+            let own = self.meanings.iter().find(|(of, _)| *of == status);
+            let about = own.map_or_else(|| meaning(status), |(_, about)| about);
+            let mut response = ResponseBuilder::new().description(about);
             for (kind, schema) in form.contents() {
                 let content = ContentBuilder::new().schema(Some(schema)).build();
                 response = response.content(kind, content);

@@ -26,7 +26,7 @@ async fn told(folder: &Path, domain: &str) -> Vec<Entry> {
     let issued = Authority::new("a").unwrap().issue(&[domain]).unwrap();
     let certificate = Certificate::parse(&issued.bundle()).unwrap();
     let kept = teller.keep(name("acme"), Some(certificate), &me).await;
-    vec![kept.unwrap()]
+    vec![kept.unwrap().entry]
 }
 
 #[tokio::test]

@@ -295,14 +295,18 @@ async fn what_is_on_disk_and_may_be_lost_in_a_crash_is_in_memory_too() {
     let take_in = |certificate: Option<Certificate>, error: JournalError| {
         let stamp = Stamp::new(1, "a".parse().unwrap());
         let kept = Kept { stamp, certificate };
-        replica.take_in(name("acme"), kept, Err(error.into()))
+        let written = replica.take_in(name("acme"), kept.clone(), Err(error.into()));
+        Written::of(&name("acme"), &kept, written)
     };
     let taken = take_in(Some(good.clone()), failed);
-    assert!(matches!(taken, Err(KeepError::Disk(_))), "{taken:?}");
+    assert!(matches!(taken, Err(KeepError::Disk(_))));
     assert_eq!(shown(&replica), []);
     let taken = take_in(Some(good.clone()), doubtful);
-    assert!(matches!(taken, Err(KeepError::Doubtful(_))), "{taken:?}");
-    assert_eq!(shown(&replica), [("acme".to_owned(), good)]);
+    let Written { entry, doubt } = taken.unwrap();
+    assert!(matches!(doubt, Some(KeepError::Doubtful(_))), "{doubt:?}");
+    assert_eq!(shown(&replica), [("acme".to_owned(), good.clone())]);
+    // Others are to be told of it.
+    assert_eq!(entry.read().unwrap(), (name("acme"), Some(good)));
 }
 
 #[tokio::test]

@@ -122,6 +122,17 @@ async fn a_certificate_in_the_folder_makes_the_port_speak_tls() {
     let renewed = authority.issue(&["acme.com"]).unwrap();
     write(replica, "certs", "acme.pem", &renewed.bundle());
     until_shown(replica, "acme.com", &renewed).await;
+
+    // What is given counts before it, and leaves it in its place once it is taken away.
+    let given = authority.issue(&["acme.com"]).unwrap();
+    cert(replica, "PUT", "certName=acme.pem", &given.bundle()).await;
+    assert!(given.is(&shown(replica, "acme.com").await.unwrap()));
+    let removed = cert(replica, "DELETE", "certName=acme.pem", "").await;
+    assert_eq!(removed.status, 200, "{}", removed.text);
+    let file = replica.home().join("certs/acme.pem").display().to_string();
+    assert!(removed.text.contains(&file), "{}", removed.text);
+    assert!(renewed.is(&shown(replica, "acme.com").await.unwrap()));
+
     write(replica, "certs", "acme.pem", &renewed.chain);
     replica.call("reload").await.unwrap();
     until("the broken one is named", async || {
