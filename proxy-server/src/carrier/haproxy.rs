@@ -193,7 +193,8 @@ impl HaproxyCarrier {
         }
         let config = candidate.config.clone();
         let places = candidate.places.clone();
-        let ports: BTreeSet<Port> = candidate.table.tcp_ports().collect();
+        let table = candidate.table.clone();
+        let ports: BTreeSet<Port> = table.tcp_ports().collect();
         let (instances, held) = (candidate.instances.clone(), candidate.held.clone());
         let applied = match (&mut *stage, force) {
             (Stage::Before(_), _) => {
@@ -233,9 +234,15 @@ impl HaproxyCarrier {
         {
             let mut shown = self.shown();
             (shown.config, shown.ports) = (Some(config), ports);
-            shown.blamed.retain(|key, _| places.templated.contains(key));
+            shown.blamed.retain(|key, blame| {
+                places.templated.contains(key) && !blame.sees(&instances, key)
+            });
+            for blame in shown.blamed.values_mut() {
+                blame.serves(&table);
+            }
             shown.instances = instances.clone();
         }
+        self.certificates.serves(&table);
         if let Some(catalog) = &self.catalog {
             catalog.want(&places, instances, held);
         }
@@ -303,6 +310,7 @@ impl Carrier for HaproxyCarrier {
         tokio::select! {
             () = self.names.moved() => {}
             () = instances => {}
+            () = self.blamed_are_due() => {}
         }
     }
 

@@ -278,6 +278,7 @@ impl Choice {
                 step,
                 why,
                 until: (when == RefusedWhen::Checked).then_some(now + REFUSED_FOR),
+                since: now,
                 when,
             };
             self.refused.insert(subject, refused);

@@ -5,11 +5,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use proxy_core::{CatalogKey, RouteTable, Service};
 use proxy_haproxy::{AddressBook, CatalogInstance, InstanceBook, RenderedConfig};
+use tokio::time::{Instant, sleep_until};
 
 use super::{HaproxyCarrier, written::Written};
 use crate::{
@@ -25,14 +27,31 @@ pub(super) struct Good {
     pub(super) instances: InstanceBook,
 }
 
-/// Instances that did not go with the templates that saw them. Where both are the same they are not tried
-/// again.
+/// How long instances that did not go with the templates that saw them are left alone where other services are served:
+/// they may have clashed with one that is gone, and each try costs checks of the whole configuration.
+const BLAMED_FOR: Duration = Duration::from_secs(10);
+
+/// Instances that did not go with the templates that saw them. Where both are the same they are tried again only once
+/// other services are served.
 #[derive(Clone, Debug)]
 pub(super) struct Blame {
     instances: Arc<[CatalogInstance]>,
     /// The services with these templates.
     services: Vec<Arc<Service>>,
     words: String,
+    /// What they were judged with.
+    table: RouteTable,
+    since: Instant,
+    again: Again,
+}
+
+/// When instances that are blamed are judged again, though they and their templates are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    /// What they may have clashed with is as it was.
+    No,
+    At(Instant),
+    Now,
 }
 
 /// What is blamed, by what is looked up in the catalog.
@@ -140,6 +159,9 @@ impl HaproxyCarrier {
                     instances: Arc::clone(instances),
                     services: services_with(table, key),
                     words,
+                    table: table.clone(),
+                    since: Instant::now(),
+                    again: Again::No,
                 };
                 shown.blamed.insert(key.clone(), blame);
             }
@@ -179,13 +201,29 @@ impl HaproxyCarrier {
         let shown = self.shown();
         let mut instances = book.instances().clone();
         for (key, blame) in &shown.blamed {
-            let is_same = book.instances().get(key) == Some(&blame.instances)
+            let is_same = blame.again != Again::Now
+                && book.instances().get(key) == Some(&blame.instances)
                 && services_with(table, key) == blame.services;
             if let Some(live) = shown.instances.get(key).filter(|_| is_same) {
                 instances.insert(key.clone(), Arc::clone(live));
             }
         }
         book.with_instances(instances)
+    }
+
+    /// Waits until instances that are blamed are to be judged again. Cancel safe.
+    pub(super) async fn blamed_are_due(&self) {
+        let at = self.shown().blamed.values().filter_map(Blame::due).min();
+        match at {
+            Some(at) => sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+        let now = Instant::now();
+        for blame in self.shown().blamed.values_mut() {
+            if blame.due().is_some_and(|at| at <= now) {
+                blame.again = Again::Now;
+            }
+        }
     }
 
     /// What is known, with the instances that templates saw in what is live; none where these are the same.
@@ -231,6 +269,29 @@ impl HaproxyCarrier {
         all.filter(|(key, newer)| live.get(key).is_some_and(|seen| seen != *newer))
             .map(|(key, newer)| (key.clone(), Arc::clone(newer)))
             .collect()
+    }
+}
+
+// === impl Blame ===
+
+impl Blame {
+    /// HAProxy serves a table.
+    pub(super) fn serves(&mut self, table: &RouteTable) {
+        if self.again == Again::No && self.table != *table {
+            self.again = Again::At(self.since + BLAMED_FOR);
+        }
+    }
+
+    /// Whether these are what templates see.
+    pub(super) fn sees(&self, instances: &InstanceBook, key: &CatalogKey) -> bool {
+        instances.get(key) == Some(&self.instances)
+    }
+
+    fn due(&self) -> Option<Instant> {
+        match self.again {
+            Again::At(at) => Some(at),
+            Again::No | Again::Now => None,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use proxy_core::RouteTable;
 use proxy_haproxy::{CertificateList, CertificateName};
 use tokio::time::Instant;
 
@@ -11,6 +12,9 @@ use crate::certificates::{Certificates, Shown};
 /// How long what HAProxy did not take at its check is left alone while nobody changes it or what it is shown with: each
 /// try costs checks of the whole configuration.
 pub(in crate::certificates) const REFUSED_FOR: Duration = Duration::from_secs(600);
+
+/// How long it is left alone where other services are served: it may have clashed with one that is gone.
+const EARLY: Duration = Duration::from_secs(10);
 
 /// What becomes of what was refused only when it was loaded.
 const LEFT_ALONE: &str = "it passes every check and is not loaded, so it is tried again once it, a list or a certificate with one of its names changes, or where somebody asks for a reload";
@@ -22,6 +26,7 @@ pub(super) struct Refused {
     pub(super) why: String,
     /// It is not offered again before, while nothing else changes; not at all where there is none.
     pub(super) until: Option<Instant>,
+    pub(super) since: Instant,
     pub(super) when: RefusedWhen,
     /// What it may have clashed with, as it was.
     pub(super) beside: Showing,
@@ -102,6 +107,21 @@ impl Choice {
         }
     }
 
+    /// Other services are served than those that HAProxy judged with: what was refused at its check is offered soon. A
+    /// busy table must not have each of its changes cost such a check.
+    pub(super) fn serves(&mut self, table: &RouteTable, now: Instant) {
+        let refused = self.refused.values_mut();
+        let mut refused = refused.filter(|it| it.when == RefusedWhen::Checked);
+        let Some(first) = refused.next() else { return };
+        if self.table == *table {
+            return;
+        }
+        for refused in std::iter::once(first).chain(refused) {
+            let early = now.max(refused.since + EARLY);
+            refused.until = refused.until.min(Some(early));
+        }
+    }
+
     /// All that was refused is offered again: somebody asked for it.
     pub(super) fn try_all_again(&mut self, now: Instant) {
         for refused in self.refused.values_mut() {
@@ -147,6 +167,11 @@ impl Certificates {
     /// Offers all that was refused again: somebody asked for it.
     pub(crate) fn try_again(&self) {
         self.held().choice.try_all_again(Instant::now());
+    }
+
+    /// HAProxy serves a table: what it refused beside another is looked at soon.
+    pub(crate) fn serves(&self, table: &RouteTable) {
+        self.held().choice.serves(table, Instant::now());
     }
 
     /// Why what is kept under a name is not shown, where HAProxy does not take it, and when it is tried again.

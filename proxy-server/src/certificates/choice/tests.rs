@@ -161,12 +161,13 @@ fn what_was_refused_is_tried_again_once_something_else_changed() {
         assert!(choice.offer(now).is_none());
         choice
     };
-    let is_tried = |choice: &Choice| {
+    let is_tried_at = |choice: &Choice, now: Instant| {
         let offer = choice.offer(now).unwrap();
         assert_eq!(named(&offer.steps), ["a true"]);
         // Nobody is told that it is shown meanwhile.
         assert_eq!(choice.refused().len(), 1);
     };
+    let is_tried = |choice: &Choice| is_tried_at(choice, now);
     // Something else is shown.
     let mut choice = refused();
     choice.want(showing(&[&one, &other]));
@@ -185,6 +186,17 @@ fn what_was_refused_is_tried_again_once_something_else_changed() {
     assert!(choice.offer(now).is_none(), "it is another name");
     choice.try_name_again(&one.name, now);
     is_tried(&choice);
+    // Other services are served, and not for the first moment.
+    let mut choice = refused();
+    choice.serves(&RouteTable::new(), now);
+    assert!(choice.offer(now + REFUSED_FOR / 2).is_none(), "the same");
+    let mut table = RouteTable::new();
+    table.apply(&crate::testing::put("x"));
+    choice.serves(&table, now);
+    assert!(choice.offer(now).is_none(), "a busy table");
+    assert!(choice.offer(now + REFUSED_FOR / 2).is_some());
+    choice.serves(&table, now + REFUSED_FOR / 2);
+    is_tried_at(&choice, now + REFUSED_FOR / 4);
     // The services are others.
     let mut choice = refused();
     choice.judge_with(&RouteTable::new(), now);

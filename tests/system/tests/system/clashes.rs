@@ -37,7 +37,7 @@ folder=$(dirname "$main")
 case "$folder" in
 */.probe-*) ;;
 *) for hated in {hated}/*; do
-    if [ -f "$hated" ] && cat "$folder"/cert-* 2>/dev/null | grep -qF -f "$hated"; then
+    if [ -f "$hated" ] && {{ [ ! -f {with} ] || grep -qF -f {with} "$main"; }} && cat "$folder"/cert-* 2>/dev/null | grep -qF -f "$hated"; then
         echo "[ALERT]    (1) : config : the certificate of $(basename "$hated") does not fit." >&2
         exit 1
     fi
@@ -46,6 +46,7 @@ esac
 exec {real} "$@"
 "#,
             hated = hated.display(),
+            with = folder.join("with").display(),
             real = real.display()
         );
         fs::create_dir_all(hated).unwrap();
@@ -54,6 +55,11 @@ exec {real} "$@"
         let replica = topology.replica_mut(number);
         replica.set("HAPROXY_BIN", &binary.display().to_string());
         Self { folder }
+    }
+
+    /// Hates them beside a configuration that has this text alone.
+    fn hate_beside(&self, text: &str) {
+        fs::write(self.folder.join("with"), text).unwrap();
     }
 
     fn hate(&self, what: &str, issued: &Issued) {
@@ -220,6 +226,29 @@ async fn of_two_certificates_that_clash_one_is_shown() {
     let named = refused(replica).await;
     assert!(named["two.pem"].is_string(), "{named}");
     assert!(named["one.pem"].is_null(), "{named}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_clashes_with_a_service_is_shown_once_that_is_gone() {
+    let mut topology = Plan::replicas(1).prepare().await.unwrap();
+    let picky = Picky::of(&mut topology, 1);
+    let authority = Authority::new("test authority").unwrap();
+    let [one, two] = ["one.com", "two.com"].map(|name| authority.issue(&[name]).unwrap());
+    picky.hate("two", &two);
+    picky.hate_beside("/rival");
+    topology.replica_mut(1).start().unwrap();
+    let replica = topology.replica(1);
+    replica.until_serving().await.unwrap();
+    changes(replica, "rival").await;
+    write(replica, "one.pem", &one.bundle());
+    write(replica, "two.pem", &two.bundle());
+    replica.call("reload").await.unwrap();
+    until_shown(replica, "one.com", &one).await;
+    let named = refused(replica).await;
+    assert!(named["two.pem"].is_string(), "{named}");
+    replica.call("remove?serviceName=rival").await.unwrap();
+    until_shown(replica, "two.com", &two).await;
+    assert_eq!(refused(replica).await, serde_json::json!({}));
 }
 
 #[tokio::test]

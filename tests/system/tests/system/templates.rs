@@ -230,6 +230,36 @@ async fn instances_that_fit_no_template_hold_back_no_other_service() -> Result<(
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_that_clash_with_another_service_are_judged_again_once_it_is_gone()
+-> Result<(), Failure> {
+    let topology = start(1).await?;
+    let replica = topology.replica(1);
+    let demo = DemoBackend::start("web").await?;
+    let entry = |tag: &str| Registration::new("web", "id-1", demo.address()).tag(tag);
+    // No two backends may have one number.
+    let text = "{% for instance in instances %}\nid {{ instance.tags|first }}\n{% endfor %}";
+    let backend = written(replica, "be.cfg", text)?;
+    consul(&topology)?.register(&entry("7001")).await?;
+    let web = format!("reconfigure?serviceName=web&servicePath=/web&templateBePath={backend}");
+    let rival = "reconfigure?serviceName=rival&servicePath=/rival&outboundHostname=127.0.0.1&port=80&backendExtra=id%207002";
+    for call in [web.as_str(), rival] {
+        let answer = replica.call(call).await?;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+    until_lines(replica, &["id 7001\n", "id 7002\n"], &[]).await?;
+    consul(&topology)?.register(&entry("7002")).await?;
+    until("the refusal is told", || async {
+        let held = replica.call("status").await?.json["Catalog"]["Held"].to_string();
+        let is_told = held.contains("custom id");
+        is_told.then_some(()).ok_or_else(|| held.into())
+    })
+    .await?;
+    until_lines(replica, &["id 7001\n", "id 7002\n"], &[]).await?;
+    replica.call("remove?serviceName=rival").await?;
+    until_lines(replica, &["id 7002\n"], &["id 7001\n"]).await
+}
+
 /// One search ends after 16 culprits.
 #[tokio::test(flavor = "multi_thread")]
 async fn instances_that_a_search_did_not_come_to_are_judged_next() -> Result<(), Failure> {
