@@ -49,7 +49,7 @@ enum Subject {
 }
 
 /// What is to be shown and is not yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Offer {
     /// What is shown, or was in the last run.
     pub(crate) base: Showing,
@@ -74,6 +74,8 @@ pub(super) struct Choice {
     table: RouteTable,
     /// Whether something was taken ever.
     begun: bool,
+    /// Whether HAProxy has loaded something in this run.
+    loaded: bool,
 }
 
 // === impl Showing ===

@@ -79,8 +79,9 @@ impl HaproxyCarrier {
         words: String,
     ) -> Result<Applied, ApplyError> {
         let mut offer = self.certificates.unproven();
-        // A worker that serves shows what the last run showed; without one that may be to blame too.
-        let is_first = self.shown().haproxy.is_none();
+        // Until something is loaded in this run what the last one showed may be to blame too: HAProxy may be another.
+        let is_first = !self.certificates.is_loaded();
+        let serves = self.shown().haproxy.is_some();
         if offer.steps.is_empty() && !is_first {
             return Err(ApplyError::Refused { words });
         }
@@ -96,8 +97,17 @@ impl HaproxyCarrier {
             }),
         };
         let mut judged = search(&offer).await;
-        if is_first && matches!(judged, Err(CheckError::Rejected { .. })) {
-            offer = offer.anew();
+        let anew = match (is_first, serves) {
+            (false, _) => Vec::new(),
+            (true, false) => vec![offer.clone().anew()],
+            // It speaks TLS, and is to do so all the while.
+            (true, true) => offer.clone().anew().on_top_of_one(),
+        };
+        for anew in anew {
+            if !matches!(judged, Err(CheckError::Rejected { .. })) {
+                break;
+            }
+            offer = anew;
             judged = search(&offer).await;
         }
         let isolated = match judged {

@@ -73,6 +73,27 @@ impl Offer {
             wanted: self.wanted,
         }
     }
+
+    /// The same on top of one certificate, of which two are tried: where HAProxy loads neither it is hardly a
+    /// certificate that is to blame. None where there is one in all, which is shown on.
+    pub(crate) fn on_top_of_one(self) -> Vec<Self> {
+        let is_one = |step: &Step| matches!(step, Step::Certificate(_, Some(_)));
+        let first = self.steps.iter().position(is_one);
+        let last = self.steps.iter().rposition(is_one);
+        if first == last {
+            return Vec::new();
+        }
+        let on_one = [first, last].into_iter().flatten().map(|index| {
+            let mut steps = self.steps.clone();
+            let one = steps.remove(index);
+            Self {
+                base: self.base.with(&[one]),
+                steps,
+                wanted: self.wanted.clone(),
+            }
+        });
+        on_one.collect()
+    }
 }
 
 // === impl Certificates ===
@@ -88,6 +109,12 @@ impl Certificates {
     pub(crate) fn prove(&self) {
         let mut held = self.held();
         held.choice.proven = held.choice.taken.clone();
+        held.choice.loaded = true;
+    }
+
+    /// Whether HAProxy has loaded something in this run.
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.held().choice.loaded
     }
 
     /// What is shown and was not loaded yet, on top of what was.

@@ -273,6 +273,32 @@ async fn a_certificate_that_is_loaded_no_more_leaves_what_is_new_beside_it() -> 
 }
 
 #[tokio::test]
+async fn a_certificate_that_is_loaded_no_more_is_left_out_of_a_haproxy_that_is_taken_over()
+-> Result<(), Failure> {
+    let mut topology = particular().await?;
+    let authority = Authority::new("test authority")?;
+    let [weak, good] = [authority.issue(&["a.com"])?, authority.issue(&["b.com"])?];
+    let demo = DemoBackend::start("hello").await?;
+    let replica = topology.replica_mut(1);
+    replica.set("ON_END", "leave");
+    write(replica, "certs", "a.pem", &weak.bundle());
+    write(replica, "certs", "b.pem", &good.bundle());
+    replica.start()?;
+    replica.until_serving().await?;
+    serves(replica, "one", &demo).await?;
+    assert!(replica.terminate().await?.success());
+
+    mark(replica.home(), "load", &weak)?;
+    replica.start()?;
+    replica.until_serving().await?;
+    until_refused(replica, &["a.pem"]).await?;
+    assert!(good.is(&shown(replica, "b.com").await?));
+    assert!(!weak.is(&shown(replica, "a.com").await?));
+    assert_eq!(replica.request("/one").await?.status, 200);
+    serves(replica, "two", &demo).await
+}
+
+#[tokio::test]
 async fn a_certificate_that_is_not_loaded_is_taken_back() -> Result<(), Failure> {
     let mut topology = particular().await?;
     let authority = Authority::new("test authority")?;
