@@ -374,3 +374,6 @@ impl Source {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

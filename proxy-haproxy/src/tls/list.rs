@@ -1,6 +1,6 @@
 //! A list of certificates that an operator keeps, in the form of HAProxy's `crt-list`.
 
-use std::{str::FromStr, sync::Arc};
+use std::{collections::BTreeMap, str::FromStr, sync::Arc};
 
 use super::set::{CertificateName, CertificateNameError};
 
@@ -13,6 +13,8 @@ const MAX_LISTED: usize = 1_000;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CertificateList {
     entries: Arc<[ListedCertificate]>,
+    /// Where each of them is: who looks for all certificates must not walk the list for each.
+    places: Arc<BTreeMap<CertificateName, usize>>,
 }
 
 /// One line of a [`CertificateList`].
@@ -50,6 +52,12 @@ impl CertificateList {
         &self.entries
     }
 
+    /// Whether it has a certificate of this name.
+    #[must_use]
+    pub fn has(&self, name: &CertificateName) -> bool {
+        self.places.contains_key(name)
+    }
+
     /// The names that a certificate is shown for in place of its own, each as the list has it (`!` before one that is
     /// left out); none where the list does not say.
     #[must_use]
@@ -61,9 +69,9 @@ impl CertificateList {
 
     /// Where a certificate stands, and what the list says of it.
     pub(super) fn place_of(&self, name: &CertificateName) -> Option<(usize, &str)> {
-        let mut entries = self.entries.iter().enumerate();
-        let found = entries.find(|(_, entry)| entry.name == *name);
-        found.map(|(place, entry)| (place, &*entry.rest))
+        let place = *self.places.get(name)?;
+        let entry = self.entries.get(place)?;
+        Some((place, &*entry.rest))
     }
 }
 
@@ -75,6 +83,7 @@ impl FromStr for CertificateList {
             return Err(CertificateListError::TooLong);
         }
         let mut entries: Vec<ListedCertificate> = Vec::new();
+        let mut places = BTreeMap::new();
         for (line, text) in (1..).zip(text.lines()) {
             let text = text.trim();
             if text.is_empty() || text.starts_with('#') {
@@ -82,7 +91,7 @@ impl FromStr for CertificateList {
             }
             let wrong = |problem: String| CertificateListError::Line { line, problem };
             let entry: ListedCertificate = text.parse().map_err(wrong)?;
-            if entries.iter().any(|known| known.name == entry.name) {
+            if places.insert(entry.name.clone(), entries.len()).is_some() {
                 let name = &entry.name;
                 return Err(wrong(format!("there is a certificate called {name} above")));
             }
@@ -93,6 +102,7 @@ impl FromStr for CertificateList {
         }
         Ok(Self {
             entries: entries.into(),
+            places: places.into(),
         })
     }
 }

@@ -162,15 +162,10 @@ impl Showing {
         let shown = [self, other].map(|it| it.certificates.get(name));
         let mut shown = shown.into_iter().flatten();
         let is_file = shown.all(|shown| matches!(shown.source, Source::File(_)));
-        let [before, after] = [self, other].map(|it| lists(&it.list, name));
+        let [before, after] = [self, other].map(|it| it.list.has(name));
         let is_there = self.list != CertificateList::default();
         is_there && is_file && before != after
     }
-}
-
-fn lists(list: &CertificateList, name: &CertificateName) -> bool {
-    let mut entries = list.entries().iter();
-    entries.any(|entry| entry.name() == name)
 }
 
 // === impl Step ===

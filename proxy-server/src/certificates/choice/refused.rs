@@ -6,7 +6,7 @@ use proxy_core::RouteTable;
 use proxy_haproxy::{CertificateList, CertificateName};
 use tokio::time::Instant;
 
-use super::{Choice, Showing, Step, Subject, lists};
+use super::{Choice, Showing, Step, Subject};
 use crate::certificates::{Certificates, Shown};
 
 /// How long what HAProxy did not take at its check is left alone while nobody changes it or what it is shown with: each
@@ -71,7 +71,7 @@ impl Showing {
             }
             Step::List(list, _) => {
                 beside.list = CertificateList::default();
-                all.filter(|(name, _)| lists(list, name)).collect()
+                all.filter(|(name, _)| list.has(name)).collect()
             }
         };
         let others = others.into_iter();
