@@ -164,6 +164,7 @@ proptest! {
     fn an_exchange_of_any_page_size_makes_two_sets_equal(events in events(), page in 1..400_usize) {
         let [mut a, mut b, _] = play(&events);
         let both = merged(&a, &b);
+        prop_assert_eq!(a.covers(&b.stamps()), both == a);
         exchange(&mut a, &mut b, page);
         prop_assert_eq!(&a, &both);
         prop_assert_eq!(&b, &both);

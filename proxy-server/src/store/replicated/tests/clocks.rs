@@ -69,7 +69,8 @@ async fn once_a_clock_was_a_year_ahead_later_changes_win_all_the_same() {
     cluster.everybody_compares().await;
     cluster.pass(HOUR);
     let c = cluster.reopen_after("c", Duration::ZERO).await;
-    c.clock.pass(HOUR * 4);
+    // Its clock is right, and it was not there while the others' stamps ran on.
+    c.clock.set_ahead(HOUR * 4);
     cluster.round("c").await;
     cluster.split(&["c"]);
     for _ in 0..3 {
@@ -86,6 +87,9 @@ async fn once_a_clock_was_a_year_ahead_later_changes_win_all_the_same() {
 async fn who_compared_clocks_stamps_by_those_of_the_others_when_its_own_is_set_wrong() {
     let cluster = Cluster::new(&["a", "b", "c"]);
     let (a, b) = (cluster.store("a"), cluster.store("b"));
+    for store in [&a, &b] {
+        store.heard(Attendance::Current);
+    }
     change(&a, &[put("gone"), put_at("x", "first")]).await;
     change(&a, &[remove("gone")]).await;
     change(&a, &[put_at("x", "first")]).await;
@@ -101,7 +105,8 @@ async fn who_compared_clocks_stamps_by_those_of_the_others_when_its_own_is_set_w
     // Nor are removals forgotten a year early.
     let gone = "gone".parse().unwrap();
     assert!(a.registers().get(&gone).is_some());
-    assert_eq!(a.attendance(), b.attendance());
+    // Nor does it think that it was alone for as long.
+    assert_eq!(a.attendance(), Attendance::Current);
 }
 
 #[tokio::test(start_paused = true)]
@@ -124,3 +129,37 @@ async fn what_a_clock_stamped_that_is_years_ahead_is_taken_once_the_clocks_are_c
 }
 
 const PAGE: usize = 1_024;
+
+#[tokio::test(start_paused = true)]
+async fn whatever_it_has_from_others_it_stamps_later_than_that_at_once() {
+    let cluster = Cluster::new(&["a", "heard", "started", "took"]);
+    let a = cluster.store("a");
+    a.clock.set_ahead(YEAR);
+    change(&a, &[put_at("x", "first")]).await;
+    let first = a.registers();
+    let is_later = |store: &ReplicatedStore| {
+        store.clock.stamps() >= first.stamps().into_values().next().unwrap().counter
+    };
+    let heard = cluster.store("heard");
+    assert!(!is_later(&heard));
+    let told = first.pick([&"x".parse().unwrap()], PAGE);
+    heard.hear(told.clone()).await.unwrap();
+    assert!(is_later(&heard));
+    cluster.store("started").hear(told).await.unwrap();
+    let started = cluster.reopen_after("started", Duration::ZERO).await;
+    assert!(is_later(&started));
+    let took = cluster.store("took");
+    took.take_over(first.clone(), "test".to_owned())
+        .await
+        .unwrap();
+    assert!(is_later(&took));
+    // How long ago it wrote something is told by what it stamps by, too.
+    change(&took, &[put("own")]).await;
+    took.take_over(first.clone(), "test".to_owned())
+        .await
+        .unwrap();
+    assert_eq!(names(&took), ["own", "x"]);
+    took.clock.pass(AWAY_AFTER + HOUR);
+    took.take_over(first, "test".to_owned()).await.unwrap();
+    assert_eq!(names(&took), ["x"]);
+}
