@@ -89,6 +89,7 @@ async fn who_compared_clocks_stamps_by_those_of_the_others_when_its_own_is_set_w
     let (a, b) = (cluster.store("a"), cluster.store("b"));
     for store in [&a, &b] {
         store.heard(Attendance::Current);
+        store.go_live().await.unwrap();
     }
     change(&a, &[put("gone"), put_at("x", "first")]).await;
     change(&a, &[remove("gone")]).await;
@@ -103,6 +104,7 @@ async fn who_compared_clocks_stamps_by_those_of_the_others_when_its_own_is_set_w
     cluster.everybody_compares().await;
     assert_eq!(cluster.path(), "late");
     // Nor are removals forgotten a year early.
+    cluster.round("a").await;
     let gone = "gone".parse().unwrap();
     assert!(a.registers().get(&gone).is_some());
     // Nor does it think that it was alone for as long.
@@ -160,6 +162,11 @@ async fn whatever_it_has_from_others_it_stamps_later_than_that_at_once() {
         .unwrap();
     assert_eq!(names(&took), ["own", "x"]);
     took.clock.pass(AWAY_AFTER + HOUR);
-    took.take_over(first, "test".to_owned()).await.unwrap();
+    took.take_over(first.clone(), "test".to_owned())
+        .await
+        .unwrap();
     assert_eq!(names(&took), ["x"]);
+    // And what it wrote itself, once it knows that its clock was wrong.
+    cluster.round("a").await;
+    assert!(is_later(&a));
 }
