@@ -507,3 +507,39 @@ fn what_the_last_run_showed_is_judged_before_it_is_shown_again() {
     );
     assert!(choice.offer(now).is_none(), "once");
 }
+
+#[test]
+fn a_search_beside_what_serves_begins_with_one_of_several_certificates() {
+    let all = [
+        shown("a", "a.com"),
+        shown("b", "b.com"),
+        shown("c", "c.com"),
+    ];
+    let on_one = |all: &[&Shown]| {
+        let base = showing(all);
+        let wanted = base.clone();
+        let offer = Offer {
+            base,
+            steps: Vec::new(),
+            wanted,
+        };
+        let offers = offer.anew().on_top_of_one().into_iter();
+        let bases = offers.map(|it| {
+            let base: Vec<_> = it
+                .base
+                .certificates
+                .keys()
+                .map(ToString::to_string)
+                .collect();
+            (base.join(" "), named(&it.steps).join(" "))
+        });
+        bases.collect::<Vec<_>>()
+    };
+    let pair = |base: &str, steps: &str| (base.to_owned(), steps.to_owned());
+    assert_eq!(
+        on_one(&[&all[0], &all[1], &all[2]]),
+        [pair("a", "b true c true"), pair("c", "a true b true")]
+    );
+    assert_eq!(on_one(&[&all[0]]), [], "it speaks TLS all the while");
+    assert_eq!(on_one(&[]), []);
+}

@@ -1,4 +1,9 @@
-use std::{fs, os::unix::fs::symlink, sync::Arc, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    sync::Arc,
+    time::Duration,
+};
 
 use proxy_haproxy::{CertificateProbe, TlsSettings, Validator};
 use testkit::tls::Authority;
@@ -115,7 +120,11 @@ impl Home {
     }
 
     fn replica(&self, crt_list: Option<PathBuf>) -> Arc<Certificates> {
-        let validator = Validator::new("true");
+        self.replica_with("true", crt_list)
+    }
+
+    fn replica_with(&self, haproxy: &str, crt_list: Option<PathBuf>) -> Arc<Certificates> {
+        let validator = Validator::new(haproxy);
         let probe = CertificateProbe::new(validator, TlsSettings::default(), self.path(""));
         let settings = CertificatesSettings {
             certs_path: self.path("certs"),
@@ -273,6 +282,66 @@ async fn files_of_a_list_that_do_not_answer_are_shown_as_they_were() {
     let (hung, _answer) = RepeatedRead::hangs(HUNG);
     replica.scanned.lock().await.named = hung;
     home.write("certs/a.pem");
+    replica.scan().await;
+    assert_eq!(shown(&replica), named_as(&[("a.pem", &a)]));
+}
+
+#[tokio::test]
+async fn a_folder_that_is_away_takes_nothing_away() {
+    let home = Home::new();
+    let a = home.write("certs/a.pem");
+    let replica = home.replica(None);
+    replica.scan().await;
+    fs::rename(home.path("certs"), home.path("away")).unwrap();
+    for _ in 0..2 {
+        replica.scan().await;
+        assert_eq!(shown(&replica), named_as(&[("a.pem", &a)]));
+        let refused = replica.refused();
+        assert!(refused.contains_key(&home.path("certs").display().to_string()));
+    }
+    fs::rename(home.path("away"), home.path("certs")).unwrap();
+    replica.scan().await;
+    assert_eq!(replica.refused(), BTreeMap::new());
+}
+
+#[tokio::test]
+async fn both_folders_together_hold_the_most() {
+    let home = Home::new();
+    for number in 0..MAX_CERTIFICATES {
+        for file in [format!("certs/{number}"), format!("secrets/cert-{number}")] {
+            fs::write(home.path(&file), "no certificate").unwrap();
+        }
+    }
+    let replica = home.replica(None);
+    replica.scan().await;
+    let refused = replica.refused();
+    let said: Vec<_> = refused
+        .iter()
+        .filter(|(_, why)| why.contains("more than"))
+        .collect();
+    assert_eq!(
+        (refused.len(), said.len()),
+        (MAX_CERTIFICATES + 1, 1),
+        "{said:?}"
+    );
+    assert!(
+        said[0]
+            .0
+            .starts_with(&home.path("certs").display().to_string()),
+        "{said:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_file_that_could_not_be_judged_is_judged_again() {
+    let home = Home::new();
+    let a = home.write("certs/a.pem");
+    let haproxy = home.path("haproxy");
+    let replica = home.replica_with(&haproxy.display().to_string(), None);
+    replica.scan().await;
+    assert_eq!((shown(&replica), replica.refused().len()), (vec![], 1));
+    fs::write(&haproxy, "#!/bin/sh\n").unwrap();
+    fs::set_permissions(&haproxy, fs::Permissions::from_mode(0o755)).unwrap();
     replica.scan().await;
     assert_eq!(shown(&replica), named_as(&[("a.pem", &a)]));
 }

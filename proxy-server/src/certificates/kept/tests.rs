@@ -322,3 +322,80 @@ async fn writes_of_one_name_pass_one_after_another() {
     drop(first);
     second.await.unwrap();
 }
+
+#[tokio::test]
+async fn what_could_not_be_checked_at_the_start_is_shown_and_what_is_given_anew_is_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let me: InstanceId = "a".parse().unwrap();
+    let [(old, _), (new, _)] = [(); 2].map(|()| issued("acme.com"));
+    let before = replica(folder.path(), "true");
+    before
+        .keep(name("acme"), Some(old.clone()), &me)
+        .await
+        .unwrap();
+
+    let unable = replica(folder.path(), "/no/such/haproxy");
+    unable.restore().await;
+    assert_eq!(shown(&unable), [("acme".to_owned(), old)]);
+    assert!(unable.refused().is_empty());
+    let strict = replica(folder.path(), "false");
+    strict.restore().await;
+    assert_eq!(shown(&strict), []);
+    strict
+        .keep(name("acme"), Some(new.clone()), &me)
+        .await
+        .unwrap();
+    assert_eq!(shown(&strict), [("acme".to_owned(), new)]);
+    assert!(strict.refused().is_empty());
+}
+
+#[tokio::test]
+async fn files_take_room_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let replica = replica(folder.path(), "true");
+    let me: InstanceId = "a".parse().unwrap();
+    let (good, _) = issued("acme.com");
+    replica
+        .keep(name("acme"), Some(good.clone()), &me)
+        .await
+        .unwrap();
+    for number in 1..MAX_CERTIFICATES {
+        let (certificate, path) = (good.clone(), PathBuf::from("/certs"));
+        let found = crate::certificates::Found { certificate, path };
+        replica
+            .held()
+            .found
+            .insert(name(&format!("file-{number}")), found);
+    }
+    let full = replica.keep(name("other"), Some(good.clone()), &me).await;
+    assert!(matches!(full, Err(KeepError::Full)));
+    replica.keep(name("acme"), Some(good), &me).await.unwrap();
+    replica.keep(name("other"), None, &me).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_does_not_fit_one_answer_comes_with_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let replica = replica(folder.path(), "true");
+    let (good, _) = issued("acme.com");
+    let most = MAX_TOLD_BYTES / good.pem().expose_secret().len();
+    for number in 0..most + 2 {
+        let stamp = Stamp::new(1, "a".parse().unwrap());
+        let certificate = Some(good.clone());
+        let kept = Kept { stamp, certificate };
+        replica
+            .held()
+            .kept
+            .insert(name(&format!("n{number}")), kept);
+    }
+    let mut known = BTreeMap::new();
+    for told in [most, 2, 0] {
+        let entries = replica.later_than(&known);
+        assert_eq!(entries.len(), told);
+        known.extend(
+            entries
+                .iter()
+                .map(|it| (it.called().to_owned(), it.stamp().clone())),
+        );
+    }
+}
