@@ -424,6 +424,11 @@ fn a_template_that_would_serve_what_is_denied_is_refused() {
         Err(RenderError::TemplateWithoutOptions)
     ));
     assert!(rendered(&open, old).is_ok());
+    let connections = table(&["serviceName=a&reqMode=tcp&srcPort=90&port=80"]);
+    assert!(matches!(
+        rendered(&connections, old),
+        Err(RenderError::TemplateWithoutTcp)
+    ));
     let users = format!("{{{{ userlists|length }}}}{old}");
     let mine = table(&["serviceName=a&servicePath=/a&port=80&users=ann:geheim"]);
     assert!(matches!(

@@ -389,3 +389,15 @@ fn what_a_template_sees_costs_as_much_as_there_is_and_not_its_square() {
     let (few, many) = (allocated(10), allocated(40));
     assert!(many < 6 * few, "{few} {many}");
 }
+
+#[test]
+fn the_template_for_the_frontend_is_rendered_for_the_first_destination() {
+    let query = "servicePath.1=/a&port.1=81&servicePath.2=/b&port.2=82&templateFePath=fe";
+    let service = service(
+        query,
+        "http-request set-header X-First {{ Port }}-{{ ServiceDest[1].Port }}",
+        "",
+    );
+    let text = rendered(&service, &AddressBook::new()).unwrap();
+    assert!(text.contains("set-header X-First 81-82\n"), "{text}");
+}

@@ -86,6 +86,7 @@ fn a_value_that_would_be_more_is_refused() {
     for (text, v, why) in [
         ("{{ v }} set-header X a", "http-request", Why::Directive),
         ("no {{ v }}", "log", Why::Directive),
+        ("default {{ v }}", "log", Why::Directive),
         ("  {{ v }}", "a", Why::Directive),
         (
             "http-request set-header X %[str({{ v }})]",
@@ -267,10 +268,7 @@ fn the_first_of_many_lines_is_named() {
         |wrong: &[usize]| template.render(context! { many => MANY, wrong => wrong.to_vec() });
     let given = rendered(&[]).unwrap();
     assert_eq!(given.lines().count(), 2 * MANY);
-    for (wrong, line) in [
-        (vec![MANY + 7, 5, 2 * MANY - 1], 6),
-        (vec![2 * MANY - 1], 2 * MANY),
-    ] {
+    for (wrong, line) in [((5..2 * MANY).collect(), 6), (vec![2 * MANY - 1], 2 * MANY)] {
         let told = rendered(&wrong).unwrap_err().to_string();
         assert!(told.contains(&format!("in line {line} of what")), "{told}");
     }
