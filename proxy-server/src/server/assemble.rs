@@ -71,12 +71,6 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         metrics: Arc::clone(&ground.metrics),
         stop: stops.engine.clone(),
     });
-    let first = Arc::clone(&calls.certificates);
-    let engine = tokio::spawn(async move {
-        first.begin().await;
-        engine.run().await;
-    });
-
     let mut followers = Followers::until(stops.followers.clone());
     followers.follow_names_and_certificates(&ground, &calls.certificates, &handle);
     let superseded_file = followers.keep_tables(&mut ground.kept, older, &handle);
@@ -85,6 +79,12 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
     let way = (&handle, &ground.kept.store);
     let (sources, tasks) = sources::start(settings.sources, rules, way, &stops.followers)?;
     followers.join(tasks);
+    // The last that may fail is behind: nothing starts a HAProxy that nobody would end.
+    let first = Arc::clone(&calls.certificates);
+    let engine = tokio::spawn(async move {
+        first.begin().await;
+        engine.run().await;
+    });
 
     warn_if_open(&settings.api);
     let station = Station::new(
