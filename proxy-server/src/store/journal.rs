@@ -32,6 +32,14 @@ pub(crate) struct Journal {
     length: u64,
     /// The log could not be cut back to its last whole line: nothing may be appended any more.
     torn: bool,
+    folder: Folder,
+}
+
+/// Whether the folder is known to name the log after a crash of the machine.
+#[derive(Debug, PartialEq, Eq)]
+enum Folder {
+    Unsynced,
+    Synced,
 }
 
 /// What went wrong with a journal.
@@ -89,11 +97,8 @@ impl Journal {
             .append(true)
             .open(&log_path)
             .map_err(io_error(&log_path, "open"))?;
-        // A file that was just made is only there after a crash if its folder is synced.
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(io_error(folder, "sync"))?;
         let (lines, length) = read_log(&mut log, &log_path)?;
+        let found = log.metadata().map_err(io_error(&log_path, "measure"))?;
         let mut journal = Self {
             base_path,
             log,
@@ -101,8 +106,13 @@ impl Journal {
             lines: lines.len(),
             length,
             torn: false,
+            folder: Folder::Unsynced,
         };
-        journal.cut_torn_line()?;
+        if found.len() > 0 {
+            // What is read here counts from now on, and was perhaps never synced.
+            journal.sync_folder()?;
+            journal.cut_torn_line()?;
+        }
         Ok((journal, base, lines))
     }
 
@@ -116,6 +126,7 @@ impl Journal {
         if self.torn {
             self.cut_torn_line()?;
         }
+        self.sync_folder()?;
         let written = self
             .log
             .write_all(&line)
@@ -144,6 +155,7 @@ impl Journal {
             problem: problem.to_string(),
         })?;
         replace_file(&self.base_path, &text)?;
+        self.folder = Folder::Synced;
         // A crash here leaves a log that the base holds already, or took the place of.
         self.log
             .set_len(0)
@@ -168,6 +180,17 @@ impl Journal {
         self.log = log.unwrap();
     }
 
+    /// A log that was made is only there after a crash if its folder was synced. The first line waits for that, and
+    /// a start with an empty log does not.
+    fn sync_folder(&mut self) -> Result<(), JournalError> {
+        if self.folder == Folder::Synced {
+            return Ok(());
+        }
+        sync_folder_of(&self.log_path).map_err(io_error(&self.log_path, "sync the folder of"))?;
+        self.folder = Folder::Synced;
+        Ok(())
+    }
+
     fn cut_torn_line(&mut self) -> Result<(), JournalError> {
         self.log
             .set_len(self.length)
@@ -181,7 +204,7 @@ impl Journal {
 /// Writes a file so that a reader finds the old text or the new one, and never a part: a temporary
 /// file beside it, synced, renamed over it, and the folder synced.
 pub(crate) fn replace_file(path: &Path, text: &[u8]) -> Result<(), JournalError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     let write = || -> io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         file.write_all(text)?;
@@ -190,8 +213,15 @@ pub(crate) fn replace_file(path: &Path, text: &[u8]) -> Result<(), JournalError>
         Ok(())
     };
     write().map_err(io_error(path, "replace"))?;
-    let sync = File::open(folder).and_then(|folder| folder.sync_all());
-    sync.map_err(doubtful(path, "sync the folder of"))
+    sync_folder_of(path).map_err(doubtful(path, "sync the folder of"))
+}
+
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    File::open(folder_of(path))?.sync_all()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
 }
 
 fn read_base<B: DeserializeOwned>(path: &Path) -> Result<Option<B>, JournalError> {
