@@ -117,8 +117,16 @@ impl ReplicatedStore {
         instance: InstanceId,
         others: Others,
     ) -> Result<Self, OpenError> {
+        Self::open_by(Clock::default(), folder, instance, others)
+    }
+
+    fn open_by(
+        clock: Clock,
+        folder: &Path,
+        instance: InstanceId,
+        others: Others,
+    ) -> Result<Self, OpenError> {
         let lock = StateLock::take(folder)?;
-        let clock = Clock::default();
         let now = clock.own();
         let opened = RegisterJournal::open(folder, &instance, now);
         let Opened {

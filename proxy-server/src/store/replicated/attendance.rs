@@ -36,6 +36,9 @@ pub(super) struct Record {
     marks: Marks,
     saved: Option<Marks>,
     returned: bool,
+    /// When the last run ended, where this one is taken for returned by nothing but that and this
+    /// machine's clock.
+    ended_unix_ms: Option<u64>,
     /// Since when everybody answers and nobody is current.
     unled_since_ms: Option<u64>,
 }
@@ -65,14 +68,31 @@ impl Record {
                 marks: now,
                 saved: None,
                 returned: false,
+                ended_unix_ms: None,
                 unled_since_ms: None,
             },
-            Some(marks) => Self {
-                returned: is_long(marks.alive_unix_ms, now_ms),
-                marks,
-                saved: Some(marks),
-                unled_since_ms: None,
-            },
+            Some(marks) => {
+                let returned = is_long(marks.alive_unix_ms, now_ms);
+                Self {
+                    returned,
+                    ended_unix_ms: returned.then_some(marks.alive_unix_ms),
+                    marks,
+                    saved: Some(marks),
+                    unled_since_ms: None,
+                }
+            }
+        }
+    }
+
+    /// Clocks were compared: this is the time by which marks are written. At the start there was only
+    /// this machine's clock to go by, which may be ahead of what the last run wrote its mark by.
+    pub(super) fn compared(&mut self, now_ms: u64) {
+        // A mark of a time that is still to come was written by a wrong clock that nobody corrected.
+        if let Some(ended) = self.ended_unix_ms
+            && ended <= now_ms
+            && !is_long(ended, now_ms)
+        {
+            (self.returned, self.ended_unix_ms) = (false, None);
         }
     }
 
@@ -97,9 +117,13 @@ impl Record {
             Attendance::Current => self.is_current(now_ms),
             Attendance::Alone if new || self.returned => {
                 (self.returned, self.marks.new) = (false, false);
+                self.ended_unix_ms = None;
                 self.marks.heard_unix_ms = 0;
             }
-            Attendance::Returned if new => (self.returned, self.marks.new) = (true, false),
+            Attendance::Returned if new => {
+                (self.returned, self.marks.new) = (true, false);
+                self.ended_unix_ms = None;
+            }
             _ => {}
         }
     }
@@ -121,6 +145,7 @@ impl Record {
     fn is_current(&mut self, now_ms: u64) {
         self.marks.heard_unix_ms = now_ms;
         (self.returned, self.marks.new) = (false, false);
+        self.ended_unix_ms = None;
     }
 
     /// Notes that this replica runs. Gives what is to be written down, when it is time to.
@@ -180,6 +205,28 @@ mod tests {
         returned.heard(Attendance::Current, now);
         assert_eq!(returned.attendance(now), Attendance::Current);
         assert_eq!(returned.alive(now).map(|it| it.alive_unix_ms), Some(now));
+    }
+
+    #[test]
+    fn who_was_away_only_by_its_own_clock_was_not() {
+        let now = 100 * DAY;
+        let attendance_after = |alive: u64, by_all: u64| {
+            let mut back = Record::new(marks(alive), now);
+            assert_eq!(back.attendance(now), Attendance::Returned);
+            back.compared(by_all * DAY);
+            // Once is enough, whatever the clocks say later.
+            back.compared(now);
+            back.attendance(by_all * DAY)
+        };
+        assert_eq!(attendance_after(90, 91), Attendance::Current);
+        assert_eq!(attendance_after(80, 91), Attendance::Returned);
+        // A mark of the time to come says nothing about the others' time.
+        assert_eq!(attendance_after(92, 91), Attendance::Returned);
+        // And what it was told has nothing to do with clocks.
+        let mut new = Record::new(marks(90).map(|it| Marks { new: true, ..it }), now);
+        new.heard(Attendance::Returned, now);
+        new.compared(91 * DAY);
+        assert_eq!(new.attendance(91 * DAY), Attendance::Returned);
     }
 
     #[test]

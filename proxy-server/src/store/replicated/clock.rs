@@ -85,6 +85,12 @@ impl Clock {
         self.own().max(others).max(self.by_stamps(&state))
     }
 
+    /// What the time is as far as clocks were compared in this run; none before.
+    pub(super) fn compared(&self) -> Option<u64> {
+        let state = self.state();
+        state.others.map(|_| self.by_all(&state))
+    }
+
     /// What the other replicas' clocks say at this moment.
     pub(super) fn compare(&self, others: &[u64]) {
         if others.is_empty() {
@@ -156,6 +162,15 @@ impl Clock {
     #[cfg(test)]
     pub(super) fn pass(&self, time: Duration) {
         self.test.lock().unwrap()[1] += u64::try_from(time.as_millis()).unwrap();
+    }
+
+    /// This machine's clock, as right or wrong as it is, in the next run.
+    #[cfg(test)]
+    pub(super) fn of_next_run(&self) -> Self {
+        Self {
+            test: Mutex::new(*self.test.lock().unwrap()),
+            ..Self::default()
+        }
     }
 
     /// How long this machine has been up, asleep or not; no time passes where that is not known.

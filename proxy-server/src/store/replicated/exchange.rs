@@ -212,7 +212,7 @@ impl Exchange {
         };
         let clocks = answers.iter();
         let clocks: Vec<u64> = clocks.filter_map(|(_, it)| it.clock_unix_ms).collect();
-        self.store.clock.compare(&clocks);
+        self.store.compare(&clocks);
         let latest = self.store.view().revision;
         self.store
             .clock

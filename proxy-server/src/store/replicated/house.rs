@@ -21,6 +21,14 @@ impl ReplicatedStore {
         self.record().attendance(self.clock.now())
     }
 
+    /// What other replicas' clocks say: from here on marks are read by the time that they are written by.
+    pub(super) fn compare(&self, clocks: &[u64]) {
+        self.clock.compare(clocks);
+        if let Some(now) = self.clock.compared() {
+            self.record().compared(now);
+        }
+    }
+
     /// This replica holds what one of that attendance holds.
     pub(super) fn heard(&self, from: Attendance) {
         self.record().heard(from, self.clock.now());

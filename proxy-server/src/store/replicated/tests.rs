@@ -283,7 +283,13 @@ impl Cluster {
     }
 
     fn open(&self, name: &str) -> Arc<ReplicatedStore> {
-        let store = Arc::new(open(self.folder(name), name, Others::Possible).unwrap());
+        self.open_by(Clock::default(), name)
+    }
+
+    fn open_by(&self, clock: Clock, name: &str) -> Arc<ReplicatedStore> {
+        let (folder, instance) = (self.folder(name), name.parse().unwrap());
+        let store = ReplicatedStore::open_by(clock, folder, instance, Others::Possible);
+        let store = Arc::new(store.unwrap());
         let mut replicas = self.net.replicas.lock().unwrap();
         replicas.insert(address(name), (Line::Up, Arc::clone(&store)));
         store
@@ -301,6 +307,20 @@ impl Cluster {
         };
         marks.save(self.folder(name));
         self.open(name)
+    }
+
+    /// Ends a replica and starts it again by the marks that it wrote and a clock that is as wrong as it was.
+    fn restart(&self, store: Arc<ReplicatedStore>, away: Duration) -> Arc<ReplicatedStore> {
+        let (instance, clock) = (store.instance.clone(), store.clock.of_next_run());
+        let name = instance.as_str();
+        self.net.replicas.lock().unwrap().remove(&address(name));
+        assert_eq!(Arc::strong_count(&store), 1);
+        drop(store);
+        for other in self.names.iter().filter(|other| **other != name) {
+            self.store(other).clock.pass(away);
+        }
+        clock.pass(away);
+        self.open_by(clock, name)
     }
 
     fn store(&self, name: &str) -> Arc<ReplicatedStore> {

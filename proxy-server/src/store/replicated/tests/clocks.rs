@@ -84,6 +84,38 @@ async fn once_a_clock_was_a_year_ahead_later_changes_win_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_clock_that_stays_wrong_over_a_restart_makes_nobody_one_that_was_away() {
+    let cluster = Cluster::new(&["a", "b"]);
+    let (a, b) = (cluster.store("a"), cluster.store("b"));
+    // Or it is right, and that of `b` is behind: two clocks do not tell.
+    a.clock.set_ahead(AWAY_AFTER * 2);
+    for store in [&a, &b] {
+        change(store, &[put("old")]).await;
+        store.heard(Attendance::Current);
+    }
+    cluster.everybody_compares().await;
+    cluster.split(&["a"]);
+    change(&a, &[put("acknowledged")]).await;
+    let a = cluster.restart(a, HOUR);
+    cluster.split(&[]);
+    cluster.everybody_compares().await;
+    assert_eq!(names(&b), ["acknowledged", "old"]);
+    assert!(a.view().superseded.is_none());
+    assert_eq!(a.attendance(), Attendance::Current);
+    // But where it was away for longer than removals are remembered, it was.
+    let a = cluster.restart(a, AWAY_AFTER + HOUR);
+    b.heard(Attendance::Current);
+    change(&b, &[remove("old")]).await;
+    change(&b, &[put("new")]).await;
+    forget_the_removal(&b).await;
+    cluster.everybody_compares().await;
+    for store in [&a, &b] {
+        assert_eq!(names(store), ["acknowledged", "new"]);
+    }
+    assert!(a.view().superseded.is_some());
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_compared_clocks_stamps_by_those_of_the_others_when_its_own_is_set_wrong() {
     let cluster = Cluster::new(&["a", "b", "c"]);
     let (a, b) = (cluster.store("a"), cluster.store("b"));
