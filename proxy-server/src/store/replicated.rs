@@ -21,10 +21,10 @@ use std::{
 
 use async_trait::async_trait;
 use proxy_core::{
-    AWAY_AFTER, Change, CommitError, CommitId, CommitRecord, Committed, Counting, HistoryError,
-    InstanceId, Merged, Named, OfferError, Order, Outcome, RegisterError, RegisterSet, RereadError,
-    Revision, RouteStore, ServiceName, Stamp, StoreCondition, StoreView, StoredTable, Superseded,
-    ViewSeq, record_changes,
+    Change, CommitError, CommitId, CommitRecord, Committed, Counting, HistoryError, InstanceId,
+    Merged, Named, OfferError, Order, Outcome, RegisterError, RegisterSet, RereadError, Revision,
+    RouteStore, ServiceName, Stamp, StoreCondition, StoreView, StoredTable, Superseded, ViewSeq,
+    record_changes,
 };
 use tokio::sync::{Notify, watch};
 
@@ -57,8 +57,6 @@ pub(crate) struct ReplicatedStore {
     folder: PathBuf,
     instance: InstanceId,
     others: Others,
-    /// The latest counter that was there when this run began: what it writes is later.
-    began: u64,
     // Taken on a blocking thread only: a write waits for the disk.
     writer: Arc<Mutex<Writer>>,
     held: watch::Sender<Held>,
@@ -148,7 +146,6 @@ impl ReplicatedStore {
             folder: folder.to_owned(),
             instance,
             others,
-            began: revision.map_or(0, |revision| revision.number),
             writer: Arc::new(Mutex::new(Writer {
                 journal,
                 _lock: lock,
@@ -236,14 +233,14 @@ impl ReplicatedStore {
     /// wrote in the last week stays: it was acknowledged, and a later removal of it is remembered there.
     async fn take_over(&self, theirs: RegisterSet, why: String) -> Result<(), HearError> {
         let (folder, file) = (self.folder.clone(), self.superseded_file.clone());
-        let (instance, began) = (self.instance.clone(), self.began);
+        let instance = self.instance.clone();
         let clock = Arc::clone(&self.clock);
         let taken = self.write(move |writer, held| {
             let mut set = held.set.clone();
             set.replace(theirs);
-            let week = u64::try_from(AWAY_AFTER.as_millis()).unwrap_or(u64::MAX);
-            let since = began.max(clock.stamps().saturating_sub(week));
-            let own = |stamp: &Stamp| stamp.replica == instance && stamp.counter > since;
+            let first = clock.first_wrote();
+            let is_late = |stamp: &Stamp| first.is_some_and(|first| stamp.counter >= first);
+            let own = |stamp: &Stamp| stamp.replica == instance && is_late(stamp);
             for (name, register) in held.set.iter().filter(|(_, it)| own(&it.stamp)) {
                 if let Err(problem) = set.merge(name, register) {
                     let why = chain(&problem);
@@ -378,6 +375,7 @@ impl RouteStore for ReplicatedStore {
                 },
                 why => CommitError::Unavailable { why: why.into() },
             })?;
+            clock.wrote(revision.number);
             let record = CommitRecord::new(
                 revision,
                 base.map(|revision| revision.id),

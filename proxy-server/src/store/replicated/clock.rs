@@ -8,12 +8,13 @@
 //! far ahead as that, and later changes win again.
 
 use std::{
+    collections::VecDeque,
     sync::{Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use nix::time::{ClockId, clock_gettime};
-use proxy_core::MAX_COUNTER;
+use proxy_core::{AWAY_AFTER, MAX_COUNTER};
 
 /// Clocks that differ by less agree: as far apart as replicas that sign their calls may be.
 const AGREE_MS: u64 = 60 * 1_000;
@@ -21,6 +22,10 @@ const AGREE_MS: u64 = 60 * 1_000;
 /// No clock says this, however wrong it is: the year 37,000 or so. A replica with a bug must not use up the
 /// counters for all.
 const NO_CLOCK: u64 = MAX_COUNTER / 8;
+
+/// Changes of so long are told apart by when the first was written: tombstones live some hours longer than
+/// [`AWAY_AFTER`].
+const TOGETHER_MS: u64 = 60 * 60 * 1_000;
 
 /// What stamps and the age of removals go by.
 #[derive(Debug, Default)]
@@ -36,6 +41,8 @@ struct State {
     others: Option<Others>,
     /// What others stamp by, where that is ahead of the time, and when that was seen.
     stamped: Option<Said>,
+    /// The first counter of this run's changes in each hour with one, as far back as removals are remembered.
+    wrote: VecDeque<Said>,
     /// Whether this machine's clock was found wrong, and that was said.
     warned: bool,
 }
@@ -150,6 +157,30 @@ impl Clock {
             );
         }
         state.stamped = Some(self.said(counter));
+    }
+
+    /// This run wrote a change with this counter.
+    pub(super) fn wrote(&self, counter: u64) {
+        let wrote = self.said(counter);
+        let mut state = self.state();
+        let last = state.wrote.back().map_or(0, |last| last.at_ms);
+        if state.wrote.is_empty() || wrote.at_ms.saturating_sub(last) >= TOGETHER_MS {
+            state.wrote.retain(|it| self.is_remembered(*it));
+            state.wrote.push_back(wrote);
+        }
+    }
+
+    /// The first counter that this run wrote since removals are remembered, if any. What was stamped before is told by
+    /// no clock: what changes are stamped by may have been set far ahead since.
+    pub(super) fn first_wrote(&self) -> Option<u64> {
+        let state = self.state();
+        let first = state.wrote.iter().find(|it| self.is_remembered(**it));
+        first.map(|it| it.said_ms)
+    }
+
+    fn is_remembered(&self, wrote: Said) -> bool {
+        let week = u64::try_from(AWAY_AFTER.as_millis()).unwrap_or(u64::MAX);
+        self.running().saturating_sub(wrote.at_ms) <= week.saturating_add(TOGETHER_MS)
     }
 
     /// This machine's clock is set.

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use proxy_core::{Counting, Epoch, Order};
+use proxy_core::{AWAY_AFTER, Counting, Epoch, Order};
 use proxy_peers::{
     Broadcast, BroadcastSettings, Call, FollowSettings, PeerAddress, PeerReply, Peers,
     StaticDiscover, StatusCode, Transport, TransportError,
@@ -673,6 +673,8 @@ async fn a_crash_while_a_table_is_replaced_resurrects_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let store = alone(folder.path());
     change(&store, &[put("old")]).await;
+    drop(store);
+    let store = alone(folder.path());
     let log = fs::read(folder.path().join("registers.log")).unwrap();
     let mut theirs = RegisterSet::default();
     let other = "other".parse().unwrap();

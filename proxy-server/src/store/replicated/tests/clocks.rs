@@ -116,6 +116,30 @@ async fn a_clock_that_stays_wrong_over_a_restart_makes_nobody_one_that_was_away(
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_acknowledged_before_others_said_that_they_stamp_ahead_is_not_lost() {
+    let cluster = Cluster::new(&["a"]);
+    let a = cluster.store("a");
+    change(&a, &[put("old")]).await;
+    a.clock.pass(AWAY_AFTER + HOUR * 2);
+    for own in ["early", "late"] {
+        change(&a, &[put(own)]).await;
+        a.clock.pass(HOUR);
+    }
+    a.clock
+        .was_told(a.clock.own() + AWAY_AFTER.as_millis() as u64 * 2);
+    let none = RegisterSet::default;
+    a.take_over(none(), "test".to_owned()).await.unwrap();
+    assert_eq!(names(&a), ["early", "late"]);
+    // And what is older than removals are remembered is none of it.
+    a.clock.pass(AWAY_AFTER - HOUR / 2);
+    a.take_over(none(), "test".to_owned()).await.unwrap();
+    assert_eq!(names(&a), ["late"]);
+    let a = cluster.restart(a, Duration::ZERO);
+    a.take_over(none(), "test".to_owned()).await.unwrap();
+    assert!(names(&a).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_compared_clocks_stamps_by_those_of_the_others_when_its_own_is_set_wrong() {
     let cluster = Cluster::new(&["a", "b", "c"]);
     let (a, b) = (cluster.store("a"), cluster.store("b"));
@@ -187,7 +211,7 @@ async fn whatever_it_has_from_others_it_stamps_later_than_that_at_once() {
         .await
         .unwrap();
     assert!(is_later(&took));
-    // How long ago it wrote something is told by what it stamps by, too.
+    // How long ago it wrote something is not told by what it stamps by.
     change(&took, &[put("own")]).await;
     took.take_over(first.clone(), "test".to_owned())
         .await
