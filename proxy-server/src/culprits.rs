@@ -66,7 +66,7 @@ pub(crate) async fn isolate<J: Judge>(
     steps: &[J::Step],
     refused: Option<String>,
 ) -> Result<Isolated<J::Good, J::Whole>, CheckError> {
-    search(judge, base, steps, refused, None).await
+    isolate_until(judge, base, steps, refused, None).await
 }
 
 /// The same for a while only: at least one culprit is found, where there is one.
@@ -80,10 +80,14 @@ pub(crate) async fn isolate_some<J: Judge>(
     refused: Option<String>,
 ) -> Result<Isolated<J::Good, J::Whole>, CheckError> {
     let until = Instant::now() + SLICE;
-    search(judge, base, steps, refused, Some(until)).await
+    isolate_until(judge, base, steps, refused, Some(until)).await
 }
 
-async fn search<J: Judge>(
+/// The same until this moment, if there is one.
+///
+/// # Errors
+/// As [`isolate`].
+pub(crate) async fn isolate_until<J: Judge>(
     judge: &J,
     base: &J::Whole,
     steps: &[J::Step],

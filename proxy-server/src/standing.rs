@@ -106,7 +106,7 @@ impl Station {
         }
         if !self.engine.snapshot().is_loaded() {
             return Some(
-                "the table was not read from the store yet, and none is held from an earlier run",
+                "no table is loaded yet: the store was not read, or what it holds is judged for the first time",
             );
         }
         match self.carrier.condition() {

@@ -4,10 +4,11 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use proxy_core::{Change, RouteTable};
+use tokio::time::Instant;
 
 use crate::{
     carrier::{ApplyError, Carrier, CheckError, Reload},
-    culprits::{Judge, isolate, isolate_some},
+    culprits::{Judge, isolate, isolate_some, isolate_until},
 };
 
 /// What is left of what the store brought, and of what is asked on top of it.
@@ -34,8 +35,25 @@ pub(super) struct Verdicts {
 pub(super) enum Patience {
     /// For a while; the rest waits for another turn, and callers come first.
     Slice,
-    /// Until all is judged.
-    End,
+    /// Until all is judged, or it is that late.
+    Until(Instant),
+}
+
+// === impl Patience ===
+
+impl Patience {
+    /// Until when is searched, where that was said.
+    pub(super) fn until(self) -> Option<Instant> {
+        match self {
+            Self::Slice => None,
+            Self::Until(until) => Some(until),
+        }
+    }
+
+    /// Whether what a search did not come to is judged in another round of the same turn.
+    pub(super) fn goes_on(self) -> bool {
+        self.until().is_some_and(|until| Instant::now() < until)
+    }
 }
 
 /// Sorts out what HAProxy does not take. Those who ask wait for the search for what they asked, and not for the
@@ -81,7 +99,7 @@ pub(super) async fn sort<'a, J: Judge<Whole = RouteTable, Step = &'a [Change]>>(
     }
     let first = match patience {
         Patience::Slice => isolate_some(judge, served, stored, None).await?,
-        Patience::End => isolate(judge, served, stored, None).await?,
+        Patience::Until(until) => isolate_until(judge, served, stored, None, Some(until)).await?,
     };
     let (is_whole, base) = (first.culprits.is_empty(), first.whole);
     let verdicts = Verdicts {

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     carrier::{Applied, ApplyError, Carrier, CarrierCondition, CheckError, Reason, Reload},
     chain::chain,
-    culprits::isolate,
+    culprits::isolate_until,
 };
 
 /// A configuration that is good and not live yet.
@@ -43,6 +43,17 @@ impl<C: Carrier> Engine<C> {
         if let Some(why) = self.not_loaded() {
             return Err(ChangeError::Starting { why }.to_string());
         }
+        self.render_served(force).await;
+        self.settle_retry();
+        self.publish();
+        match &self.failure {
+            Some(why) => Err(why.to_string()),
+            None => Ok(()),
+        }
+    }
+
+    /// The same in a turn, which says itself what came of it.
+    pub(super) async fn render_served(&mut self, force: Reload) {
         match self.check_served().await {
             Ok(ready) => self.make_live(ready, force).await,
             Err(error) => {
@@ -54,12 +65,6 @@ impl<C: Carrier> Engine<C> {
                 self.metrics.apply_failed(self.reason);
                 self.failure = Some(why.into());
             }
-        }
-        self.settle_retry();
-        self.publish();
-        match &self.failure {
-            Some(why) => Err(why.to_string()),
-            None => Ok(()),
         }
     }
 
@@ -182,8 +187,8 @@ impl<C: Carrier> Engine<C> {
             changes = self.served.changes_since(&base);
         }
         let groups: Vec<&[Change]> = changes.iter().map(std::slice::from_ref).collect();
-        let loading = Loading::on(&*self.carrier);
-        let isolated = isolate(&loading, &base, &groups, Some(words)).await;
+        let (loading, until) = (Loading::on(&*self.carrier), self.patience.until());
+        let isolated = isolate_until(&loading, &base, &groups, Some(words), until).await;
         if let Some(live) = loading.live() {
             (self.live, self.proven) = (live, true);
         }

@@ -5,14 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use proxy_core::{Change, RouteTable, ServiceName};
 use tokio::time::Instant;
 
-use super::{
-    Engine, Quarantined,
-    isolate::{Checking, Patience},
-    live::Ready,
-};
+use super::{Engine, Quarantined, isolate::Checking, live::Ready};
 use crate::{
     carrier::{Carrier, CheckError, Reason},
-    culprits::isolate,
+    culprits::isolate_until,
 };
 
 /// A change that the store holds and that is not served.
@@ -86,7 +82,8 @@ impl<C: Carrier> Engine<C> {
         let empty = RouteTable::new();
         let all = self.view.stored.table().changes_since(&empty);
         let groups: Vec<&[Change]> = all.iter().map(std::slice::from_ref).collect();
-        let isolated = isolate(&Checking(&*self.carrier), &empty, &groups, None).await?;
+        let (judge, until) = (Checking(&*self.carrier), self.patience.until());
+        let isolated = isolate_until(&judge, &empty, &groups, None, until).await?;
         self.quarantine.clear();
         for (index, words) in isolated.culprits {
             if let Some(change) = all.get(index) {
@@ -111,10 +108,10 @@ impl<C: Carrier> Engine<C> {
         self.quarantine.insert(name, held);
     }
 
-    /// Puts aside what a search did not come to. It goes on with the next try, which is due at once; in a turn that
-    /// searches to the end, with the next round.
+    /// Puts aside what a search did not come to. It goes on with the next try, which is due at once; in a first
+    /// turn that still has time, with the next round.
     pub(super) fn put_aside(&mut self, changes: &[Change]) {
-        if changes.is_empty() || self.patience == Patience::End {
+        if changes.is_empty() || self.patience.goes_on() {
             return;
         }
         let services = changes.len();

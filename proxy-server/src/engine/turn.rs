@@ -3,9 +3,10 @@
 //! plan -> check (render and validate) -> store -> make live here and tell the peers -> publish ->
 //! answer. What the store's watch brings takes the same way and skips the store and the peers.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use proxy_core::{Change, CommitError, CommitRecord, Order, StoreCondition, plan};
+use tokio::time::Instant;
 
 use super::{
     ChangeError, Engine, Refused,
@@ -23,9 +24,10 @@ use crate::{
 /// somebody else made progress; a batch that loses this often is better told to its callers.
 const MAX_RACES: usize = 64;
 
-/// After so many rounds a first turn lets the rest wait: hundreds of services that are refused keep no replica from
-/// serving the others for good.
-const MAX_ROUNDS: usize = 32;
+/// So long a first turn judges what is stored; then what passed is served, and the rest waits for its turn. Below the
+/// `--start-period` of the image (30 s): who is not ready soon after that is ended and begins anew. What is left of that
+/// is for the culprit that is being looked for and for the start of HAProxy.
+const FIRST_SEARCH: Duration = Duration::from_secs(20);
 
 /// What became of an attempt to store a round.
 enum Stored {
@@ -56,11 +58,11 @@ impl<C: Carrier> Engine<C> {
         // Nobody is served before the first time, and what is not judged would be missing then.
         self.patience = match self.proven {
             true => Patience::Slice,
-            false => Patience::End,
+            false => Patience::Until(Instant::now() + FIRST_SEARCH),
         };
         let mut tries = 0;
         loop {
-            // Each round has a bound of its own; how many a first turn needs is up to what the store holds.
+            // Each round has a bound of its own; how many are needed is up to what the store holds.
             self.pulse.begin();
             let mut records = Vec::new();
             let ready = self.round(&mut open, &mut stored, &mut records).await;
@@ -70,13 +72,19 @@ impl<C: Carrier> Engine<C> {
                 self.make_live(ready, Reload::IfDifferent).await;
             }
             tries += 1;
-            if tries >= MAX_ROUNDS {
-                self.patience = Patience::Slice;
+            if open.is_empty() && self.incoming().is_empty() && self.first_time() {
+                // What was served last may not pass any more, and an empty table is served too: requests
+                // get an honest 404.
+                self.render_served(Reload::IfDifferent).await;
             }
             // A view may already hold more than this turn brought into it, and a search for
             // culprits may have stopped half-way: what is left goes in another round.
             let done = open.is_empty() && (self.failure.is_some() || self.incoming().is_empty());
             if done || self.not_loaded().is_some() {
+                break;
+            }
+            // Nobody waits for what is left, and it is judged at the next start.
+            if open.is_empty() && stored.is_empty() && self.stop.is_cancelled() {
                 break;
             }
             if tries >= MAX_RACES {
@@ -93,10 +101,6 @@ impl<C: Carrier> Engine<C> {
             }
         }
         self.patience = Patience::Slice;
-        if self.first_time() {
-            // An empty table is served too: requests get an honest 404.
-            let _ = self.render_again(Reload::IfDifferent).await;
-        }
         if !self.quarantine.is_empty() {
             self.free(&before);
         }

@@ -16,41 +16,84 @@ async fn holds_back_z() -> (Replica, Replica) {
     (strict, lax)
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_replica_that_served_nothing_yet_judges_all_before_it_says_that_it_serves() {
+/// Sixty stored services, of which these many in front do not pass, and a check takes that long.
+async fn sixty(bad: usize, takes: Duration) -> (Arc<MemoryStore>, Vec<&'static str>, Scripted) {
     let store = store();
     let names: Vec<&'static str> = (0..60).map(|i| &*format!("s{i:02}").leak()).collect();
     let changes: Vec<_> = names.iter().map(|name| put(name)).collect();
     store.commit(&store.view(), &changes).await.unwrap();
     let carrier = Scripted::default();
-    let (bad, good) = names.split_at(40);
-    carrier.bad.lock().unwrap().extend(bad);
-    *carrier.check_takes.lock().unwrap() = Duration::from_secs(5);
-    let replica = Replica::with(&store, carrier);
+    carrier.bad.lock().unwrap().extend(&names[..bad]);
+    *carrier.check_takes.lock().unwrap() = takes;
+    (store, names, carrier)
+}
+
+/// The first that a replica says of a table.
+async fn first_of(replica: &Replica) -> Arc<Snapshot> {
     let mut snapshots = replica.handle.snapshots();
-    let began = tokio::time::Instant::now();
-    let first = loop {
-        let first = tokio::time::timeout(Duration::from_secs(50), async {
-            let first = snapshots.wait_for(|s| s.is_loaded()).await;
-            first.unwrap().clone()
-        });
-        if let Ok(first) = first.await {
-            break first;
-        }
-        assert_eq!(replica.handle.hangs(), None, "{:?}", began.elapsed());
-    };
-    let served: Vec<_> = first.served.iter().map(|s| s.name().to_string()).collect();
-    assert_eq!(served, good);
-    assert_eq!(replica.carrier.live(), good);
-    assert_eq!((first.quarantined.len(), first.unjudged.len()), (40, 0));
-    assert_eq!(first.applied, store.view().seq);
-    // Each load of what holds a culprit is a reload that fails.
-    assert_eq!(replica.carrier.loads.load(SeqCst), 1);
-    assert!(
-        began.elapsed() > Duration::from_secs(600),
-        "{:?}: no longer than a turn that hangs",
-        began.elapsed()
-    );
+    let first = snapshots.wait_for(|s| s.is_loaded()).await;
+    first.unwrap().clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_served_nothing_yet_judges_all_before_it_says_that_it_serves() {
+    for is_restarted in [false, true] {
+        let (store, names, carrier) = sixty(40, Duration::from_millis(50)).await;
+        let good = &names[40..];
+        let served = match is_restarted {
+            false => RouteTable::new(),
+            true => store.view().stored.table().clone(),
+        };
+        let replica = Replica::after(&store, carrier, served);
+        let first = first_of(&replica).await;
+        let served: Vec<_> = first.served.iter().map(|s| s.name().to_string()).collect();
+        assert_eq!(served, good);
+        assert_eq!(replica.carrier.live(), good);
+        assert_eq!((first.quarantined.len(), first.unjudged.len()), (40, 0));
+        assert_eq!(first.applied, store.view().seq);
+        // Each load of what holds a culprit is a reload that fails.
+        assert_eq!(replica.carrier.loads.load(SeqCst), 1);
+    }
+}
+
+/// Who is not ready soon after the image's `--start-period` is ended and begins anew.
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_served_nothing_yet_serves_what_passed_before_it_is_ended_for_not_being_ready()
+ {
+    for is_restarted in [false, true] {
+        let (store, names, carrier) = sixty(40, Duration::from_secs(1)).await;
+        let served = match is_restarted {
+            false => RouteTable::new(),
+            true => store.view().stored.table().clone(),
+        };
+        let began = tokio::time::Instant::now();
+        let replica = Replica::after(&store, carrier, served);
+        let first = first_of(&replica).await;
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(30), "{took:?}");
+        assert_eq!(replica.carrier.condition(), CarrierCondition::Running);
+        let (bad, left) = (first.quarantined.len(), first.unjudged.len());
+        assert!(bad > 2 && bad + left == 60, "{bad} {left}");
+        assert!(first.applied < store.view().seq, "it may be served yet");
+        // The rest takes minutes, in slices.
+        let mut snapshots = replica.handle.snapshots();
+        let all = snapshots.wait_for(|s| s.applied == store.view().seq);
+        let all = tokio::time::timeout(Duration::from_secs(3_600), all).await;
+        assert!(all.is_ok(), "live: {:?}", replica.carrier.live());
+        assert_eq!(replica.carrier.live(), names[40..]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_is_to_end_does_not_judge_the_rest_first() {
+    let (store, _, carrier) = sixty(40, Duration::from_millis(50)).await;
+    let replica = Replica::with(&store, carrier);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    replica.stop.cancel();
+    replica.task.await.unwrap();
+    let snapshot = replica.handle.snapshot();
+    assert!(snapshot.quarantined.len() < 40);
+    assert!(snapshot.applied < store.view().seq);
 }
 
 #[tokio::test(start_paused = true)]
