@@ -1,8 +1,11 @@
 //! What the store holds and this replica does not serve: put aside, and tried again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use proxy_core::{Change, RouteTable, ServiceName};
+use proxy_core::{Change, RouteTable, ServiceName, StoreView};
 use tokio::time::Instant;
 
 use super::{Engine, Quarantined, isolate::Checking, live::Ready};
@@ -36,6 +39,17 @@ pub(super) enum Refused {
 // === impl Engine ===
 
 impl<C: Carrier> Engine<C> {
+    /// The store shows this now. What is quarantined and not what it holds any more is forgotten: where it is tried no
+    /// more, nothing else would end that, and the same stored again would not be judged.
+    pub(super) fn show(&mut self, view: Arc<StoreView>) {
+        self.view = view;
+        let table = self.view.stored.table();
+        self.quarantine.retain(|name, held| match &held.change {
+            Change::Put(service) => table.get(name) == Some(service),
+            _ => table.get(name).is_none(),
+        });
+    }
+
     /// Whether all that the store has was judged: what was not may be served yet.
     pub(super) fn is_judged(&self) -> bool {
         self.quarantine.values().all(|held| held.why.is_some())

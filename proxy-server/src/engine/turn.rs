@@ -166,7 +166,7 @@ impl<C: Carrier> Engine<C> {
     fn look(&mut self) {
         let view = self.store.view();
         if view.seq > self.view.seq {
-            self.view = view;
+            self.show(view);
         }
     }
 
@@ -231,7 +231,7 @@ impl<C: Carrier> Engine<C> {
         let confirmed = self.store.confirm(&self.view).await;
         if let Err(CommitError::LostRace { view }) = confirmed {
             self.metrics.lost_race();
-            self.view = view;
+            self.show(view);
             return Err(LostRace);
         }
         for pending in open.extract_if(.., |pending| pending.unchanged) {
@@ -343,18 +343,13 @@ impl<C: Carrier> Engine<C> {
                     let taken = committed.taken.clamp(1, rest.len());
                     let (done, left) = rest.split_at(taken);
                     rest = left;
-                    self.view = committed.view;
-                    let table = self.view.stored.table();
-                    self.quarantine.retain(|name, held| match &held.change {
-                        Change::Put(service) => table.get(name) == Some(service),
-                        _ => table.get(name).is_none(),
-                    });
+                    self.show(committed.view);
                     records.push(committed.record);
                     count_down(open, stored, done);
                 }
                 Err(CommitError::LostRace { view }) => {
                     self.metrics.lost_race();
-                    self.view = view;
+                    self.show(view);
                     return Stored::LostRace;
                 }
                 Err(error) => {

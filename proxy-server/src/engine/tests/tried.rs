@@ -216,6 +216,26 @@ async fn what_haproxy_would_not_load_is_tried_a_few_times_for_each_reload_with_s
     assert_eq!(refusals(), spent);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_tried_no_more_is_forgotten_once_another_replica_removes_it() {
+    let store = store();
+    let [strict, lax] = [Replica::on(&store), Replica::on(&store)];
+    strict.put("a").await.unwrap();
+    strict.carrier.unloadable.lock().unwrap().insert("z");
+    lax.put("z").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(24 * 60 * 60)).await;
+    assert!(!strict.handle.snapshot().quarantined["z"].is_tried);
+
+    let removal = Change::Remove("z".parse().unwrap());
+    lax.change(vec![removal]).await.unwrap();
+    let gone = strict.handle.served(store.view().seq).await.unwrap();
+    assert!(gone.quarantined.is_empty(), "{:?}", gone.quarantined);
+    // The same document again is judged.
+    strict.carrier.unloadable.lock().unwrap().clear();
+    lax.put("z").await.unwrap();
+    strict.serves(&["a", "z"]).await;
+}
+
 /// Nothing else goes live meanwhile.
 #[tokio::test(start_paused = true)]
 async fn a_haproxy_that_does_not_load_what_it_runs_is_tried_more_and_more_seldom() {
