@@ -123,8 +123,8 @@ async fn serve(api: &Api, view: ViewSeq, names: &BTreeSet<ServiceName>) -> Resul
         .served(view)
         .await
         .map_err(|why| why.to_string())?;
-    match names.iter().find_map(|name| served.quarantined.get(name)) {
-        Some(held) => Err(format!("it is quarantined: {}", held.why)),
+    match names.iter().find_map(|name| served.held_back(name)) {
+        Some(why) => Err(why),
         None => Ok(()),
     }
 }

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use proxy_core::{Change, CommitRecord};
 use tokio::sync::watch;
 
-use super::{Engine, Told, WaitFor, pending::Pending};
+use super::{Engine, Told, WaitFor, pending::Pending, snapshot::held_back};
 use crate::{
     announce::{Announcement, OwnEnding},
     carrier::Carrier,
@@ -83,10 +83,7 @@ impl<C: Carrier> Engine<C> {
     fn held_back(&self, pending: &Pending) -> Option<Arc<str>> {
         let mut names = pending.request.changes.iter().map(Change::service_name);
         let held = names.find_map(|name| self.quarantine.get(name))?;
-        Some(match &held.why {
-            Some(why) => format!("it is quarantined: {why}").into(),
-            None => "it is judged after others that are refused here, and served then".into(),
-        })
+        Some(held_back(held.why.as_deref()).into())
     }
 
     fn announcement<'a>(

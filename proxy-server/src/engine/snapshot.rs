@@ -42,6 +42,14 @@ pub(crate) struct Quarantined {
 /// Why a table is not live.
 pub(crate) type Failure = Arc<str>;
 
+/// What is said to who waits for a service that is held back for this reason, or was not judged yet.
+pub(super) fn held_back(why: Option<&str>) -> String {
+    match why {
+        Some(why) => format!("it is quarantined: {why}"),
+        None => "it is judged after others that are refused here, and served then".to_owned(),
+    }
+}
+
 // === impl Quarantined ===
 
 impl Quarantined {
@@ -74,6 +82,15 @@ impl Snapshot {
     #[must_use]
     pub(crate) fn revision(&self) -> Option<Revision> {
         self.view.revision
+    }
+
+    /// Why the stored version of a service is not served here, where it is not.
+    #[must_use]
+    pub(crate) fn held_back(&self, service: &ServiceName) -> Option<String> {
+        match self.quarantined.get(service) {
+            Some(held) => Some(held_back(Some(&held.why))),
+            None => self.unjudged.contains(service).then(|| held_back(None)),
+        }
     }
 
     /// Whether a table was loaded at all.

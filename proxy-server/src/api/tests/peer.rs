@@ -298,3 +298,34 @@ async fn what_is_stamped_far_ahead_is_refused_at_once_and_with_the_reason() {
     let words = "the register of a has the counter 4503599627370496, which is years ahead";
     assert!(reason.unwrap().starts_with(words), "{json}");
 }
+
+/// The clock is simulated: nothing is judged while this asks.
+#[tokio::test(start_paused = true)]
+async fn what_was_served_and_waits_to_be_judged_anew_is_not_confirmed() {
+    let bench = Bench::new().await;
+    let names: Vec<&'static str> = (0..20).map(|i| &*format!("s{i:02}").leak()).collect();
+    let changes: Vec<_> = names.iter().map(|name| put(name)).collect();
+    let base = bench.store.view();
+    let committed = bench.store.commit(&base, &changes).await.unwrap();
+    let last = names[19].parse().unwrap();
+    let news = Announcement::new(committed.view.revision, Vec::new(), [last].into());
+    assert_eq!(bench.announce("other", &news).await.0, 200);
+
+    // HAProxy changed: what was good is not, and the search for it ends before the last.
+    let bad = names[..18].iter().copied().chain(["evil"]);
+    bench.carrier.bad.lock().unwrap().extend(bad);
+    *bench.carrier.check_takes.lock().unwrap() = Duration::from_millis(10);
+    let evil = "reconfigure?serviceName=evil&servicePath=/evil&port=80";
+    assert_eq!(bench.get(evil).await.0, 400);
+    let mut seen = bench.engine.snapshots();
+    seen.wait_for(|s| !s.unjudged.is_empty()).await.unwrap();
+    assert!(!bench.carrier.live().contains(&names[19].to_owned()));
+    let (status, json) = bench.announce("other", &news).await;
+    assert_eq!(status, 500, "{json}");
+    assert!(
+        json.to_string().contains("it is judged after others"),
+        "{json}"
+    );
+    seen.wait_for(|s| s.unjudged.is_empty()).await.unwrap();
+    assert_eq!(bench.announce("other", &news).await.0, 200);
+}
