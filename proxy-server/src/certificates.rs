@@ -61,6 +61,10 @@ const PROBES_AT_ONCE: usize = 4;
 /// How long a check may wait for others. Those take milliseconds, or hang and are ended.
 const PROBE_WAIT: Duration = Duration::from_secs(30);
 
+/// How long who asks for a look at the files waits for one that is under way: it has files to read, which take ten seconds
+/// at most, and certificates to check.
+const LOOK_WAIT: Duration = Duration::from_secs(15);
+
 /// Names are written beside each other in so many lanes.
 const LANES: usize = 64;
 
@@ -148,6 +152,13 @@ pub(crate) enum Source {
     Call,
 }
 
+/// The files were not looked at. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the files of certificates are still being looked at since before ({LOOK_WAIT:?}): the disk may hang, or many are new"
+)]
+pub(crate) struct StillLooking;
+
 /// Why certificates are not taken. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum JudgeError {
@@ -230,7 +241,20 @@ impl Certificates {
     /// Reads the folders again. What does not answer in time stays as it was. Whether another set is to be shown.
     pub(crate) async fn scan(&self) -> bool {
         let mut scanned = self.scanned.lock().await;
-        let scanned = &mut *scanned;
+        self.look(&mut scanned).await
+    }
+
+    /// The same for somebody who waits.
+    ///
+    /// # Errors
+    /// When another look is under way and takes long.
+    pub(crate) async fn scan_soon(&self) -> Result<bool, StillLooking> {
+        let scanned = timeout(LOOK_WAIT, self.scanned.lock()).await;
+        let mut scanned = scanned.map_err(|_| StillLooking)?;
+        Ok(self.look(&mut scanned).await)
+    }
+
+    async fn look(&self, scanned: &mut Scanned) -> bool {
         let list = self.held().list.clone();
         let file = self.settings.client_authorities.as_ref();
         let (listed, authorities) = tokio::join!(
@@ -245,7 +269,7 @@ impl Certificates {
             }
             None => (list, None),
         };
-        let last = std::mem::take(&mut self.held().last);
+        let last = self.held().last.clone();
         let (found, mut refused) = scanned.again(self, &list, &last).await;
         if let (Some(why), Some(file)) = (unlisted, &self.settings.crt_list) {
             refused.insert(file.display().to_string(), why);
@@ -267,6 +291,7 @@ impl Certificates {
         (held.found, held.refused, held.list) = (found, refused, list);
         let is_another = self.settle(&mut held);
         held.choice.recall(last);
+        held.last = Last::new();
         is_another
     }
 
@@ -306,6 +331,12 @@ impl Certificates {
 
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As while the files are looked at.
+    #[cfg(test)]
+    pub(crate) async fn looking(&self) -> impl Drop {
+        self.scanned.lock().await
     }
 }
 

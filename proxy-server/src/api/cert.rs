@@ -66,12 +66,16 @@ pub(super) async fn owned(
     works: &Works,
     work: impl Future<Output = Answered> + Send + 'static,
 ) -> Answered {
-    let status = |error| match error {
+    works.run(work).await.unwrap_or_else(undone)
+}
+
+/// Of what has no outcome.
+pub(super) fn undone(error: WorkError) -> Answered {
+    let status = match error {
         WorkError::Busy => StatusCode::SERVICE_UNAVAILABLE,
         WorkError::Broken => StatusCode::INTERNAL_SERVER_ERROR,
     };
-    let done = works.run(work).await;
-    done.unwrap_or_else(|error| Answered::refused(status(error), error.to_string()))
+    Answered::refused(status, error.to_string())
 }
 
 fn counted(api: &Api, answered: Result<Answered, Answered>) -> Answered {

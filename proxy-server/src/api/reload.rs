@@ -1,10 +1,13 @@
 //! `reload`: HAProxy loads its configuration again, or the listeners are asked for their services.
 
+use std::sync::Arc;
+
 use axum::{extract::State, http::StatusCode};
 
 use super::{
     Api,
     answer::Answered,
+    cert::undone,
     dry_run::{Mode, tried},
     request::{Received, flag, params},
     wait::{Manner, manner_of},
@@ -58,7 +61,13 @@ async fn run(api: &Api, (uri, headers, body): &Received) -> Result<Answered, Ans
             _ => answered,
         });
     }
-    api.certificates.scan().await;
+    // It goes on where the caller hangs up: what it has read by then is not read again.
+    let certificates = Arc::clone(&api.certificates);
+    let look = async move { certificates.scan_soon().await };
+    if let Err(why) = api.works.run(look).await.map_err(undone)? {
+        let message = format!("{why}; HAProxy was not reloaded; nothing was changed; try again");
+        return Err(Answered::refused(StatusCode::SERVICE_UNAVAILABLE, message));
+    }
     api.certificates.try_again();
     let reloaded = match from {
         From::Live => api.engine.reload().await,

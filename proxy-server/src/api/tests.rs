@@ -370,6 +370,27 @@ async fn a_reload_takes_recreate_and_nothing_that_is_neither_yes_nor_no() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_reload_does_not_wait_for_ever_for_a_look_at_files() {
+    let bench = Bench::new().await;
+    let reloads = bench.carrier.reloads.load(SeqCst);
+    let looking = bench.api.certificates.looking().await;
+    let (status, json) = bench.get("reload").await;
+    assert_eq!(status, 503, "{json}");
+    let said = json["Message"].as_str().unwrap();
+    assert!(said.contains("still being looked at"), "{said}");
+    assert_eq!(bench.carrier.reloads.load(SeqCst), reloads);
+
+    // Who hangs up ends no look.
+    let mut call = Box::pin(bench.get("reload"));
+    assert!(futures_util::poll!(&mut call).is_pending());
+    drop(call);
+    let mut end = Box::pin(bench.api.works.end());
+    assert!(futures_util::poll!(&mut end).is_pending(), "it waits");
+    drop(looking);
+    end.await;
+}
+
 #[tokio::test]
 async fn a_body_that_is_too_large_is_refused_in_our_words() {
     let bench = Bench::new().await;

@@ -72,7 +72,8 @@ impl Scanned {
             true => self.of_list(certs, named).await,
             false => self.in_folders(all, last).await,
         };
-        let files = std::mem::take(&mut self.files);
+        // What is known goes nowhere where whoever waits for this hangs up.
+        let files = self.files.clone();
         self.files = self.judged(all, listed, files, last).await;
 
         let mut found = BTreeMap::new();

@@ -183,7 +183,7 @@ async fn a_folder_that_does_not_answer_keeps_what_it_held_and_holds_up_no_other(
     let seen = look_into(&home.path("certs"), Which::All, &Known::new(), None);
     let (hung, answer) = RepeatedRead::hangs(HUNG);
     replica.scanned.lock().await.certs.reading = hung;
-    home.write("certs/a.pem");
+    let new = home.write("certs/a.pem");
     let b = home.write("secrets/cert-b");
     for _ in 0..2 {
         replica.scan().await;
@@ -195,10 +195,10 @@ async fn a_folder_that_does_not_answer_keeps_what_it_held_and_holds_up_no_other(
         assert!(why.ends_with("what it held is shown on"), "{why}");
         assert_eq!(refused.len(), 1, "{refused:?}");
     }
-    // What was read so late counts, and is read anew the next time.
+    // What was read so late was begun before the file was another.
     answer.send(seen).unwrap();
     until_read(&replica).await;
-    assert_eq!(shown(&replica)[0].1, a);
+    assert_eq!(shown(&replica)[0].1, new);
     fs::remove_file(home.path("certs/a.pem")).unwrap();
     replica.scan().await;
     assert_eq!(shown(&replica), named_as(&[("cert-b", &b)]));
@@ -344,4 +344,44 @@ async fn a_file_that_could_not_be_judged_is_judged_again() {
     fs::set_permissions(&haproxy, fs::Permissions::from_mode(0o755)).unwrap();
     replica.scan().await;
     assert_eq!(shown(&replica), named_as(&[("a.pem", &a)]));
+}
+
+#[tokio::test]
+async fn a_look_that_is_broken_off_forgets_nothing() {
+    let home = Home::new();
+    let last = home.write("cfg/current/cert-a.pem.pem");
+    let first = home.write("certs/a.pem");
+    let haproxy = home.path("haproxy");
+    let text = format!(
+        "#!/bin/sh\ncd {}\ntouch begun\nwhile [ -e held ]; do sleep 0.01; done\n",
+        home.path("").display()
+    );
+    fs::write(&haproxy, text).unwrap();
+    fs::set_permissions(&haproxy, fs::Permissions::from_mode(0o755)).unwrap();
+    let replica = home.replica_with(&haproxy.display().to_string(), None);
+    replica.restore().await;
+    // What the last run showed, and then what this one did.
+    for expected in [last, first] {
+        let _ = fs::remove_file(home.path("begun"));
+        fs::write(home.path("held"), "").unwrap();
+        let judging = async {
+            while !home.path("begun").exists() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            _ = replica.scan() => panic!("nothing was judged"),
+            judging = tokio::time::timeout(Duration::from_secs(20), judging) => judging.unwrap(),
+        }
+        fs::remove_file(home.path("held")).unwrap();
+
+        let (hung, _answer) = RepeatedRead::hangs(HUNG);
+        replica.scanned.lock().await.certs.reading = hung;
+        replica.scan().await;
+        assert_eq!(shown(&replica), named_as(&[("a.pem", &expected)]));
+        replica.scanned.lock().await.certs.reading = RepeatedRead::default();
+        replica.scan().await;
+        assert_eq!(replica.refused(), BTreeMap::new());
+        home.write("certs/a.pem");
+    }
 }
