@@ -5,16 +5,19 @@
 //! go both ways. A starting replica asks before it serves.
 
 use std::{
-    collections::{BTreeSet, hash_map::RandomState},
+    collections::{BTreeMap, BTreeSet, hash_map::RandomState},
     hash::BuildHasher,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use proxy_core::{InstanceId, RegisterSet, RouteStore, StoreCondition};
 use proxy_peers::{
     Broadcast, Call, Condition, HeaderName, HeaderValue, Method, Outcome, PeerAddress, Peers,
-    Repeat,
+    Repeat, Row,
 };
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -54,6 +57,8 @@ pub(crate) struct Exchange {
     store: Arc<ReplicatedStore>,
     pub(super) peers: Arc<Peers>,
     broadcast: Broadcast,
+    /// Whether a replica was found at two addresses, and that was said.
+    warned: AtomicBool,
 }
 
 /// What came of a round.
@@ -100,6 +105,7 @@ impl Exchange {
             store,
             peers,
             broadcast,
+            warned: AtomicBool::new(false),
         }
     }
 
@@ -180,16 +186,18 @@ impl Exchange {
         let mut others = 0;
         let mut answers = Vec::new();
         let mut heard = Heard::default();
+        let is_dual = are_of_two_families(report.rows());
+        let mut doubled = None;
         for row in report.rows() {
             let once = heard.once(row.instance(), &row.address().to_string());
-            if once.is_ok() && matches!(row.outcome(), Outcome::Myself(_)) {
+            let is_double = once.is_err();
+            if is_double && is_dual || !is_double && matches!(row.outcome(), Outcome::Myself(_)) {
                 continue;
             }
             others += 1;
             if let Err(why) = once {
                 // Who is at this address was not asked.
-                let peer = row.address();
-                tracing::debug!(%peer, why, "a replica was not compared with");
+                doubled = Some((row.address(), why));
                 continue;
             }
             match answer_of(row) {
@@ -206,6 +214,7 @@ impl Exchange {
                 }
             }
         }
+        self.say_doubled(doubled);
         let mut round = Round {
             known: false,
             everybody: everybody && answers.len() == others,
@@ -245,6 +254,16 @@ impl Exchange {
         }
         self.housekeeping().await;
         round
+    }
+
+    /// Says, once while it lasts, that not everybody counts as asked, though all answer.
+    fn say_doubled(&self, doubled: Option<(&PeerAddress, String)>) {
+        let was_said = self.warned.swap(doubled.is_some(), Relaxed);
+        if let Some((peer, why)) = doubled
+            && !was_said
+        {
+            tracing::warn!(%peer, why, "a replica counts as not asked: until that is mended each start waits {START_WAIT:?}, and replicas of which none knows the table do not come to rely on theirs");
+        }
     }
 
     /// Takes the table of one that knows better, where this replica was away for too long.
@@ -396,7 +415,33 @@ fn call(ask: &RegisterCall) -> Result<Call, ExchangeError> {
         .repeat(Repeat::Harmless))
 }
 
-fn answer_of(row: &proxy_peers::Row) -> Result<RegisterAnswer, ExchangeError> {
+/// Whether all that answered did so at one IPv4 and one IPv6 address each: then a second address is a
+/// replica's own. A call that is led astray by one address of a family makes two of that family.
+fn are_of_two_families(rows: &[Row]) -> bool {
+    let mut heard: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
+    for row in rows {
+        if let Some(instance) = row.instance() {
+            heard.entry(instance).or_default().push(row);
+        }
+    }
+    let is_myself = |row: &Row| matches!(row.outcome(), Outcome::Myself(_));
+    let answered = |row: &Row| is_myself(row) || matches!(row.outcome(), Outcome::Confirmed(_));
+    let at = |row: &Row| row.address().socket_addr();
+    heard.values().all(|rows| match rows.as_slice() {
+        // Its own addresses are not looked for.
+        [row] => is_myself(row),
+        [one, other] => {
+            let (Some(a), Some(b)) = (at(one), at(other)) else {
+                return false;
+            };
+            let are_two = a.is_ipv4() != b.is_ipv4() && a.port() == b.port();
+            are_two && answered(one) && answered(other)
+        }
+        _ => false,
+    })
+}
+
+fn answer_of(row: &Row) -> Result<RegisterAnswer, ExchangeError> {
     match row.outcome() {
         Outcome::Confirmed(reply) => {
             serde_json::from_slice(reply.body()).map_err(ExchangeError::Answer)

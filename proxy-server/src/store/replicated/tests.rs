@@ -652,6 +652,45 @@ async fn who_answers_at_two_addresses_does_not_stand_for_everybody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_ipv4_and_one_ipv6_address_of_each_are_everybody_and_others_are_not() {
+    let mut cluster = Cluster::new(&["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
+    let second = [
+        ("[fd00::1]", "10.0.0.1"),
+        ("[fd00::2]", "10.0.0.2"),
+        ("[fd00::3]", "10.0.0.3"),
+    ];
+    for (at, name) in second {
+        cluster.names.push(at);
+        let mut replicas = cluster.net.replicas.lock().unwrap();
+        let store = Arc::clone(&replicas[&address(name)].1);
+        replicas.insert(address(at), (Line::Astray(name), store));
+    }
+    let started = tokio::time::Instant::now();
+    cluster.start("10.0.0.1").await;
+    assert_eq!(started.elapsed(), Duration::ZERO);
+    // One address that leads elsewhere, or nowhere, is one replica that may not have been asked.
+    for (at, line) in [
+        ("[fd00::2]", Line::Astray("10.0.0.3")),
+        ("10.0.0.2", Line::Astray("10.0.0.3")),
+        ("[fd00::2]", Line::Astray("10.0.0.1")),
+        ("10.0.0.2", Line::Astray("10.0.0.1")),
+        ("[fd00::2]", Line::Down),
+        ("[fd00::2]", Line::Garbles),
+    ] {
+        let before = cluster.net.replicas.lock().unwrap()[&address(at)].0;
+        cluster.net.line(at, line);
+        let round = cluster.round("10.0.0.1").await;
+        assert!(!round.everybody, "{at} {line:?}: {round:?}");
+        cluster.net.line(at, before);
+    }
+    assert!(cluster.round("10.0.0.1").await.everybody);
+    // Nor is that another's where that one has but one address.
+    cluster.names.retain(|name| *name != "[fd00::2]");
+    cluster.net.line("10.0.0.2", Line::Astray("10.0.0.3"));
+    assert!(!cluster.round("10.0.0.1").await.everybody);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_was_away_and_holds_what_the_others_hold_gives_way_no_more() {
     let cluster = Cluster::new(&["a", "b"]);
     let a = cluster.store("a");
