@@ -217,7 +217,7 @@ async fn whatever_it_has_from_others_it_stamps_later_than_that_at_once() {
         .await
         .unwrap();
     assert_eq!(names(&took), ["own", "x"]);
-    took.clock.pass(AWAY_AFTER + HOUR);
+    took.clock.pass(AWAY_AFTER + HOUR * 2);
     took.take_over(first.clone(), "test".to_owned())
         .await
         .unwrap();
