@@ -684,9 +684,13 @@ async fn one_ipv4_and_one_ipv6_address_of_each_are_everybody_and_others_are_not(
         cluster.net.line(at, before);
     }
     assert!(cluster.round("10.0.0.1").await.everybody);
-    // Nor is that another's where that one has but one address.
-    cluster.names.retain(|name| *name != "[fd00::2]");
-    cluster.net.line("10.0.0.2", Line::Astray("10.0.0.3"));
+    // Nor are two of one family, though all others are found as they should be.
+    cluster.names.retain(|name| *name != "[fd00::3]");
+    cluster.names.push("10.0.0.4");
+    let astray = (Line::Astray("10.0.0.3"), cluster.store("10.0.0.3"));
+    let mut replicas = cluster.net.replicas.lock().unwrap();
+    replicas.insert(address("10.0.0.4"), astray);
+    drop(replicas);
     assert!(!cluster.round("10.0.0.1").await.everybody);
 }
 
