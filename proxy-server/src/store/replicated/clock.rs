@@ -117,15 +117,14 @@ impl Clock {
             agreed: self.said(agreed_ms),
             latest: self.said(latest_ms),
         });
-        let wrong = own > agreed_ms.saturating_add(AGREE_MS);
-        if wrong && !state.warned {
+        let wrong = what_is_wrong(own, agreed_ms, &all);
+        if let Some(what) = wrong
+            && !state.warned
+        {
             let ahead = Duration::from_millis(own.saturating_sub(agreed_ms));
-            tracing::warn!(
-                ?ahead,
-                "this machine's clock is ahead of those of the other replicas: changes are stamped by theirs, and none is lost; set it"
-            );
+            tracing::warn!(?ahead, "{what}");
         }
-        state.warned = wrong;
+        state.warned = wrong.is_some();
     }
 
     /// What another replica is told that this one stamps by. None before clocks were compared: then it may
@@ -241,6 +240,22 @@ impl Clock {
     }
 }
 
+/// What is to be said where this machine's clock is later than the one that is gone by.
+fn what_is_wrong(own: u64, agreed_ms: u64, all: &[u64]) -> Option<&'static str> {
+    let bound = agreed_ms.saturating_add(AGREE_MS);
+    let ahead = all.iter().filter(|clock| **clock > bound).count();
+    match own > bound {
+        false => None,
+        // The lower is gone by, since no change is stamped ahead for it; it need not be right.
+        true if ahead * 2 >= all.len() => Some(
+            "the clocks of the replicas differ by so much, and as many are on each side: changes are stamped by the earlier, and none is lost; compare them",
+        ),
+        true => Some(
+            "this machine's clock is ahead of those of most replicas: changes are stamped by theirs, and none is lost; set it",
+        ),
+    }
+}
+
 /// Milliseconds since 1970 by this machine's clock.
 pub(super) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -283,6 +298,21 @@ mod tests {
         assert!(clock.now() < HOUR);
         clock.compare(&[right + HOUR]);
         assert!(is_ahead_by(clock.now(), 0) && is_ahead_by(clock.latest(), HOUR));
+    }
+
+    #[test]
+    fn a_clock_is_not_said_to_be_wrong_where_as_many_say_what_it_says() {
+        let said = |own, agreed, all: &[u64]| what_is_wrong(own, agreed, all).unwrap_or_default();
+        for (all, tells) in [
+            (&[0, HOUR][..], "compare them"),
+            (&[0, 0, HOUR, HOUR], "compare them"),
+            (&[0, 0, HOUR], "set it"),
+            (&[0, 0, 0, HOUR, HOUR], "set it"),
+        ] {
+            assert!(said(HOUR, 0, all).ends_with(tells), "{all:?}");
+            assert_eq!(said(0, 0, all), "");
+        }
+        assert_eq!(said(AGREE_MS, 0, &[0, AGREE_MS]), "");
     }
 
     #[test]
