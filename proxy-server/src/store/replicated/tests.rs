@@ -688,9 +688,8 @@ async fn one_ipv4_and_one_ipv6_address_of_each_are_everybody_and_others_are_not(
     cluster.names.retain(|name| *name != "[fd00::3]");
     cluster.names.push("10.0.0.4");
     let astray = (Line::Astray("10.0.0.3"), cluster.store("10.0.0.3"));
-    let mut replicas = cluster.net.replicas.lock().unwrap();
-    replicas.insert(address("10.0.0.4"), astray);
-    drop(replicas);
+    let replicas = &cluster.net.replicas;
+    replicas.lock().unwrap().insert(address("10.0.0.4"), astray);
     assert!(!cluster.round("10.0.0.1").await.everybody);
 }
 
