@@ -1,13 +1,16 @@
 //! Judges of tables, for the search for the services that HAProxy will not take.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use async_trait::async_trait;
 use proxy_core::{Change, RouteTable};
 use tokio::time::Instant;
 
 use crate::{
-    carrier::{ApplyError, Carrier, CheckError, Reload},
+    carrier::{Applied, ApplyError, Carrier, CheckError, Reload},
     culprits::{Judge, isolate, isolate_some, isolate_until},
 };
 
@@ -136,6 +139,8 @@ pub(super) struct Loading<'a, C> {
     carrier: &'a C,
     /// The last table that it took.
     live: Mutex<Option<RouteTable>>,
+    /// How many reloads that were, with those that failed.
+    reloads: AtomicUsize,
 }
 
 // === impl Checking ===
@@ -169,7 +174,13 @@ impl<'a, C: Carrier> Loading<'a, C> {
         Self {
             carrier,
             live: Mutex::default(),
+            reloads: AtomicUsize::new(0),
         }
+    }
+
+    /// How many reloads that were, with those that failed.
+    pub(super) fn reloads(&self) -> usize {
+        self.reloads.load(Ordering::Relaxed)
     }
 
     /// The table that is live, if one was loaded here.
@@ -181,7 +192,14 @@ impl<'a, C: Carrier> Loading<'a, C> {
 
     async fn load(&self, table: &RouteTable, force: Reload) -> Result<(), CheckError> {
         let candidate = self.carrier.check(table).await?;
-        match self.carrier.apply(candidate, force).await {
+        let applied = self.carrier.apply(candidate, force).await;
+        let is_reload = match &applied {
+            Ok(applied) => matches!(applied, Applied::Started | Applied::Reloaded),
+            Err(error) => matches!(error, ApplyError::Refused { .. }),
+        };
+        self.reloads
+            .fetch_add(usize::from(is_reload), Ordering::Relaxed);
+        match applied {
             Ok(_) => {
                 let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
                 *live = Some(table.clone());

@@ -176,10 +176,15 @@ impl<C: Carrier> Engine<C> {
     /// where it does not load either: then no service is to blame.
     async fn lose_culprits(&mut self, words: String) {
         self.unloadable = true;
+        // Where none runs, none is ended for it.
+        let is_running = self.carrier.condition() == CarrierCondition::Running;
+        if is_running {
+            self.retry.loads(1);
+        }
         let mut base = self.live.clone();
         let mut changes = self.served.changes_since(&base);
         if changes.is_empty() {
-            if self.carrier.condition() == CarrierCondition::Running {
+            if is_running {
                 return;
             }
             // Nothing runs, and what was good in an earlier run is not: each service is judged anew.
@@ -189,6 +194,9 @@ impl<C: Carrier> Engine<C> {
         let groups: Vec<&[Change]> = changes.iter().map(std::slice::from_ref).collect();
         let (loading, until) = (Loading::on(&*self.carrier), self.patience.until());
         let isolated = isolate_until(&loading, &base, &groups, Some(words), until).await;
+        if is_running {
+            self.retry.loads(loading.reloads());
+        }
         if let Some(live) = loading.live() {
             (self.live, self.proven) = (live, true);
         }

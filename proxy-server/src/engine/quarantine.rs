@@ -62,10 +62,6 @@ impl<C: Carrier> Engine<C> {
         let all = std::mem::take(&mut self.quarantine).into_iter();
         let is_due = |held: &Held| held.due <= until && self.retry.tries(held);
         (self.tried, self.quarantine) = all.partition(|(_, held)| is_due(held));
-        let mut tried = self.tried.values();
-        if tried.any(|held| held.refused == Refused::AtLoad) {
-            self.retry.loads();
-        }
         self.render_moved(Reason::Retry).await;
         self.tried.clear();
     }

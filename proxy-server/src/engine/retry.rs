@@ -19,10 +19,11 @@ const MOST: Duration = Duration::from_secs(60);
 const LOAD_FIRST: Duration = Duration::from_secs(60);
 const LOAD_MOST: Duration = Duration::from_secs(600);
 
-/// How often what HAProxy would not load is tried again by itself while one worker serves: each try is a reload that
-/// fails and mostly one of what runs, and after `mworker-max-reloads` of both (20, if nobody says otherwise) HAProxy
-/// ends a worker with the connections that it still has.
-const LOAD_TRIES: u32 = 5;
+/// After so many reloads that came of it, what HAProxy would not load is not tried again by itself while one worker
+/// serves: after `mworker-max-reloads` (20, if nobody says otherwise) of those that fail and of those of what runs HAProxy
+/// ends a worker with the connections that it still has. One service is two for each time; a try among several is more,
+/// so half is left for the last.
+const MOST_LOADS: usize = 10;
 
 /// This part of its wait is over before a service is tried because others changed: where that happens all the time,
 /// tries are rarer with each refusal all the same.
@@ -36,8 +37,8 @@ pub(super) struct Retry {
     wait: Duration,
     /// How long each service that is quarantined waits.
     waits: BTreeMap<ServiceName, Duration>,
-    /// How often something was loaded again in vain since the last reload with something that it took.
-    loads: u32,
+    /// How many reloads came of what HAProxy would not load since the last with something that it took.
+    loads: usize,
 }
 
 // === impl Retry ===
@@ -63,12 +64,9 @@ impl Retry {
             let most = match refused {
                 None => FAULT_MOST,
                 // Nothing else goes live meanwhile, so this goes on, more seldom.
-                Some(Refused::AtLoad) if self.loads >= LOAD_TRIES => LOAD_MOST,
+                Some(Refused::AtLoad) if self.loads >= MOST_LOADS => LOAD_MOST,
                 Some(_) => MOST,
             };
-            if refused == Some(Refused::AtLoad) {
-                self.loads += 1;
-            }
             let wait = self.wait.min(most);
             self.at = Some(Instant::now() + wait);
             self.wait = (wait * 2).min(most);
@@ -114,16 +112,17 @@ impl Retry {
 
     /// Whether a service is tried again by itself.
     pub(super) fn tries(&self, held: &Held) -> bool {
-        held.refused == Refused::AtCheck || self.loads < LOAD_TRIES
+        held.refused == Refused::AtCheck || self.loads < MOST_LOADS
     }
 
-    /// What HAProxy would not load is tried.
-    pub(super) fn loads(&mut self) {
-        self.loads += 1;
-        if self.loads == LOAD_TRIES {
+    /// So many reloads came of what HAProxy would not load.
+    pub(super) fn loads(&mut self, more: usize) {
+        let before = self.loads;
+        self.loads += more;
+        if before < MOST_LOADS && self.loads >= MOST_LOADS {
             tracing::warn!(
-                tries = LOAD_TRIES,
-                "what HAProxy would not load is tried for the last time before something else is loaded, as by `reload`"
+                reloads = self.loads,
+                "what HAProxy would not load is not tried again before something else is loaded, as by `reload`"
             );
         }
     }

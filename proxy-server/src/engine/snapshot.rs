@@ -8,7 +8,8 @@ use std::{
 use proxy_core::{Revision, RouteTable, ServiceName, StoreCondition, StoreView, ViewSeq};
 
 /// What is said where nothing tries a service again by itself.
-const NOT_TRIED: &str = "; it was tried often, and is again once HAProxy was reloaded with something else, or by `reload`";
+const NOT_TRIED: &str =
+    "; it is tried again once HAProxy was reloaded with something else, or by `reload`";
 
 /// The state of this replica at one moment.
 #[derive(Clone, Debug)]
