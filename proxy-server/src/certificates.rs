@@ -39,7 +39,7 @@ use heard::Refusals;
 use kept::Kept;
 
 pub(crate) use authorities::read_authorities;
-pub(crate) use choice::{Offer, Showing, Step};
+pub(crate) use choice::{Fruitless, Showing, Step, find_culprits};
 #[cfg(any(test, fuzzing))]
 pub(crate) use exchange::opened;
 pub(crate) use exchange::{CERTIFICATES_PATH, CertificateExchange, Telling};

@@ -14,10 +14,12 @@ use tokio::time::Instant;
 
 mod proof;
 mod refused;
+mod search;
 
 use super::{Certificates, Shown, Source};
 pub(super) use refused::{REFUSED_FOR, with_before};
 use refused::{Refused, RefusedWhen};
+pub(crate) use search::{Fruitless, find_culprits};
 
 /// Certificates that are shown together, and those of whose authorities clients are asked for.
 #[derive(Clone, Debug, Default)]
@@ -76,6 +78,8 @@ pub(super) struct Choice {
     begun: bool,
     /// Whether HAProxy has loaded something in this run.
     loaded: bool,
+    /// It does not load what is shown, and no certificate was found to blame.
+    blameless: bool,
 }
 
 // === impl Showing ===
@@ -211,6 +215,7 @@ impl Choice {
     pub(super) fn want(&mut self, wanted: Showing) -> bool {
         let is_another = !self.wanted.steps_to(&wanted).is_empty();
         self.wanted = wanted;
+        self.blameless &= !is_another;
         // Where a certificate comes from may change while it stays the same.
         for (name, shown) in &mut self.taken.certificates {
             if let Some(wanted) = self.wanted.certificates.get(name)
@@ -266,18 +271,13 @@ impl Choice {
     ) {
         if !self.taken.steps_to(&taken).is_empty() {
             self.try_refused_again(now);
+            self.blameless = false;
         }
         self.doubt(&refused);
         for (step, why) in refused {
             let subject = step.subject();
-            let refused = Refused {
-                beside: wanted.beside(&step),
-                step,
-                why,
-                until: (when == RefusedWhen::Checked).then_some(now + REFUSED_FOR),
-                since: now,
-                when,
-            };
+            let before = self.refused.get(&subject);
+            let refused = Refused::new((step, why), &wanted, when, now, before);
             self.refused.insert(subject, refused);
         }
         self.show(taken, preferred);
@@ -335,6 +335,9 @@ impl Certificates {
     ) {
         let mut held = self.held();
         for (step, why) in &refused {
+            if held.choice.is_known(step, why) {
+                continue;
+            }
             let subject = step.subject();
             tracing::error!(
                 ?subject,

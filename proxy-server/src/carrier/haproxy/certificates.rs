@@ -7,7 +7,7 @@ use proxy_haproxy::{AddressBook, RenderedConfig, render};
 use super::{HaproxyCarrier, NAMES_DEADLINE, dry_run::blocking, written::Written};
 use crate::{
     carrier::{Applied, ApplyError, Carrier as _, CheckError, Reload, places::Places},
-    certificates::{Offer, Showing, Step},
+    certificates::{Fruitless, Showing, Step, find_culprits},
     chain::chain,
     culprits::{Judge, isolate},
 };
@@ -78,7 +78,10 @@ impl HaproxyCarrier {
         table: &RouteTable,
         words: String,
     ) -> Result<Applied, ApplyError> {
-        let mut offer = self.certificates.unproven();
+        if self.certificates.is_search_vain() {
+            return Err(ApplyError::Refused { words });
+        }
+        let offer = self.certificates.unproven();
         // Until something is loaded in this run what the last one showed may be to blame too: HAProxy may be another.
         let is_first = !self.certificates.is_loaded();
         let serves = self.shown().haproxy.is_some();
@@ -90,32 +93,36 @@ impl HaproxyCarrier {
             carrier: self,
             table,
         };
-        let search = async |offer: &Offer| match offer.steps.is_empty() {
-            false => isolate(&loading, &offer.base, &offer.steps, Some(words.clone())).await,
-            true => Err(CheckError::Rejected {
-                words: words.clone(),
-            }),
-        };
-        let mut judged = search(&offer).await;
         let anew = match (is_first, serves) {
             (false, _) => Vec::new(),
             (true, false) => vec![offer.clone().anew()],
             // It speaks TLS, and is to do so all the while.
             (true, true) => offer.clone().anew().on_top_of_one(),
         };
-        for anew in anew {
-            if !matches!(judged, Err(CheckError::Rejected { .. })) {
-                break;
+        let (offer, isolated) = match find_culprits(&loading, offer.clone(), anew, &words).await {
+            Ok(found) => found,
+            Err(Fruitless {
+                error,
+                loaded: Some(loaded),
+            }) => {
+                let why = chain(&error);
+                tracing::error!(
+                    why,
+                    "the search for a certificate that is not loaded broke off; those that were loaded by then are shown, and the others are tried again"
+                );
+                self.certificates.take_loaded(offer, loaded, Vec::new());
+                return Err(ApplyError::Unable { why: why.into() });
             }
-            offer = anew;
-            judged = search(&offer).await;
-        }
-        let isolated = match judged {
-            Ok(isolated) => isolated,
-            Err(error) => {
+            Err(Fruitless {
+                error,
+                loaded: None,
+            }) => {
                 let why = chain(&error);
                 tracing::debug!(why, "no certificate is to blame for what is not loaded");
                 self.certificates.show(shown);
+                if is_first && serves && matches!(error, CheckError::Rejected { .. }) {
+                    self.certificates.are_blameless();
+                }
                 return Err(ApplyError::Refused { words });
             }
         };

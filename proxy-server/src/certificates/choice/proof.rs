@@ -109,7 +109,18 @@ impl Certificates {
     pub(crate) fn prove(&self) {
         let mut held = self.held();
         held.choice.proven = held.choice.taken.clone();
-        held.choice.loaded = true;
+        (held.choice.loaded, held.choice.blameless) = (true, false);
+    }
+
+    /// HAProxy does not load what is shown, and no certificate is to blame: a search costs reloads that fail, so there is
+    /// none again until others are to be shown or somebody asks for a reload.
+    pub(crate) fn are_blameless(&self) {
+        self.held().choice.blameless = true;
+    }
+
+    /// Whether a search for certificates that are not loaded came to nothing, and nothing changed since.
+    pub(crate) fn is_search_vain(&self) -> bool {
+        self.held().choice.blameless
     }
 
     /// Whether HAProxy has loaded something in this run.

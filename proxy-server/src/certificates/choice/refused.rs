@@ -13,7 +13,8 @@ use crate::certificates::{Certificates, Shown};
 /// try costs checks of the whole configuration.
 pub(in crate::certificates) const REFUSED_FOR: Duration = Duration::from_secs(600);
 
-/// How long it is left alone where other services are served: it may have clashed with one that is gone.
+/// How long it is left alone at first where other services are served: it may have clashed with one that is gone. Each
+/// time that it is refused again so early doubles it.
 const EARLY: Duration = Duration::from_secs(10);
 
 /// What becomes of what was refused only when it was loaded.
@@ -27,6 +28,8 @@ pub(super) struct Refused {
     /// It is not offered again before, while nothing else changes; not at all where there is none.
     pub(super) until: Option<Instant>,
     pub(super) since: Instant,
+    /// It is not offered again before, where other services are served.
+    early: Duration,
     pub(super) when: RefusedWhen,
     /// What it may have clashed with, as it was.
     pub(super) beside: Showing,
@@ -40,6 +43,38 @@ pub(super) enum RefusedWhen {
     /// Only when it was to load it: another try costs a reload that fails, which HAProxy counts against the worker
     /// that serves.
     Loaded,
+}
+
+// === impl Refused ===
+
+impl Refused {
+    pub(super) fn new(
+        (step, why): (Step, String),
+        wanted: &Showing,
+        when: RefusedWhen,
+        now: Instant,
+        before: Option<&Self>,
+    ) -> Self {
+        let before = before.filter(|it| it.step.is_same(&step));
+        let early = before.map_or(EARLY, |it| match now < it.since + REFUSED_FOR {
+            true => (it.early * 2).min(REFUSED_FOR),
+            false => it.early,
+        });
+        Self {
+            beside: wanted.beside(&step),
+            step,
+            why,
+            until: (when == RefusedWhen::Checked).then_some(now + REFUSED_FOR),
+            since: now,
+            early,
+            when,
+        }
+    }
+
+    /// Whether this was said of it.
+    fn is(&self, step: &Step, why: &str) -> bool {
+        self.step.is_same(step) && self.why == why
+    }
 }
 
 // === impl Showing ===
@@ -117,13 +152,14 @@ impl Choice {
             return;
         }
         for refused in std::iter::once(first).chain(refused) {
-            let early = now.max(refused.since + EARLY);
+            let early = now.max(refused.since + refused.early);
             refused.until = refused.until.min(Some(early));
         }
     }
 
     /// All that was refused is offered again: somebody asked for it.
     pub(super) fn try_all_again(&mut self, now: Instant) {
+        self.blameless = false;
         for refused in self.refused.values_mut() {
             refused.until = Some(now);
         }
@@ -135,6 +171,12 @@ impl Choice {
         if let Some(refused) = self.refused.get_mut(&subject) {
             refused.until = Some(now);
         }
+    }
+
+    /// Whether it was refused before with these words.
+    pub(super) fn is_known(&self, step: &Step, why: &str) -> bool {
+        let before = self.refused.get(&step.subject());
+        before.is_some_and(|before| before.is(step, why))
     }
 
     /// What HAProxy did not take, by name, and what is shown instead.

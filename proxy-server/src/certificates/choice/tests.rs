@@ -5,7 +5,7 @@ use testkit::tls::Authority;
 use super::*;
 use crate::certificates::Source;
 
-fn shown(name: &str, domain: &str) -> Shown {
+pub(super) fn shown(name: &str, domain: &str) -> Shown {
     let issued = Authority::new("a").unwrap().issue(&[domain]).unwrap();
     Shown {
         name: name.parse().unwrap(),
@@ -14,7 +14,7 @@ fn shown(name: &str, domain: &str) -> Shown {
     }
 }
 
-fn showing(all: &[&Shown]) -> Showing {
+pub(super) fn showing(all: &[&Shown]) -> Showing {
     let certificates = all.iter().map(|one| (one.name.clone(), (*one).clone()));
     Showing {
         certificates: certificates.collect(),
@@ -542,4 +542,57 @@ fn a_search_beside_what_serves_begins_with_one_of_several_certificates() {
     );
     assert_eq!(on_one(&[&all[0]]), [], "it speaks TLS all the while");
     assert_eq!(on_one(&[]), []);
+}
+
+#[test]
+fn a_search_that_came_to_nothing_is_not_repeated_until_something_changes() {
+    let now = Instant::now();
+    let (one, other) = (shown("a", "a.com"), shown("b", "b.com"));
+    let vain = || {
+        let mut choice = Choice::default();
+        choice.want(showing(&[&one]));
+        choice.blameless = true;
+        choice
+    };
+    let mut choice = vain();
+    choice.want(showing(&[&one]));
+    assert!(choice.blameless, "nothing changed");
+    choice.want(showing(&[&one, &other]));
+    assert!(!choice.blameless, "another is to be shown");
+    let mut choice = vain();
+    choice.try_all_again(now);
+    assert!(!choice.blameless, "somebody asked for a reload");
+}
+
+#[test]
+fn what_is_refused_again_and_again_on_a_busy_table_is_tried_more_and_more_seldom() {
+    let mut now = Instant::now();
+    let one = shown("a", "a.com");
+    let mut choice = Choice::default();
+    choice.want(showing(&[&one]));
+    let mut waits = Vec::new();
+    let mut table = RouteTable::new();
+    for number in 0..9 {
+        let step = Step::show(one.clone());
+        assert_eq!(choice.is_known(&step, "no"), number > 0);
+        let wanted = choice.wanted.clone();
+        let refused = vec![(step.clone(), "no".to_owned())];
+        choice.take(
+            wanted,
+            Showing::default(),
+            refused,
+            RefusedWhen::Checked,
+            now,
+            &[],
+        );
+        assert!(!choice.is_known(&step, "no, and why"), "it is told");
+        table.apply(&crate::testing::put(&format!("x{number}")));
+        choice.serves(&table, now);
+        let refused_at = now;
+        while choice.offer(now).is_none() {
+            now += std::time::Duration::from_secs(1);
+        }
+        waits.push((now - refused_at).as_secs());
+    }
+    assert_eq!(waits, [10, 20, 40, 80, 160, 320, 600, 600, 600]);
 }
