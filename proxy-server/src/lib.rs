@@ -12,6 +12,7 @@ mod api;
 mod carrier;
 mod certificates;
 mod chain;
+mod clock;
 mod config_diff;
 mod contacts;
 mod culprits;

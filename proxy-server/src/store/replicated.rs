@@ -7,7 +7,6 @@
 //! alone, with nobody to tell, uses it as well: then there is one order, its own.
 
 mod attendance;
-mod clock;
 mod disk;
 mod exchange;
 mod house;
@@ -28,12 +27,9 @@ use proxy_core::{
 };
 use tokio::sync::{Notify, watch};
 
-use self::{
-    clock::Clock,
-    disk::{Opened, RegisterJournal},
-};
+use self::disk::{Opened, RegisterJournal};
 use super::{JournalError, OpenError, StateLock};
-use crate::{chain::chain, keeper::save_superseded};
+use crate::{chain::chain, clock::Clock, keeper::save_superseded};
 
 pub(crate) use attendance::Attendance;
 pub(crate) use exchange::{CALL_DEADLINE, Exchange, MOST_ASKED};

@@ -18,8 +18,8 @@ use proxy_peers::{
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use super::{clock::now_ms, disk::Marks, *};
-use crate::{announce::INSTANCE_HEADER, store::TableJournal, testing::put};
+use super::{disk::Marks, *};
+use crate::{announce::INSTANCE_HEADER, clock::now_ms, store::TableJournal, testing::put};
 
 fn remove(name: &str) -> Change {
     Change::Remove(name.parse().unwrap())

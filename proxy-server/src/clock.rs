@@ -1,9 +1,9 @@
-//! What time it is for registers: by this replica's clock where that can be, and never earlier than what
-//! others stamp by.
+//! What time it is for what is stamped, registers and certificates: by this replica's clock where that can be, and
+//! never earlier than what others stamp by.
 //!
 //! Of two changes of which neither writer had heard the other, the later wins as far as clocks agree. A
 //! clock that is years ahead would make one replica's changes win against all later ones. So replicas tell
-//! each other their clocks when they compare registers: one that is ahead of the others goes by theirs. What
+//! each other their clocks when they compare what they hold: one that is ahead of the others goes by theirs. What
 //! it stamped before counts all the same, or replicas would never be equal; from then on everybody stamps as
 //! far ahead as that, and later changes win again.
 
@@ -29,7 +29,7 @@ const TOGETHER_MS: u64 = 60 * 60 * 1_000;
 
 /// What stamps and the age of removals go by.
 #[derive(Debug, Default)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     state: Mutex<State>,
     /// How wrong this machine's clock is, and how much time has passed beside the real.
     #[cfg(test)]
@@ -66,7 +66,7 @@ struct Said {
 
 impl Clock {
     /// Milliseconds since 1970 by this machine's clock, right or wrong.
-    pub(super) fn own(&self) -> u64 {
+    pub(crate) fn own(&self) -> u64 {
         #[cfg(test)]
         let extra: u64 = self.test.lock().unwrap().iter().sum();
         #[cfg(not(test))]
@@ -75,31 +75,31 @@ impl Clock {
     }
 
     /// Milliseconds since 1970 by this machine's clock, or by the others' where it is ahead of them.
-    pub(super) fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.by_all(&self.state())
     }
 
     /// What a change is stamped by at least.
-    pub(super) fn stamps(&self) -> u64 {
+    pub(crate) fn stamps(&self) -> u64 {
         let state = self.state();
         self.by_all(&state).max(self.by_stamps(&state))
     }
 
     /// The latest that any replica can think it is.
-    pub(super) fn latest(&self) -> u64 {
+    pub(crate) fn latest(&self) -> u64 {
         let state = self.state();
         let others = state.others.map_or(0, |it| self.passed(it.latest));
         self.own().max(others).max(self.by_stamps(&state))
     }
 
     /// What the time is as far as clocks were compared in this run; none before.
-    pub(super) fn compared(&self) -> Option<u64> {
+    pub(crate) fn compared(&self) -> Option<u64> {
         let state = self.state();
         state.others.map(|_| self.by_all(&state))
     }
 
     /// What the other replicas' clocks say at this moment.
-    pub(super) fn compare(&self, others: &[u64]) {
+    pub(crate) fn compare(&self, others: &[u64]) {
         if others.is_empty() {
             // Those that were heard before ran on.
             return;
@@ -129,20 +129,20 @@ impl Clock {
 
     /// What another replica is told that this one stamps by. None before clocks were compared: then it may
     /// be far ahead for nothing.
-    pub(super) fn told(&self) -> Option<u64> {
+    pub(crate) fn told(&self) -> Option<u64> {
         let is_compared = self.state().others.is_some();
         is_compared.then(|| self.stamps())
     }
 
     /// Another replica stamps by this.
-    pub(super) fn was_told(&self, stamps: u64) {
+    pub(crate) fn was_told(&self, stamps: u64) {
         if stamps < NO_CLOCK {
             self.saw(stamps);
         }
     }
 
     /// A change that is held has this counter.
-    pub(super) fn saw(&self, counter: u64) {
+    pub(crate) fn saw(&self, counter: u64) {
         let mut state = self.state();
         let (now, stamped) = (self.by_all(&state), self.by_stamps(&state));
         if counter <= now.saturating_add(AGREE_MS).max(stamped) {
@@ -159,7 +159,7 @@ impl Clock {
     }
 
     /// This run wrote a change with this counter.
-    pub(super) fn wrote(&self, counter: u64) {
+    pub(crate) fn wrote(&self, counter: u64) {
         let wrote = self.said(counter);
         let mut state = self.state();
         let last = state.wrote.back().map_or(0, |last| last.at_ms);
@@ -171,7 +171,7 @@ impl Clock {
 
     /// The first counter that this run wrote since removals are remembered, if any. What was stamped before is told by
     /// no clock: what changes are stamped by may have been set far ahead since.
-    pub(super) fn first_wrote(&self) -> Option<u64> {
+    pub(crate) fn first_wrote(&self) -> Option<u64> {
         let state = self.state();
         let first = state.wrote.iter().find(|it| self.is_remembered(**it));
         first.map(|it| it.said_ms)
@@ -184,19 +184,19 @@ impl Clock {
 
     /// This machine's clock is set.
     #[cfg(test)]
-    pub(super) fn set_ahead(&self, wrong: Duration) {
+    pub(crate) fn set_ahead(&self, wrong: Duration) {
         self.test.lock().unwrap()[0] = u64::try_from(wrong.as_millis()).unwrap();
     }
 
     /// Time passes, as every clock says.
     #[cfg(test)]
-    pub(super) fn pass(&self, time: Duration) {
+    pub(crate) fn pass(&self, time: Duration) {
         self.test.lock().unwrap()[1] += u64::try_from(time.as_millis()).unwrap();
     }
 
     /// This machine's clock, as right or wrong as it is, in the next run.
     #[cfg(test)]
-    pub(super) fn of_next_run(&self) -> Self {
+    pub(crate) fn of_next_run(&self) -> Self {
         Self {
             test: Mutex::new(*self.test.lock().unwrap()),
             ..Self::default()
@@ -257,7 +257,7 @@ fn what_is_wrong(own: u64, agreed_ms: u64, all: &[u64]) -> Option<&'static str> 
 }
 
 /// Milliseconds since 1970 by this machine's clock.
-pub(super) fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
