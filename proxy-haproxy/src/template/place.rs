@@ -19,6 +19,10 @@ use rayon::prelude::*;
 
 use crate::line::{self, OPEN, words};
 
+mod why;
+
+pub(super) use self::why::{Misplaced, Why};
+
 /// What joins or ends conditions, wherever it stands alone.
 const OF_CONDITIONS: [&str; 7] = ["if", "unless", "or", "||", "!", "{", "}"];
 /// What takes an expression, and nothing that a value could be.
@@ -68,35 +72,6 @@ pub(super) struct Recorder {
     text: Vec<u8>,
     values: Vec<Range<usize>>,
     is_value: Arc<AtomicBool>,
-}
-
-/// A value that HAProxy would not read as one.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Misplaced {
-    /// The line of what the template gives, from 1.
-    pub(super) line: usize,
-    /// The word that the value is, or is a part of.
-    pub(super) word: String,
-    pub(super) why: Why,
-}
-
-/// What is wrong with the place of a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Why {
-    /// It says what the line is about.
-    Directive,
-    /// A character that ends, or goes on, where something else stands in the word.
-    Within(char),
-    /// A character that begins an expression or a reference.
-    Bare(char),
-    /// It would be an expression.
-    Expression,
-    /// It would be a flag.
-    Flag,
-    /// It would be a part of the condition.
-    Condition,
-    /// It would compare numbers.
-    Operator,
 }
 
 /// A line of what a template gives.
@@ -185,39 +160,6 @@ impl io::Write for Recorder {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-// === impl Why ===
-
-impl Why {
-    /// What is wrong, and what to write.
-    pub(super) fn words(self) -> String {
-        match self {
-            Self::Directive => {
-                "is written by {{ }} and says what the line does; that must stand in the template itself".to_owned()
-            }
-            Self::Within(c) => format!(
-                "has {c:?} written by {{{{ }}}}, which stands in an expression, a name or behind a %; there a value may hold letters, digits and . _ ~ : / @ * + = - alone"
-            ),
-            Self::Bare(c) => format!(
-                "has {c:?} written by {{{{ }}}}, with which HAProxy may begin an expression; a value may hold it as a pattern of an acl alone"
-            ),
-            Self::Expression => {
-                "is written by {{ }}, where HAProxy takes an expression; write str() around it"
-                    .to_owned()
-            }
-            Self::Flag => {
-                "begins like a flag and has something in it that {{ }} writes; write -- before the patterns".to_owned()
-            }
-            Self::Condition => {
-                "is written by {{ }} and is a part of conditions to HAProxy; write it in the template itself, with {% if %} where it depends".to_owned()
-            }
-            Self::Operator => {
-                "is written by {{ }} and compares numbers to HAProxy; write -m str before it"
-                    .to_owned()
-            }
-        }
     }
 }
 

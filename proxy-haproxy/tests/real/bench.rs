@@ -7,12 +7,19 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use proxy_core::{Params, RouteTable, Service, parse_reconfigure};
 use proxy_haproxy::{
     AddressBook, Applier, Bind, BindAddress, ConfigDir, Haproxy, HaproxyState, ProcessSettings,
     RenderSettings, RenderedConfig, RunPath, render,
 };
-use testkit::haproxy::{HaproxySandbox, HttpAnswer, ReservedPort, get};
+use testkit::{
+    haproxy::{HaproxySandbox, HttpAnswer, ReservedPort, get},
+    load::{Connections, LoadPlan, Transport},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, UnixStream},
@@ -40,6 +47,24 @@ pub(crate) fn table<Q: AsRef<str>>(queries: &[Q]) -> RouteTable {
 pub(crate) fn at(name: &str, path: &str, address: SocketAddr) -> String {
     let (ip, port) = (address.ip(), address.port());
     format!("serviceName={name}&servicePath={path}&port={port}&outboundHostname={ip}")
+}
+
+pub(crate) fn send(signal: Signal, pid: u32) {
+    kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
+}
+
+/// Enough requests for `/demo` to hit every moment.
+pub(crate) fn load_plan(bench: &Bench, connections: Connections) -> LoadPlan {
+    LoadPlan {
+        address: bench.address(),
+        transport: Transport::Plain,
+        host: "acme.com".to_owned(),
+        path: "/demo".to_owned(),
+        expect: "demo".to_owned(),
+        rate: 500,
+        clients: 10,
+        connections,
+    }
 }
 
 impl Bench {

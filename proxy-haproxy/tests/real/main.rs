@@ -20,6 +20,7 @@ mod parameters;
 mod ports;
 mod runtime;
 mod supervisor;
+mod takeover;
 mod tcp;
 mod tls;
 mod traffic;

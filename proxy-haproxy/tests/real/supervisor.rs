@@ -1,28 +1,18 @@
-//! Starting, taking over, reloading, restarting and ending HAProxy.
+//! Starting, reloading, restarting and ending HAProxy.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 use proxy_haproxy::{
     AddressBook, Applied, ApplyError, Bind, BindAddress, Haproxy, HaproxyState, Reload,
     ReloadError, RenderedConfig, Serving, Start, StartError, Stopped, render,
 };
 use testkit::{
     haproxy::DemoBackend,
-    load::{Connections, Load, LoadPlan, Transport},
+    load::{Connections, Load},
 };
 
-use crate::bench::{Bench, at, equal, eventually, running, table};
-
-fn send(signal: Signal, pid: u32) {
-    kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
-}
+use crate::bench::{Bench, at, equal, eventually, load_plan, running, send, table};
 
 /// One reload after the other, each before the master is done with the last: whoever asks then meets what
 /// was loaded, and nobody else.
@@ -149,121 +139,6 @@ async fn a_reload_starts_a_haproxy_that_is_down() {
     assert!(matches!(applied, Applied::Loaded { .. }));
     assert_eq!(bench.get("/").await.status, 404);
     assert_eq!(bench.sandbox.masters().len(), 1);
-    haproxy.shutdown(Duration::from_secs(5)).await;
-}
-
-#[tokio::test]
-async fn a_haproxy_that_is_left_is_taken_over() {
-    let bench = Bench::new();
-    let demo = DemoBackend::start("demo").await.unwrap();
-    let (haproxy, applier) = bench.serve::<&str>(&[]).await;
-    let (master, _) = running(&haproxy, None).await;
-    drop((haproxy, applier));
-    assert_eq!(bench.get("/").await.status, 404, "it serves on");
-
-    let dir = bench.dir();
-    let haproxy = Arc::new(Haproxy::start(bench.process_settings(&dir)).await.unwrap());
-    assert_eq!(haproxy.started(), Start::TakenOver);
-    assert_eq!(running(&haproxy, None).await.0, master);
-    let mut applier = proxy_haproxy::Applier::new(dir, Arc::clone(&haproxy));
-    let config = bench.render(&[at("go-demo", "/demo", demo.address())]);
-    applier.apply(&config).await.unwrap();
-    assert_eq!(bench.get("/demo").await.body, "demo");
-    assert_eq!(bench.sandbox.masters(), vec![master]);
-
-    // It is watched like a child.
-    send(Signal::SIGKILL, master);
-    let (again, _) = running(&haproxy, Some(master)).await;
-    assert_eq!(bench.get("/demo").await.body, "demo");
-    eventually("one master", async || {
-        equal(bench.sandbox.masters(), vec![again])
-    })
-    .await;
-    assert_eq!(
-        haproxy.shutdown(Duration::from_secs(5)).await,
-        Stopped::Gracefully
-    );
-}
-
-#[tokio::test]
-async fn a_haproxy_with_another_command_line_is_replaced_without_a_gap() {
-    let bench = Bench::new();
-    let demo = DemoBackend::start("demo").await.unwrap();
-    let (haproxy, applier) = bench.serve(&[at("go-demo", "/demo", demo.address())]).await;
-    let (master, _) = running(&haproxy, None).await;
-    drop((haproxy, applier));
-
-    let plan = load_plan(&bench, Connections::OneEach);
-    let mut load = Load::start(&plan);
-    load.answered(50).await.unwrap();
-    let dir = bench.dir();
-    // The same file by another name: not the command line that this start would use.
-    let settings = proxy_haproxy::ProcessSettings::new(
-        bench.sandbox.binary(),
-        bench.sandbox.configs_path().join("haproxy.cfg"),
-        bench.run(),
-    );
-    let haproxy = Haproxy::start(settings).await.unwrap();
-    assert_eq!(haproxy.started(), Start::Fresh);
-    let (new, _) = running(&haproxy, None).await;
-    assert_ne!(new, master);
-    eventually("one master", async || {
-        equal(bench.sandbox.masters(), vec![new])
-    })
-    .await;
-    let seen = load.report().answered;
-    load.answered(seen + 50).await.unwrap();
-    let report = load.stop().await;
-    assert_eq!(report.failed(), 0, "{report:?}");
-    haproxy.reload().await.unwrap();
-    haproxy.shutdown(Duration::from_secs(5)).await;
-    drop(dir);
-}
-
-/// Stopped, it holds its port and answers nobody.
-#[tokio::test]
-async fn a_master_that_hangs_is_replaced() {
-    let bench = Bench::new();
-    let (haproxy, applier) = bench.serve::<&str>(&[]).await;
-    let (master, _) = running(&haproxy, None).await;
-    drop((haproxy, applier));
-    send(Signal::SIGSTOP, master);
-    let dir = bench.dir();
-    let haproxy = Haproxy::start(bench.process_settings(&dir)).await.unwrap();
-    assert_eq!(haproxy.started(), Start::Fresh);
-    let (new, _) = running(&haproxy, None).await;
-    eventually("one master", async || {
-        equal(bench.sandbox.masters(), vec![new])
-    })
-    .await;
-    assert_eq!(bench.get("/").await.status, 404);
-    haproxy.reload().await.unwrap();
-    assert_eq!(
-        haproxy.shutdown(Duration::from_secs(5)).await,
-        Stopped::Gracefully
-    );
-    assert_eq!(bench.sandbox.processes(), []);
-}
-
-/// Its sockets are gone, so that nobody can ask it anything; it is found by its command line.
-#[tokio::test]
-async fn a_master_without_its_socket_is_replaced() {
-    let bench = Bench::new();
-    let (haproxy, applier) = bench.serve::<&str>(&[]).await;
-    let (master, _) = running(&haproxy, None).await;
-    drop((haproxy, applier));
-    for socket in [bench.run().master_socket(), bench.run().worker_socket()] {
-        std::fs::remove_file(socket).unwrap();
-    }
-    let dir = bench.dir();
-    let haproxy = Haproxy::start(bench.process_settings(&dir)).await.unwrap();
-    let (new, _) = running(&haproxy, None).await;
-    assert_ne!(new, master);
-    eventually("one master", async || {
-        equal(bench.sandbox.masters(), vec![new])
-    })
-    .await;
-    assert_eq!(bench.get("/").await.status, 404);
     haproxy.shutdown(Duration::from_secs(5)).await;
 }
 
@@ -435,19 +310,6 @@ async fn a_start_that_fails_leaves_nothing() {
         "{failed:?}"
     );
     assert_eq!(bench.sandbox.processes(), []);
-}
-
-fn load_plan(bench: &Bench, connections: Connections) -> LoadPlan {
-    LoadPlan {
-        address: bench.address(),
-        transport: Transport::Plain,
-        host: "acme.com".to_owned(),
-        path: "/demo".to_owned(),
-        expect: "demo".to_owned(),
-        rate: 500,
-        clients: 10,
-        connections,
-    }
 }
 
 async fn no_request_fails_in_30_reloads(connections: Connections) {
