@@ -152,7 +152,7 @@ async fn run_all(
     for line in commands {
         let mut command = workspace.cargo();
         command.args(&line.arguments);
-        command.envs(line.environment.iter().copied());
+        command.envs(line.environment.iter().map(|(name, value)| (name, value)));
         if let Some(tools) = tools {
             command.env("HAPROXY_BIN", &tools.haproxy.path);
             command.env("CONSUL_BIN", &tools.consul.path);

@@ -8,7 +8,7 @@ use std::{
 
 use proxy_consul::{
     Address, CallOutcome, Catalog, CatalogView, Client, ConsulSettings, Endpoints, Health,
-    Observer, Operation,
+    Observer, Operation, Timeouts,
 };
 use testkit::consul::{ClusterOptions, ConsulCluster, Registration};
 use tokio::time::{Instant, timeout};
@@ -38,14 +38,40 @@ impl Counts {
 }
 
 fn client(cluster: &ConsulCluster, token: Option<&str>, counts: &Counts) -> Client {
+    client_within(real_timeouts(), cluster, token, counts)
+}
+
+/// One whose watches soon end without a change, for tests that wait until they have.
+fn restless_client(cluster: &ConsulCluster, counts: &Counts) -> Client {
+    let mut timeouts = real_timeouts();
+    timeouts.watch_wait = Duration::from_millis(400);
+    client_within(timeouts, cluster, None, counts)
+}
+
+fn client_within(
+    timeouts: Timeouts,
+    cluster: &ConsulCluster,
+    token: Option<&str>,
+    counts: &Counts,
+) -> Client {
     let addresses = Endpoints::parse_list(&cluster.addresses()).unwrap();
     let mut builder = ConsulSettings::builder(addresses)
-        .timeouts(real_timeouts())
+        .timeouts(timeouts)
         .observer(Arc::new(counts.clone()));
     if let Some(token) = token {
         builder = builder.token(token.to_owned().into());
     }
     Client::new(&builder.build().unwrap()).unwrap()
+}
+
+/// Waits until the catalog's watches were asked so often.
+async fn until_watched(counts: &Counts, times: usize) {
+    let asked = async {
+        while counts.of(Operation::WatchCatalog) < times {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(DEADLINE, asked).await.unwrap();
 }
 
 fn follow(client: Client, services: &[&str]) -> Catalog {
@@ -139,7 +165,7 @@ async fn nothing_is_asked_while_nothing_changes() {
         cluster.register(&instance(service, 1)).await.unwrap();
     }
     let counts = Counts::default();
-    let catalog = Catalog::start(client(&cluster, None, &counts), CatalogView::default());
+    let catalog = Catalog::start(restless_client(&cluster, &counts), CatalogView::default());
     // Without anything to follow, not even the watches.
     let view = catalog
         .look_up(&names(&all), Instant::now() + DEADLINE)
@@ -151,24 +177,14 @@ async fn nothing_is_asked_while_nothing_changes() {
 
     catalog.follow(names(&all));
     // Each of the two watches has ended twice without a change.
-    let quiet = async {
-        while counts.of(Operation::WatchCatalog) < 6 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(DEADLINE, quiet).await.unwrap();
+    until_watched(&counts, 6).await;
     catalog
         .look_up(&names(&all), Instant::now() + DEADLINE)
         .await;
     let before = counts.of(Operation::Instances);
     // As it began to follow, and as each watch first answered.
     assert!(before <= 20 * 4, "{before}");
-    let quiet = async {
-        while counts.of(Operation::WatchCatalog) < 10 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(DEADLINE, quiet).await.unwrap();
+    until_watched(&counts, 10).await;
     assert_eq!(counts.of(Operation::Instances), before);
 }
 
@@ -297,7 +313,7 @@ async fn a_change_is_read_and_not_the_catalog() {
         cluster.register(&instance(service, 1)).await.unwrap();
     }
     let counts = Counts::default();
-    let catalog = follow(client(&cluster, None, &counts), &all);
+    let catalog = follow(restless_client(&cluster, &counts), &all);
     for service in &all {
         until(&catalog, service, Health::Passing, &[1]).await;
     }
@@ -308,9 +324,7 @@ async fn a_change_is_read_and_not_the_catalog() {
                 counts.of(Operation::Instances),
                 counts.of(Operation::WatchCatalog),
             );
-            while counts.of(Operation::WatchCatalog) < watches + 4 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            until_watched(&counts, watches + 4).await;
             if counts.of(Operation::Instances) == reads {
                 break;
             }
@@ -340,13 +354,7 @@ async fn a_change_is_read_and_not_the_catalog() {
         };
         until(&catalog, "s42", health, ports).await;
         // Whatever else it asks because of this, it has asked when the watches have waited in vain.
-        let watches = counts.of(Operation::WatchCatalog);
-        let later = async {
-            while counts.of(Operation::WatchCatalog) < watches + 4 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        timeout(DEADLINE, later).await.unwrap();
+        until_watched(&counts, counts.of(Operation::WatchCatalog) + 4).await;
         costs.push(asked() - before);
     }
     println!("requests for each change: {costs:?}");

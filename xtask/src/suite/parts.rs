@@ -1,6 +1,8 @@
 //! What the suite consists of: the commands of each part, its budget and its limit.
 
 use std::fmt;
+use std::num::NonZero;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -42,7 +44,7 @@ pub(super) enum Work {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line {
     pub(super) arguments: Vec<String>,
-    pub(super) environment: Vec<(&'static str, &'static str)>,
+    pub(super) environment: Vec<(&'static str, String)>,
 }
 
 impl Line {
@@ -100,8 +102,8 @@ pub(super) fn quick() -> Vec<Part> {
 /// Everything.
 pub(super) fn full(workspace: &Workspace) -> Result<Vec<Part>> {
     let mut docs = line("doc --workspace --no-deps --all-features");
-    docs.environment.push(("RUSTDOCFLAGS", "-D warnings"));
-    let tests = "test --workspace --all-features --lib --bins --tests --no-fail-fast";
+    docs.environment
+        .push(("RUSTDOCFLAGS", "-D warnings".to_owned()));
     let features = feature_sets(&workspace.metadata()?)?;
     Ok(vec![
         Part {
@@ -119,7 +121,7 @@ pub(super) fn full(workspace: &Workspace) -> Result<Vec<Part>> {
         },
         clippy(),
         part("docs", 60, vec![docs]),
-        part("tests", 600, vec![line(tests)]),
+        part("tests", 600, vec![tests()]),
         part(
             "doc tests",
             60,
@@ -160,6 +162,18 @@ pub(super) fn full(workspace: &Workspace) -> Result<Vec<Part>> {
     ])
 }
 
+/// All tests but those in documents.
+fn tests() -> Line {
+    let mut tests = line("test --workspace --all-features --lib --bins --tests --no-fail-fast");
+    // Those that take the time wait: for elections, for files to be looked at again, for what must not happen within
+    // a minute. Two for each processor leave it idle half of the time still.
+    let threads = 2 * thread::available_parallelism().map_or(1, NonZero::get);
+    tests
+        .environment
+        .push(("RUST_TEST_THREADS", threads.to_string()));
+    tests
+}
+
 /// The libraries as the registry would get them, built from what is packed.
 fn package() -> Line {
     let packages: Vec<_> = LIBRARIES.iter().map(|name| format!("-p {name}")).collect();
@@ -169,7 +183,7 @@ fn package() -> Line {
     // instead of building all of them again: a third less work.
     package
         .environment
-        .push(("CARGO_PROFILE_DEV_DEBUG", "false"));
+        .push(("CARGO_PROFILE_DEV_DEBUG", "false".to_owned()));
     package
 }
 
@@ -250,7 +264,8 @@ mod tests {
     #[test]
     fn a_line_can_be_pasted_into_a_shell() {
         let mut docs = line("doc --workspace");
-        docs.environment.push(("RUSTDOCFLAGS", "-D warnings"));
+        docs.environment
+            .push(("RUSTDOCFLAGS", "-D warnings".to_owned()));
         assert_eq!(
             docs.to_string(),
             "RUSTDOCFLAGS='-D warnings' cargo doc --workspace"
