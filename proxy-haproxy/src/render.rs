@@ -235,14 +235,15 @@ pub(crate) fn whole(
         if !service.options().templates.is_empty() {
             let named: Vec<String> = backends.iter().skip(first).map(Backend::name).collect();
             let named: Vec<_> = destinations.zip(named.iter().map(String::as_str)).collect();
-            own_lines.add(service, &named, addresses)?;
-            let lines = own::backend_lines(service, &named, addresses)?;
+            own_lines.add(service, &named, addresses, &mut sections.texts)?;
+            let lines = own::backend_lines(service, &named, addresses, &mut sections.texts)?;
             let own = backends.iter_mut().skip(first).zip(&named);
             for ((backend, (to, _)), lines) in own.zip(lines) {
                 backend.give_lines(lines, service, to, addresses);
             }
         }
     }
+    sections.texts.forget_others();
     let extra_lines = ExtraLines::new(settings, &mut lists, &mut names);
     let userlists = lists.into_sections();
     let asks = backends.iter().any(Backend::asks_for_users) && !settings.template.mentions(".auth");

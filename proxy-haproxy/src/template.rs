@@ -85,6 +85,12 @@ impl Template {
         Self::read(environment, text.to_owned())
     }
 
+    /// Whether both were read at once.
+    #[cfg(test)]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.environment, &other.environment)
+    }
+
     fn read(mut environment: Environment<'static>, text: String) -> Result<Self, TemplateError> {
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_formatter(format_word);

@@ -2,6 +2,7 @@
 
 mod acls;
 mod servers;
+mod texts;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +12,10 @@ use proxy_core::{
 };
 use serde::Serialize;
 
-pub(super) use self::servers::{are_at, begun_apart};
+pub(super) use self::{
+    servers::{are_at, begun_apart},
+    texts::Texts,
+};
 use super::{RenderError, backend::dns_name};
 use crate::{
     address_book::AddressBook,
@@ -140,6 +144,7 @@ impl FrontendLines {
         service: &Service,
         destinations: &[Named<'_>],
         addresses: &AddressBook,
+        texts: &mut Texts,
     ) -> Result<(), RenderError> {
         let Some(template) = &service.options().templates.frontend else {
             return Ok(());
@@ -147,7 +152,7 @@ impl FrontendLines {
         let lines = Seen::new(service, destinations, addresses)
             .and_then(|seen| {
                 let model = seen.by(seen.destinations.first());
-                lines(&Template::bounded(template.text())?, &model, FRONTEND)
+                lines(texts.read(template.text())?, &model, FRONTEND)
             })
             .map_err(|problem| refusal(service, "templateFePath", template, problem))?;
         let (switches, rules) = lines.partition(|line| line.starts_with("use_backend "));
@@ -166,17 +171,18 @@ pub(super) fn backend_lines(
     service: &Service,
     destinations: &[Named<'_>],
     addresses: &AddressBook,
+    texts: &mut Texts,
 ) -> Result<Vec<RawLines>, RenderError> {
     let template = service.options().templates.backend.as_ref();
     let Some(template) = template.filter(|_| !destinations.is_empty()) else {
         return Ok(Vec::new());
     };
-    let of_each = || -> Result<_, ServiceTemplateProblem> {
-        let read = Template::bounded(template.text())?;
+    let mut of_each = || -> Result<_, ServiceTemplateProblem> {
+        let read = texts.read(template.text())?;
         let seen = Seen::new(service, destinations, addresses)?;
         let of = |own: &DestinationModel<'_>| {
             let heading = format!("backend {}", own.backend);
-            lines(&read, &seen.by(Some(own)), &heading)
+            lines(read, &seen.by(Some(own)), &heading)
         };
         seen.destinations.iter().map(of).collect()
     };

@@ -6,7 +6,7 @@ use std::{collections::HashMap, net::SocketAddr};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::backend::Backend;
+use super::{backend::Backend, own::Texts};
 use crate::template::{Template, TemplateError};
 
 /// About so many backends are kept and rendered together: enough that what a rendering costs by itself is
@@ -19,6 +19,8 @@ const MANY: usize = 1_000;
 #[derive(Debug, Default)]
 pub(crate) struct Sections {
     groups: Vec<Group>,
+    /// The templates of services.
+    pub(super) texts: Texts,
 }
 
 #[derive(Debug)]

@@ -381,7 +381,7 @@ fn what_a_template_sees_costs_as_much_as_there_is_and_not_its_square() {
             .zip(names.iter().map(String::as_str));
         let named: Vec<Named<'_>> = named.collect();
         let counted = allocation_counter::measure(|| {
-            let lines = backend_lines(&service, &named, &book).unwrap();
+            let lines = backend_lines(&service, &named, &book, &mut Texts::default()).unwrap();
             assert_eq!(lines.len(), usize::from(destinations));
         });
         counted.count_total
