@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
-use crate::workspace::Workspace;
+use crate::workspace::{Profile, Workspace};
 
 mod docker;
 mod engine;
@@ -114,12 +114,18 @@ async fn play(
     stage: &Stage<'_>,
     images: &mut Images,
 ) -> Result<()> {
+    let programs = workspace.build_all(&["proxy-server", "proxy-cli"], Profile::Dev)?;
     images.build(workspace, engine).await?;
-    held("the images are built");
     stage.networks().await?;
-    let consuls = stage.consul(images).await?;
+    // The servers elect their leader while the proxy's image is built.
+    let (consul, demo) = (images.consul.clone(), images.demo.clone());
+    let (consuls, _, ()) = tokio::try_join!(
+        stage.consul(&consul),
+        stage.demo(&demo),
+        images.build_proxy(workspace, engine, &programs),
+    )?;
+    held("the images are built");
     let three = stage.proxy(images, &consuls).await?;
-    stage.demo(images).await?;
     held("three Consul servers, three replicas, one demo service: all healthy");
 
     story::discovered(stage, &three).await?;
@@ -146,7 +152,8 @@ async fn play(
         labels::followed(stage, images, &updated).await?;
     }
 
-    stage.remove().await?;
+    // They end while the stack begins.
+    stage.end_services().await?;
     let file = workspace.root().join("deploy").join("stack.yml");
     let three = stage.stack(&file, images).await?;
     story::distributed("go-demo", &three).await?;

@@ -13,7 +13,7 @@ use super::engine::Engine;
 use super::say;
 use crate::rootfs;
 use crate::tools;
-use crate::workspace::{Profile, Workspace};
+use crate::workspace::Workspace;
 
 /// What the Dockerfile builds on.
 const BASE: &str = "debian:bookworm-slim";
@@ -51,18 +51,37 @@ impl Images {
         }
     }
 
-    /// Builds all of them.
+    /// Builds those that need nothing but what is on the machine: all but the proxy's.
     pub(super) async fn build(&mut self, workspace: &Workspace, engine: &Engine) -> Result<()> {
         let docker = engine.docker();
         self.nameless = nameless(docker).await?;
         // Before anything takes long: it may be missing.
         let consul = tools::consul(workspace)?;
-        let programs = workspace.build_all(&["proxy-server", "proxy-cli"], Profile::Dev)?;
         let demo = std::env::current_exe().context("this program does not know where it is")?;
         let scratch = tempfile::tempdir().context("a folder for the images cannot be made")?;
         self.base(workspace, docker).await?;
-        self.builder(docker, scratch.path(), &programs).await?;
 
+        let words = "FROM debian:bookworm-slim\nCOPY consul /usr/local/bin/consul\nENTRYPOINT [\"consul\"]\n";
+        let folder = context(scratch.path(), "consul", words, &[(&consul.path, "consul")])?;
+        self.consul = self.simple(docker, engine.name("consul"), &folder).await?;
+        let words = "FROM debian:bookworm-slim\nCOPY demo /usr/local/bin/demo\n\
+                     ENTRYPOINT [\"demo\", \"demo\", \"--listen\", \"0.0.0.0:8080\"]\n";
+        let folder = context(scratch.path(), "demo", words, &[(&demo, "demo")])?;
+        self.demo = self.simple(docker, engine.name("go-demo"), &folder).await?;
+        Ok(())
+    }
+
+    /// Builds the proxy's, in both versions, of these programs. It takes the longest: Debian's packages are installed
+    /// in it.
+    pub(super) async fn build_proxy(
+        &mut self,
+        workspace: &Workspace,
+        engine: &Engine,
+        programs: &[PathBuf],
+    ) -> Result<()> {
+        let docker = engine.docker();
+        let scratch = tempfile::tempdir().context("a folder for the images cannot be made")?;
+        self.builder(docker, scratch.path(), programs).await?;
         for number in [1, 2] {
             let name = format!("{}:{number}", engine.name("proxy"));
             let root = workspace.root().display().to_string();
@@ -84,13 +103,6 @@ impl Images {
                 *place = name;
             }
         }
-        let words = "FROM debian:bookworm-slim\nCOPY consul /usr/local/bin/consul\nENTRYPOINT [\"consul\"]\n";
-        let folder = context(scratch.path(), "consul", words, &[(&consul.path, "consul")])?;
-        self.consul = self.simple(docker, engine.name("consul"), &folder).await?;
-        let words = "FROM debian:bookworm-slim\nCOPY demo /usr/local/bin/demo\n\
-                     ENTRYPOINT [\"demo\", \"demo\", \"--listen\", \"0.0.0.0:8080\"]\n";
-        let folder = context(scratch.path(), "demo", words, &[(&demo, "demo")])?;
-        self.demo = self.simple(docker, engine.name("go-demo"), &folder).await?;
         Ok(())
     }
 

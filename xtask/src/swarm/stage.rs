@@ -96,14 +96,14 @@ impl<'a> Stage<'a> {
     }
 
     /// Three servers that find each other by the service's own name.
-    pub(super) async fn consul(&self, images: &Images) -> Result<Vec<Task>> {
+    pub(super) async fn consul(&self, image: &str) -> Result<Vec<Task>> {
         let join = format!("-retry-join=tasks.{}", self.consul);
         self.service(
             &self.consul,
             &[
                 "--replicas",
                 "3",
-                &images.consul,
+                image,
                 "agent",
                 "-server",
                 "-bootstrap-expect=3",
@@ -153,6 +153,10 @@ impl<'a> Stage<'a> {
                 &mount,
                 "--group",
                 &group,
+                // The image's own check, asked more often: each task that starts is waited for. (Those of the
+                // stack are asked as the image says.)
+                "--health-interval",
+                "1s",
                 "--replicas",
                 "3",
                 image,
@@ -162,14 +166,8 @@ impl<'a> Stage<'a> {
         self.until(&self.proxy, 3, &[]).await
     }
 
-    pub(super) async fn demo(&self, images: &Images) -> Result<Vec<Task>> {
-        let rest = [
-            "--network",
-            &self.demo_network,
-            "--env",
-            "RELEASE=1",
-            &images.demo,
-        ];
+    pub(super) async fn demo(&self, image: &str) -> Result<Vec<Task>> {
+        let rest = ["--network", &self.demo_network, "--env", "RELEASE=1", image];
         self.service(&self.demo, &rest).await?;
         self.until(&self.demo, 1, &[]).await
     }
@@ -255,24 +253,34 @@ impl<'a> Stage<'a> {
         Ok(found)
     }
 
-    /// Removes all of it. What is not there is gone already.
-    pub(super) async fn remove(&self) -> Result<()> {
-        let start = Instant::now();
+    /// Has the services end; [`remove`](Self::remove) waits until they have. What is not there is gone already.
+    pub(super) async fn end_services(&self) -> Result<()> {
         let mut problems = Vec::new();
-        let stacks = self
-            .docker
-            .words(&["stack", "ls", "--format", "{{.Name}}"])
-            .await;
-        if stacks.is_ok_and(|stacks| stacks.contains(&self.stack)) {
-            let removed = self.docker.run(&["stack", "rm", &self.stack]).await;
-            problems.extend(removed.err());
-        }
         for service in [&self.labelled, &self.demo, &self.proxy, &self.consul] {
             if self.docker.holds(&["service", "inspect", service]).await {
                 let removed = self.docker.run(&["service", "rm", service]).await;
                 problems.extend(removed.err());
             }
         }
+        match problems.into_iter().next() {
+            None => Ok(()),
+            Some(error) => Err(error).context("a service could not be removed"),
+        }
+    }
+
+    /// Removes all of it. What is not there is gone already.
+    pub(super) async fn remove(&self) -> Result<()> {
+        let start = Instant::now();
+        let mut ended = Ok(());
+        let stacks = self
+            .docker
+            .words(&["stack", "ls", "--format", "{{.Name}}"])
+            .await;
+        if stacks.is_ok_and(|stacks| stacks.contains(&self.stack)) {
+            let removed = self.docker.run(&["stack", "rm", &self.stack]).await;
+            ended = removed.map(drop).context("the stack could not be removed");
+        }
+        ended = ended.and(self.end_services().await);
         let ours = format!("{}_", self.stack);
         loop {
             // A network goes once the last container has left it.
@@ -298,9 +306,6 @@ impl<'a> Stage<'a> {
             }
             sleep(LOOK).await;
         }
-        match problems.into_iter().next() {
-            None => Ok(()),
-            Some(error) => Err(error).context("a service could not be removed"),
-        }
+        ended
     }
 }
