@@ -121,7 +121,7 @@ pub(super) fn full(workspace: &Workspace) -> Result<Vec<Part>> {
         },
         clippy(),
         part("docs", 60, vec![docs]),
-        part("tests", 600, vec![tests()]),
+        part("tests", 540, vec![tests()]),
         part(
             "doc tests",
             60,
@@ -148,7 +148,7 @@ pub(super) fn full(workspace: &Workspace) -> Result<Vec<Part>> {
         // The base image's packages are fetched once, the images built, five rounds of tasks started.
         Part {
             name: "swarm",
-            budget: Duration::from_secs(240),
+            budget: Duration::from_secs(200),
             limit: LIMIT,
             work: Work::Swarm,
         },
