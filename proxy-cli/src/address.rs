@@ -5,6 +5,9 @@ use std::str::FromStr;
 
 use reqwest::Url;
 
+/// The port of the admin API, unless its setting `PORT` says another.
+pub(crate) const DEFAULT_PORT: u16 = 8080;
+
 /// The path under which the API lies; Docker Flow Proxy's own.
 const BASE: &str = "v1/docker-flow-proxy/";
 
@@ -31,6 +34,14 @@ impl ApiAddress {
         url
     }
 
+    /// The same host, by the port that the API has unless somebody says another.
+    pub(crate) fn usual(&self) -> Self {
+        let mut url = self.0.clone();
+        // Only what has no host has no port.
+        let _ = url.set_port(Some(DEFAULT_PORT));
+        Self(url)
+    }
+
     /// The URL of one endpoint.
     pub(crate) fn endpoint(&self, name: &str, params: &[(String, String)]) -> Url {
         let mut url = self.0.clone();
@@ -51,7 +62,8 @@ impl fmt::Display for ApiAddress {
 impl FromStr for ApiAddress {
     type Err = AddressError;
 
-    /// A text without a scheme is taken for `host:port`.
+    /// A text without a scheme is taken for `host:port`; http without a port has that of the API, since the
+    /// scheme's own is one that the proxy serves, and https, which is spoken by something in front, its own.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let full = if text.contains("://") {
             text.to_owned()
@@ -65,6 +77,10 @@ impl FromStr for ApiAddress {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(AddressError::Credentials);
         }
+        if url.scheme() == "http" && !says_port(&full) {
+            url.set_port(Some(DEFAULT_PORT))
+                .map_err(|()| AddressError::NoUrl)?;
+        }
         url.set_query(None);
         url.set_fragment(None);
         if !url.path().ends_with('/') {
@@ -73,6 +89,13 @@ impl FromStr for ApiAddress {
         }
         Ok(Self(url))
     }
+}
+
+/// Whether a port is said, which a URL forgets where it is the scheme's own.
+fn says_port(full: &str) -> bool {
+    let rest = full.split_once("://").map(|(_, rest)| rest);
+    let unknown = rest.and_then(|rest| Url::parse(&format!("any://{rest}")).ok());
+    unknown.is_some_and(|url| url.port().is_some())
 }
 
 #[cfg(test)]
@@ -97,6 +120,24 @@ mod tests {
             endpoint("https://lb/proxy", &[]),
             "https://lb/proxy/v1/docker-flow-proxy/ping"
         );
+    }
+
+    #[test]
+    fn without_a_port_it_is_the_apis_and_one_that_is_said_is_kept() {
+        let base = "/v1/docker-flow-proxy/ping";
+        for (said, meant) in [
+            ("proxy", "http://proxy:8080"),
+            ("http://proxy", "http://proxy:8080"),
+            ("http://[::1]/", "http://[::1]:8080"),
+            ("http://proxy/below", "http://proxy:8080/below"),
+            ("http://proxy:80", "http://proxy"),
+            ("proxy:80", "http://proxy"),
+            ("http://[::1]:80", "http://[::1]"),
+            ("https://proxy", "https://proxy"),
+            ("https://proxy:8443", "https://proxy:8443"),
+        ] {
+            assert_eq!(endpoint(said, &[]), format!("{meant}{base}"), "{said}");
+        }
     }
 
     #[test]

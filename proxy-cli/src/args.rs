@@ -23,7 +23,7 @@ Exit codes:
   0  done
   1  refused by the proxy: nothing was changed
   2  wrong usage, or a file that cannot be read or written
-  3  the proxy was not reached, or gave no answer in time to a question
+  3  the proxy was not reached, something else answered, or there was no answer in time to a question
   4  stored, but in part or not confirmed by every replica (HTTP 502)
   5  the outcome is unknown (HTTP 504, or no answer to a change that was sent)
   6  replicas drifted: at one commit they hold different tables";
@@ -41,7 +41,8 @@ pub(crate) struct Cli {
 /// What holds for every command.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// The admin API of any replica.
+    /// The admin API of any replica. Without a port it is 8080, the default of the proxy's setting PORT (443 for
+    /// https).
     #[arg(
         long,
         global = true,

@@ -38,7 +38,6 @@ enum View {
 /// What a command asks, and how the answer is shown.
 struct Plan {
     question: Question,
-    intent: Intent,
     view: View,
 }
 
@@ -46,7 +45,9 @@ struct Plan {
 pub(crate) async fn run(cli: Cli) -> Result<Verdict> {
     if let Command::Completions { shell } = cli.command {
         let mut command = Cli::command();
-        clap_complete::generate(shell, &mut command, "proxyctl", &mut io::stdout());
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut command, "proxyctl", &mut script);
+        print_bytes(&script)?;
         return Ok(Verdict::Done);
     }
     if let Command::Manual { folder } = &cli.command {
@@ -59,7 +60,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Verdict> {
         None => cli.global.timeout,
     };
     let client = Client::new(
-        cli.global.address.to_string(),
+        cli.global.address.clone(),
         deadline,
         cli.global.token.clone(),
     )
@@ -75,7 +76,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Verdict> {
             return Ok(Verdict::Usage);
         }
     };
-    let (intent, view) = (plan.intent, plan.view);
+    let (intent, view) = (plan.question.intent, plan.view);
     let reply = match client.ask(plan.question).await {
         Ok(reply) => reply,
         Err(error) => return silence(&cli.global, &error, intent),
@@ -124,6 +125,7 @@ async fn separator(client: &Client, cli: &Cli) -> Result<Result<String, Verdict>
     }
     let question = Question {
         method: Method::GET,
+        intent: Intent::Read,
         url: cli.global.address.endpoint("status", &[]),
         body: None,
     };
@@ -145,19 +147,21 @@ async fn separator(client: &Client, cli: &Cli) -> Result<Result<String, Verdict>
 }
 
 fn plan(global: &Global, command: &Command, separator: &str) -> Result<Plan> {
-    let ask = |method, name: &str, params: &[(String, String)]| Question {
+    let ask = |method: Method, name: &str, params: &[(String, String)]| Question {
+        intent: match method {
+            Method::GET => Intent::Read,
+            _ => Intent::Change,
+        },
         method,
         url: global.address.endpoint(name, params),
         body: None,
     };
     let read = |name: &str, params: &[(String, String)], view| Plan {
         question: ask(Method::GET, name, params),
-        intent: Intent::Read,
         view,
     };
     let change = |question| Plan {
         question,
-        intent: Intent::Change,
         view: View::Change,
     };
     Ok(match command {
@@ -272,7 +276,6 @@ fn as_written(
     }
     Plan {
         question: ask(Method::GET, name, &params),
-        intent: Intent::Read,
         view: View::Document,
     }
 }
@@ -282,10 +285,10 @@ fn probe(global: &Global, name: &str) -> Plan {
     Plan {
         question: Question {
             method: Method::GET,
+            intent: Intent::Probe,
             url: global.address.root(name),
             body: None,
         },
-        intent: Intent::Probe,
         view: View::Message,
     }
 }
@@ -378,7 +381,11 @@ fn write_file(file: &Path, text: &str) -> Result<()> {
 
 /// Results go to standard output. A reader that closed it (`| head`) has what it wanted.
 fn print(text: &str) -> Result<()> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
+    print_bytes(text.as_bytes())
+}
+
+fn print_bytes(bytes: &[u8]) -> Result<()> {
+    match io::stdout().lock().write_all(bytes) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write to standard output"),
     }

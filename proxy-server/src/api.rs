@@ -40,7 +40,13 @@ mod tests;
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use axum::{Router, extract::DefaultBodyLimit, http::StatusCode, middleware};
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    http::{HeaderName, HeaderValue, StatusCode},
+    middleware,
+    response::Response,
+};
 use proxy_core::{InstanceId, RawConfig, RouteOrder, RouteStore, RouteTable};
 use proxy_haproxy::OldWorkers;
 use proxy_peers::{Realm, Signer};
@@ -64,6 +70,9 @@ use crate::{
 
 pub(crate) use export::Export;
 pub(crate) use writes::WriteLimits;
+
+/// Is in every answer of the API, with the name of the program.
+const API_HEADER: HeaderName = HeaderName::from_static("x-proxy-api");
 
 /// The largest body of a request in bytes, but for an import or an announcement.
 const MAX_BODY: usize = 2 * 1024 * 1024;
@@ -182,7 +191,15 @@ fn around(routes: Router<Api>, api: Api) -> Router {
         .layer(CatchPanicLayer::custom(panicked))
         .layer(RequestBodyTimeoutLayer::new(BODY_DEADLINE))
         .layer(GlobalConcurrencyLimitLayer::new(MOST_CALLS))
+        .layer(middleware::map_response(signed))
         .with_state(api)
+}
+
+/// Whatever is answered says who answers it: a caller at the wrong port hears some service, which may well say 200.
+async fn signed(mut response: Response) -> Response {
+    let name = HeaderValue::from_static(env!("CARGO_PKG_NAME"));
+    response.headers_mut().insert(API_HEADER, name);
+    response
 }
 
 async fn nowhere(uri: axum::http::Uri) -> answer::Answered {
@@ -201,7 +218,7 @@ async fn no_method(method: axum::http::Method, uri: axum::http::Uri) -> answer::
     answer::Answered::refused(StatusCode::METHOD_NOT_ALLOWED, message)
 }
 
-fn panicked(_panic: Box<dyn std::any::Any + Send + 'static>) -> axum::response::Response {
+fn panicked(_panic: Box<dyn std::any::Any + Send + 'static>) -> Response {
     use axum::response::IntoResponse;
     tracing::error!("a handler panicked; this is a bug");
     let message =

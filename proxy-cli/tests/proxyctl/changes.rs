@@ -3,21 +3,21 @@
 use std::time::Duration;
 
 use serde_json::json;
+use wiremock::Mock;
 use wiremock::matchers::{body_string, header, method, path, query_param};
-use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::{BASE, answering, code, err, out, parting_by, proxyctl, run};
+use crate::{BASE, answering, code, err, heard, out, parting_by, proxy, proxyctl, reply, run};
 
 #[tokio::test]
 async fn items_of_a_list_are_joined_as_the_server_parts_them() {
-    let server = MockServer::start().await;
+    let server = proxy().await;
     parting_by(&server, ";").await;
     Mock::given(method("PUT"))
         .and(query_param("servicePath", "/a;/b,c"))
         .and(query_param("serviceDomain", "a.com;b.com"))
         // Which has what parts it from Docker Flow Proxy, and not from the server's settings.
         .and(query_param("reqPathSearchReplace", "/a;b,/c:/d,/e"))
-        .respond_with(ResponseTemplate::new(200).set_body_json(json!({"Status": "OK"})))
+        .respond_with(reply(200).set_body_json(json!({"Status": "OK"})))
         .expect(1)
         .mount(&server)
         .await;
@@ -34,18 +34,18 @@ async fn items_of_a_list_are_joined_as_the_server_parts_them() {
     let output = run(&stranger.uri(), &arguments).await;
     assert_ne!(code(&output), 0);
     assert!(err(&output).contains("no token"), "{}", err(&output));
-    let asked = stranger.received_requests().await.unwrap();
+    let asked = heard(&stranger).await;
     assert_eq!(asked.len(), 1, "{asked:?}");
     // Nor is anything asked that does not matter.
     let old = answering(200, json!({"Status": "OK"})).await;
     let output = run(&old.uri(), &[&["reconfigure", "a"][..], &whole].concat()).await;
     assert_eq!(code(&output), 0, "{}", err(&output));
-    assert_eq!(old.received_requests().await.unwrap().len(), 1);
+    assert_eq!(heard(&old).await.len(), 1);
 }
 
 #[tokio::test]
 async fn reconfigure_sends_every_parameter_and_shows_every_replica() {
-    let server = MockServer::start().await;
+    let server = proxy().await;
     Mock::given(method("PUT"))
         .and(path(format!("{BASE}/reconfigure")))
         .and(query_param("serviceName", "go-demo"))
@@ -54,7 +54,7 @@ async fn reconfigure_sends_every_parameter_and_shows_every_replica() {
         .and(query_param("distribute", "true"))
         .and(query_param("reqMode", "http"))
         .and(header("authorization", "Bearer geheim"))
-        .respond_with(ResponseTemplate::new(200).set_body_json(json!({
+        .respond_with(reply(200).set_body_json(json!({
             "Status": "OK",
             "Message": "",
             "ServiceName": "go-demo",
@@ -109,7 +109,7 @@ async fn passwords_and_keys_are_in_no_url_and_not_printed() {
         arguments.extend(flags);
         let output = run(&server.uri(), &arguments).await;
         assert_eq!(code(&output), 1, "{}", err(&output));
-        let [request] = &server.received_requests().await.unwrap()[..] else {
+        let [request] = &heard(&server).await[..] else {
             panic!()
         };
         assert_eq!(String::from_utf8_lossy(&request.body), form);
@@ -135,11 +135,11 @@ async fn passwords_and_keys_are_in_no_url_and_not_printed() {
 
 #[tokio::test]
 async fn remove_is_a_delete() {
-    let server = MockServer::start().await;
+    let server = proxy().await;
     Mock::given(method("DELETE"))
         .and(path(format!("{BASE}/remove")))
         .and(query_param("serviceName", "go-demo"))
-        .respond_with(ResponseTemplate::new(200).set_body_json(json!({"Status": "OK"})))
+        .respond_with(reply(200).set_body_json(json!({"Status": "OK"})))
         .expect(1)
         .mount(&server)
         .await;
@@ -177,8 +177,8 @@ async fn a_refusal_names_every_parameter() {
 
 #[tokio::test]
 async fn a_change_that_waits_longer_is_waited_for_longer() {
-    let server = MockServer::start().await;
-    let late = ResponseTemplate::new(200)
+    let server = proxy().await;
+    let late = reply(200)
         .set_body_json(json!({"Status": "OK"}))
         .set_delay(Duration::from_millis(500));
     Mock::given(query_param("wait", "quorum"))
@@ -199,13 +199,13 @@ async fn a_change_that_waits_longer_is_waited_for_longer() {
 
 #[tokio::test]
 async fn a_rollback_and_an_accept_are_changes() {
-    let server = MockServer::start().await;
+    let server = proxy().await;
     Mock::given(method("POST"))
         .and(path(format!("{BASE}/rollback")))
         .and(query_param("revision", "7"))
         .and(query_param("wait", "all"))
         .respond_with(
-            ResponseTemplate::new(502).set_body_json(
+            reply(502).set_body_json(
                 json!({"Status": "NOK", "Stored": true, "Message": "one is missing"}),
             ),
         )
@@ -214,12 +214,12 @@ async fn a_rollback_and_an_accept_are_changes() {
     Mock::given(method("POST"))
         .and(path(format!("{BASE}/accept")))
         .and(query_param("serviceName", "a,b"))
-        .respond_with(ResponseTemplate::new(200).set_body_json(json!({"Message": "dropped: a, b"})))
+        .respond_with(reply(200).set_body_json(json!({"Message": "dropped: a, b"})))
         .mount(&server)
         .await;
     let gone = json!({"Status": "NOK", "Message": "revision 1 is no longer kept; the oldest is 5"});
     Mock::given(query_param("revision", "1"))
-        .respond_with(ResponseTemplate::new(410).set_body_json(gone))
+        .respond_with(reply(410).set_body_json(gone))
         .mount(&server)
         .await;
     let output = run(&server.uri(), &["rollback", "7", "--wait=all"]).await;
@@ -237,8 +237,8 @@ async fn a_rollback_and_an_accept_are_changes() {
 #[tokio::test]
 async fn a_change_goes_nowhere_else() {
     let elsewhere = answering(200, json!({"Status": "OK"})).await;
-    let server = MockServer::start().await;
-    let redirect = ResponseTemplate::new(307).insert_header("location", elsewhere.uri());
+    let server = proxy().await;
+    let redirect = reply(307).insert_header("location", elsewhere.uri());
     Mock::given(|_: &wiremock::Request| true)
         .respond_with(redirect)
         .mount(&server)
@@ -247,12 +247,12 @@ async fn a_change_goes_nowhere_else() {
     let output = run(&server.uri(), &["remove", "a"]).await;
 
     assert_eq!(code(&output), 1, "{}", err(&output));
-    assert!(elsewhere.received_requests().await.unwrap().is_empty());
+    assert!(heard(&elsewhere).await.is_empty());
 }
 
 #[tokio::test]
 async fn a_dry_run_shows_the_difference_and_knows_a_proxy_that_made_the_change() {
-    let server = MockServer::start().await;
+    let server = proxy().await;
     let tried = json!({
         "Status": "OK",
         "Message": "dry run: 1 service would be removed; nothing was changed",
@@ -264,12 +264,12 @@ async fn a_dry_run_shows_the_difference_and_knows_a_proxy_that_made_the_change()
     Mock::given(method("DELETE"))
         .and(query_param("dryRun", "true"))
         .and(query_param("serviceName", "a"))
-        .respond_with(ResponseTemplate::new(200).set_body_json(tried))
+        .respond_with(reply(200).set_body_json(tried))
         .mount(&server)
         .await;
     Mock::given(method("POST"))
         .and(query_param("dryRun", "true"))
-        .respond_with(ResponseTemplate::new(200).set_body_json(json!({ "Status": "OK" })))
+        .respond_with(reply(200).set_body_json(json!({ "Status": "OK" })))
         .mount(&server)
         .await;
     let output = run(&server.uri(), &["remove", "a", "--dry-run"]).await;
@@ -296,11 +296,11 @@ async fn a_dry_run_shows_the_difference_and_knows_a_proxy_that_made_the_change()
 
 #[tokio::test]
 async fn certificates_are_given_taken_away_and_listed() {
-    let server = MockServer::start().await;
+    let server = proxy().await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("acme.pem");
     std::fs::write(&file, "the certificate").unwrap();
-    let done = ResponseTemplate::new(200).set_body_json(json!({
+    let done = reply(200).set_body_json(json!({
         "Status": "OK", "Message": "the certificate acme is shown for acme.com", "Stored": true,
     }));
     Mock::given(method("PUT"))
@@ -315,7 +315,7 @@ async fn certificates_are_given_taken_away_and_listed() {
     Mock::given(method("DELETE"))
         .and(path(format!("{BASE}/cert")))
         .and(query_param("certName", "acme"))
-        .respond_with(ResponseTemplate::new(200).set_body_json(gone))
+        .respond_with(reply(200).set_body_json(gone))
         .mount(&server)
         .await;
     let certs = json!({
@@ -324,7 +324,7 @@ async fn certificates_are_given_taken_away_and_listed() {
     });
     Mock::given(method("GET"))
         .and(path(format!("{BASE}/certs")))
-        .respond_with(ResponseTemplate::new(200).set_body_json(certs))
+        .respond_with(reply(200).set_body_json(certs))
         .mount(&server)
         .await;
 

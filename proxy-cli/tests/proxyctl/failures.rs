@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use wiremock::{Mock, MockServer, ResponseTemplate};
+use wiremock::Mock;
 
-use crate::{answering, code, err, out, proxyctl, run};
+use crate::{answering, code, err, out, proxy, proxyctl, reply, run};
 
 #[tokio::test]
 async fn exit_codes_are_what_help_says() {
@@ -56,13 +56,13 @@ async fn nobody_there_is_three_and_says_where() {
 
 #[tokio::test]
 async fn silence_is_three_for_a_question_and_unknown_for_a_change() {
-    let slow = MockServer::start().await;
+    let slow = proxy().await;
     Mock::given(|_: &wiremock::Request| true)
-        .respond_with(ResponseTemplate::new(200).set_delay(Duration::from_secs(30)))
+        .respond_with(reply(200).set_delay(Duration::from_secs(30)))
         .mount(&slow)
         .await;
 
-    let question = run(&slow.uri(), &["--timeout=300ms", "ping"]).await;
+    let question = run(&slow.uri(), &["--timeout=300ms", "status"]).await;
     let change = run(&slow.uri(), &["--timeout=300ms", "remove", "a"]).await;
 
     assert_eq!(code(&question), 3, "{}", err(&question));
@@ -73,26 +73,6 @@ async fn silence_is_three_for_a_question_and_unknown_for_a_change() {
     );
     assert_eq!(code(&change), 5, "{}", err(&change));
     assert!(err(&change).contains("may or may not"), "{}", err(&change));
-}
-
-#[tokio::test]
-async fn something_that_is_no_proxy_is_shown_as_such() {
-    let server = MockServer::start().await;
-    let page = ResponseTemplate::new(404).set_body_string("<html>\u{1b}[2Jnot here</html>");
-    Mock::given(|_: &wiremock::Request| true)
-        .respond_with(page)
-        .mount(&server)
-        .await;
-
-    let output = run(&server.uri(), &["ping"]).await;
-
-    assert_eq!(code(&output), 1);
-    let text = err(&output);
-    assert!(
-        text.contains("HTTP 404") && text.contains("not here"),
-        "{text}"
-    );
-    assert!(!text.contains('\u{1b}'));
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 mod changes;
 mod failures;
 mod questions;
+mod strangers;
 
 const BASE: &str = "/v1/docker-flow-proxy";
 
@@ -47,10 +48,37 @@ fn err(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-async fn answering(status: u16, answer: Value) -> MockServer {
+/// An answer of the API.
+fn reply(status: u16) -> ResponseTemplate {
+    ResponseTemplate::new(status).insert_header("x-proxy-api", "proxy-server")
+}
+
+/// An API, which says so to whoever asks without a token before asking for more.
+async fn proxy() -> MockServer {
     let server = MockServer::start().await;
+    Mock::given(is_greeting)
+        .respond_with(reply(200).set_body_json(json!({"Status": "OK"})))
+        .with_priority(1)
+        .mount(&server)
+        .await;
+    server
+}
+
+fn is_greeting(request: &wiremock::Request) -> bool {
+    request.url.path() == format!("{BASE}/ping") && !request.headers.contains_key("authorization")
+}
+
+/// What came in but for greetings.
+async fn heard(server: &MockServer) -> Vec<wiremock::Request> {
+    let mut all = server.received_requests().await.unwrap();
+    all.retain(|request| !is_greeting(request));
+    all
+}
+
+async fn answering(status: u16, answer: Value) -> MockServer {
+    let server = proxy().await;
     Mock::given(|_: &wiremock::Request| true)
-        .respond_with(ResponseTemplate::new(status).set_body_json(answer))
+        .respond_with(reply(status).set_body_json(answer))
         .mount(&server)
         .await;
     server
@@ -61,7 +89,7 @@ async fn parting_by(server: &MockServer, separator: &str) {
     let status = json!({"Status": "OK", "Message": "", "Separator": separator});
     Mock::given(method("GET"))
         .and(path(format!("{BASE}/status")))
-        .respond_with(ResponseTemplate::new(200).set_body_json(status))
+        .respond_with(reply(200).set_body_json(status))
         .expect(1)
         .mount(server)
         .await;

@@ -4,10 +4,10 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
+use wiremock::Mock;
 use wiremock::matchers::{body_string, method, path, query_param};
-use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::{BASE, answering, code, err, out, proxyctl, run};
+use crate::{BASE, answering, code, err, heard, out, proxy, proxyctl, reply, run};
 
 #[tokio::test]
 async fn explain_sends_every_header_and_shows_every_route() {
@@ -41,7 +41,7 @@ async fn explain_sends_every_header_and_shows_every_route() {
         serde_json::from_slice::<Value>(&json.stdout).unwrap(),
         answer
     );
-    let asked = server.received_requests().await.unwrap();
+    let asked = heard(&server).await;
     assert_eq!(asked[0].method, "GET");
     assert_eq!(asked[0].url.path(), format!("{BASE}/explain"));
     let pairs: Vec<_> = asked[0].url.query_pairs().into_owned().collect();
@@ -74,16 +74,16 @@ async fn what_cannot_be_explained_is_refused() {
 
 #[tokio::test]
 async fn config_is_printed_as_it_came_and_as_json() {
-    let server = MockServer::start().await;
+    let server = proxy().await;
     let config = "global\n    daemon\n\nfrontend services\n    bind *:80\n";
     Mock::given(path(format!("{BASE}/config")))
         .and(query_param("type", "json"))
-        .respond_with(ResponseTemplate::new(200).set_body_json(json!({"go-demo": {}})))
+        .respond_with(reply(200).set_body_json(json!({"go-demo": {}})))
         .with_priority(1)
         .mount(&server)
         .await;
     Mock::given(path(format!("{BASE}/config")))
-        .respond_with(ResponseTemplate::new(200).set_body_string(config))
+        .respond_with(reply(200).set_body_string(config))
         .mount(&server)
         .await;
 
@@ -98,20 +98,17 @@ async fn config_is_printed_as_it_came_and_as_json() {
 #[tokio::test]
 async fn an_export_is_imported_byte_for_byte() {
     let document = "{\"Services\": {\"go-demo\":   {\"x\": 1}}}\n";
-    let server = MockServer::start().await;
+    let server = proxy().await;
     Mock::given(method("GET"))
         .and(path(format!("{BASE}/export")))
-        .respond_with(ResponseTemplate::new(200).set_body_string(document))
+        .respond_with(reply(200).set_body_string(document))
         .mount(&server)
         .await;
     Mock::given(method("PUT"))
         .and(path(format!("{BASE}/import")))
         .and(query_param("distribute", "true"))
         .and(body_string(document))
-        .respond_with(
-            ResponseTemplate::new(200)
-                .set_body_json(json!({"Status": "OK", "Message": "1 service"})),
-        )
+        .respond_with(reply(200).set_body_json(json!({"Status": "OK", "Message": "1 service"})))
         .expect(2)
         .mount(&server)
         .await;
@@ -154,11 +151,11 @@ async fn a_failed_export_leaves_the_file_alone() {
 
 #[tokio::test]
 async fn a_file_that_is_not_there_asks_nobody() {
-    let server = MockServer::start().await;
+    let server = proxy().await;
     let output = run(&server.uri(), &["import", "/no/such/file"]).await;
     assert_eq!(code(&output), 2);
     assert!(err(&output).contains("/no/such/file"), "{}", err(&output));
-    assert!(server.received_requests().await.unwrap().is_empty());
+    assert!(heard(&server).await.is_empty());
 }
 
 #[tokio::test]
@@ -170,7 +167,7 @@ async fn status_and_ping_are_short() {
         "Status      OK\nStore.Kind  consul\n"
     );
     run(&server.uri(), &["status", "--id=ab12"]).await;
-    let asked = server.received_requests().await.unwrap();
+    let asked = heard(&server).await;
     assert_eq!(asked.last().unwrap().url.query(), Some("id=ab12"));
 }
 
@@ -182,19 +179,17 @@ async fn drift_is_shown_and_is_no_success() {
     let output = run(&server.uri(), &["status", "--peers"]).await;
     assert_eq!(code(&output), 6, "{}", err(&output));
     assert!(out(&output).contains("drifted"), "{}", out(&output));
-    let asked = server.received_requests().await.unwrap();
+    let asked = heard(&server).await;
     assert_eq!(asked[0].url.query(), Some("peers=true"));
 }
 
 #[tokio::test]
 async fn a_probe_is_good_or_bad_and_nothing_else() {
-    let server = MockServer::start().await;
+    let server = proxy().await;
     for (name, status) in [("healthz", 200), ("readyz", 503)] {
         Mock::given(method("GET"))
             .and(path(format!("/{name}")))
-            .respond_with(
-                ResponseTemplate::new(status).set_body_json(json!({"Message": "so it is"})),
-            )
+            .respond_with(reply(status).set_body_json(json!({"Message": "so it is"})))
             .mount(&server)
             .await;
     }
@@ -208,13 +203,13 @@ async fn a_probe_is_good_or_bad_and_nothing_else() {
 
 #[tokio::test]
 async fn the_past_is_shown_as_the_proxy_writes_it() {
-    let server = MockServer::start().await;
+    let server = proxy().await;
     Mock::given(query_param("type", "text"))
-        .respond_with(ResponseTemplate::new(200).set_body_string("REVISION  AT\n7         now\n"))
+        .respond_with(reply(200).set_body_string("REVISION  AT\n7         now\n"))
         .mount(&server)
         .await;
     Mock::given(|_: &wiremock::Request| true)
-        .respond_with(ResponseTemplate::new(200).set_body_json(json!({"Commits": []})))
+        .respond_with(reply(200).set_body_json(json!({"Commits": []})))
         .mount(&server)
         .await;
     let text = run(
@@ -229,7 +224,7 @@ async fn the_past_is_shown_as_the_proxy_writes_it() {
         serde_json::from_slice::<Value>(&json.stdout).unwrap(),
         json!({"Commits": []})
     );
-    let asked = server.received_requests().await.unwrap();
+    let asked = heard(&server).await;
     let asked: Vec<_> = asked
         .iter()
         .map(|it| (it.url.path(), it.url.query().unwrap()))

@@ -40,7 +40,7 @@ HAProxy carries the traffic; this says what it shall do. Every path below /v1/do
 
 Every answer that is JSON has `Status` (`OK` or `NOK`) and `Message`; a refusal says what is wrong, with which \
 parameter, what is allowed, and whether something was changed (`Stored`). Calls that have a form for people take \
-`type=text`. With `dryRun=true` a change is planned, rendered and checked by HAProxy, and not made: `Effect`, `Changes` \
+`type=text`. Every answer has the header `X-Proxy-Api`, by which a caller knows whom it reached. With `dryRun=true` a change is planned, rendered and checked by HAProxy, and not made: `Effect`, `Changes` \
 and `Diff` say what it would do.
 
 Parameters come in the URL, and those of reconfigure in a form as well; one that is given twice with different values \

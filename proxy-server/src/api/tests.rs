@@ -124,6 +124,7 @@ impl Bench {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let response = self.app.clone().oneshot(request).await.unwrap();
         let status = response.status().as_u16();
+        assert_eq!(response.headers()["x-proxy-api"], "proxy-server", "{path}");
         let kind = response.headers().get("content-type").cloned();
         let kind = kind.as_ref().map(|kind| kind.to_str().unwrap());
         let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
