@@ -32,7 +32,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{carrier::CheckError, chain::chain, metrics::Metrics};
+use crate::{carrier::CheckError, chain::chain, clock::Clock, metrics::Metrics};
 use choice::{Choice, with_before};
 use folder::{Found, Scanned};
 use heard::Refusals;
@@ -103,6 +103,8 @@ pub(crate) struct Certificates {
     /// Checks of certificates that run or write what they check.
     probes: Semaphore,
     refusals: Refusals,
+    /// What is stamped goes by it.
+    clock: Clock,
     /// Counts the sets.
     version: watch::Sender<u64>,
 }
@@ -189,6 +191,7 @@ impl Certificates {
             lanes: std::array::from_fn(|_| Arc::default()),
             probes: Semaphore::new(PROBES_AT_ONCE),
             refusals: Refusals::default(),
+            clock: Clock::default(),
             version: watch::Sender::new(0),
         }
     }

@@ -83,6 +83,12 @@ struct Reply {
     entries: Vec<Entry>,
     /// Why what was told is not shown.
     reason: Option<String>,
+    /// What its clock says, right or wrong.
+    #[serde(default)]
+    clock_unix_ms: Option<u64>,
+    /// What it stamps by, once it has compared its clock.
+    #[serde(default)]
+    stamps_unix_ms: Option<u64>,
 }
 
 /// Why a question is not answered.
@@ -189,8 +195,8 @@ impl CertificateExchange {
         rows
     }
 
-    /// Asks some of the others for what they keep and this replica lacks, and takes it in. Gives how much
-    /// there was.
+    /// Asks some of the others for what they keep and this replica lacks, and takes it in. Their clocks are compared
+    /// first, since what they stamped is judged by them. Gives how much there was.
     pub(crate) async fn compare(&self) -> usize {
         let (Some(peers), Some(sealer)) = (&self.peers, &self.sealer) else {
             return 0;
@@ -204,21 +210,30 @@ impl CertificateExchange {
         };
         let asked = self.some_of(peers.current().peers());
         let report = self.asking.call(&asked, &call(sealed.clone())).await;
-        let mut taken = 0;
+        let mut heard = Heard::default();
+        let mut replies = Vec::new();
         for row in report.rows() {
             let Outcome::Confirmed(reply) = row.outcome() else {
                 continue;
             };
             let peer = row.address();
-            match open(sealer, &sealed, reply.body()) {
-                Ok(reply) => {
-                    let (count, unused) = self.certificates.hear(reply.entries).await;
-                    taken += count;
-                    for why in unused {
-                        tracing::warn!(%peer, why, "a certificate of a replica is not used");
-                    }
-                }
-                Err(error) => tracing::debug!(%peer, why = %error, "not compared with"),
+            let once = heard.once(row.instance(), &peer.to_string());
+            let reply = open(sealer, &sealed, reply.body());
+            match once.and_then(|()| reply.map_err(|error| chain(&error))) {
+                Ok(reply) => replies.push((peer, reply)),
+                Err(why) => tracing::debug!(%peer, why, "not compared with"),
+            }
+        }
+        let clocks = replies.iter().filter_map(|(_, it)| it.clock_unix_ms);
+        let stamps = replies.iter().filter_map(|(_, it)| it.stamps_unix_ms);
+        let clocks: Vec<_> = clocks.collect();
+        self.certificates.compare_clocks(&clocks, stamps);
+        let mut taken = 0;
+        for (peer, reply) in replies {
+            let (count, unused) = self.certificates.hear(reply.entries).await;
+            taken += count;
+            for why in unused {
+                tracing::warn!(%peer, why, "a certificate of a replica is not used");
             }
         }
         taken
@@ -261,9 +276,12 @@ impl CertificateExchange {
             let unshown = unshown.find_map(|name| self.certificates.unshown(name));
             reason = reason.or(refreshed).or(unshown);
         }
+        let (clock, stamped) = self.certificates.clock();
         let reply = Reply {
             entries: self.certificates.later_than(&stamps),
             reason,
+            clock_unix_ms: Some(clock),
+            stamps_unix_ms: stamped,
         };
         let text = serde_json::to_vec(&reply).map_err(|_| QuestionError::Unsaid)?;
         let sealed = sealer.seal(&answer_to(body), text);
@@ -353,7 +371,11 @@ pub(crate) fn opened(data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Ways, no_certificates};
+    use crate::{
+        certificates::kept::tests::replica,
+        clock::now_ms,
+        testing::{Ways, no_certificates},
+    };
 
     fn sealer() -> Sealer {
         Sealer::new(&"sesame".to_owned().into())
@@ -393,5 +415,40 @@ mod tests {
             ("a:1", Applied),
         ];
         assert_eq!(said, expected);
+    }
+
+    /// Its clock is right, stamps run three years ahead, and it keeps one that was stamped so.
+    fn was_years_ahead(_: &str, call: &Call) -> Vec<u8> {
+        let stamped = now_ms() + 3 * 366 * 24 * 60 * 60 * 1_000;
+        let stamp = Stamp::new(stamped, "r".parse().unwrap());
+        let stamp = serde_json::to_string(&stamp).unwrap();
+        let entry = format!(r#"{{"name":"a","stamp":{stamp},"pem":null}}"#);
+        let reply = Reply {
+            entries: vec![serde_json::from_str(&entry).unwrap()],
+            reason: None,
+            clock_unix_ms: Some(now_ms()),
+            stamps_unix_ms: Some(stamped),
+        };
+        let text = serde_json::to_vec(&reply).unwrap();
+        sealer().seal(&answer_to(call.body_bytes()), text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn clocks_are_compared_before_what_was_stamped_is_judged() {
+        let folder = tempfile::tempdir().unwrap();
+        let (peers, broadcast) = Ways::lead(&[("b:1", "b")], was_years_ahead);
+        let certificates = replica(folder.path(), "true");
+        let exchange = CertificateExchange::new(
+            Arc::clone(&certificates),
+            Some(peers),
+            [broadcast.clone(), broadcast],
+            Some(sealer()),
+            "here:1".to_owned(),
+        );
+        exchange.begin().await;
+        let theirs = certificates.stamps()["a"].clone();
+        let me = "me".parse().unwrap();
+        let written = certificates.keep("b".parse().unwrap(), None, &me).await;
+        assert!(*written.unwrap().entry.stamp() > theirs);
     }
 }

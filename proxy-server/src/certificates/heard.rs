@@ -11,14 +11,15 @@ use proxy_core::Stamp;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    Certificates, Entry, JudgeError, KeepError, MAX_CERTIFICATES,
-    choice::REFUSED_FOR,
-    kept::{Kept, is_far},
+    Certificates, Entry, JudgeError, KeepError, MAX_CERTIFICATES, choice::REFUSED_FOR, kept::Kept,
 };
 use crate::chain::chain;
 
 /// How long it may take to judge what one replica tells. What is not judged by then is heard again.
 const HEAR_DEADLINE: Duration = Duration::from_secs(60);
+
+/// What is said of a stamp that is not believed.
+const FAR_AHEAD: &str = "its stamp is a year or more ahead of what any replica's clock says; a replica has a bug, or its clock was wrong and is not compared with yet; it is asked for again";
 
 /// What was refused, by name.
 #[derive(Debug, Default)]
@@ -77,11 +78,12 @@ impl Certificates {
                 unused.push(format!("{called}: {why}"));
                 continue;
             }
-            let read = match is_far(&stamp) {
-                true => Err("its stamp is years ahead; is a clock wrong there?".to_owned()),
-                false => entry.read().map_err(|(_, why)| why),
-            };
-            match read {
+            if self.is_far(&stamp) {
+                // Not remembered: once clocks were compared it may be another matter.
+                unused.push(format!("{called}: {FAR_AHEAD}"));
+                continue;
+            }
+            match entry.read().map_err(|(_, why)| why) {
                 Ok((name, _)) if self.is_known(&name, &stamp) => {}
                 Ok((name, certificate)) => later.push((name, Kept { stamp, certificate })),
                 Err(why) => {

@@ -9,7 +9,7 @@ use std::{
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use proxy_core::{InstanceId, Stamp};
@@ -40,7 +40,8 @@ const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 /// configuration and show it.
 const LANE_DEADLINE: Duration = Duration::from_secs(60);
 
-/// How far a stamp that is told may lie beyond the clock: a replica with a bug must not win for ever.
+/// How far a stamp that is told may lie beyond what any clock says and all that is kept: a replica with a bug must not
+/// win for ever.
 const FAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// The most bytes of certificates in one answer to another replica; it asks for the rest.
@@ -139,8 +140,31 @@ impl Certificates {
         (held.unreadable, held.last) = (refused, last);
         held.in_its_place = in_its_place;
         (held.kept, held.unfit) = (kept, unfit);
+        self.clock.saw(held.latest());
         held.forget();
         self.settle(&mut held);
+    }
+
+    /// What the other replicas' clocks say at this moment, and what they stamp by.
+    pub(super) fn compare_clocks(&self, clocks: &[u64], stamps: impl IntoIterator<Item = u64>) {
+        self.clock.compare(clocks);
+        // By a clock that is right what was stamped before may turn out to be ahead.
+        let latest = self.held().latest();
+        self.clock.saw(latest);
+        for stamps in stamps {
+            self.clock.was_told(stamps);
+        }
+    }
+
+    /// What another replica is told of this one's clock, and of what it stamps by.
+    pub(super) fn clock(&self) -> (u64, Option<u64>) {
+        (self.clock.own(), self.clock.told())
+    }
+
+    /// Whether a stamp lies so far ahead that it would win for ever.
+    pub(super) fn is_far(&self, stamp: &Stamp) -> bool {
+        let far = u64::try_from(FAR.as_millis()).unwrap_or(u64::MAX);
+        stamp.counter > self.clock.latest().saturating_add(far)
     }
 
     /// Whether a certificate would be shown.
@@ -169,11 +193,8 @@ impl Certificates {
         }
         let (writer, named) = (writer.clone(), name);
         let kept = self.writing(move |this| {
-            let seen = {
-                let held = this.held();
-                held.kept.values().map(|kept| kept.stamp.counter).max()
-            };
-            let counter = seen.map_or(0, |seen| seen + 1).max(now_ms());
+            let next = this.held().latest().saturating_add(1);
+            let counter = next.max(this.clock.stamps());
             let stamp = Stamp::new(counter, writer);
             let kept = Kept { stamp, certificate };
             let written = this.write_now(named.clone(), kept.clone());
@@ -314,6 +335,7 @@ impl Certificates {
         }
         let folder = self.folder();
         let path = path(&folder, name.as_str());
+        self.clock.saw(kept.stamp.counter);
         let forgotten = {
             let mut held = self.held();
             held.unfit.remove(&name);
@@ -354,6 +376,12 @@ impl Certificates {
 // === impl Held ===
 
 impl Held {
+    /// The greatest counter of what is kept.
+    fn latest(&self) -> u64 {
+        let counters = self.kept.values().map(|kept| kept.stamp.counter);
+        counters.max().unwrap_or_default()
+    }
+
     /// Forgets the oldest removals past as many as there may be certificates. A replica that was away since
     /// before may bring such a certificate back.
     fn forget(&mut self) -> Vec<CertificateName> {
@@ -464,17 +492,6 @@ fn make(folder: &Path) -> io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(folder)
-}
-
-/// Whether a stamp lies so far ahead that it would win for ever.
-pub(super) fn is_far(stamp: &Stamp) -> bool {
-    let far = u64::try_from(FAR.as_millis()).unwrap_or(u64::MAX);
-    stamp.counter > now_ms().saturating_add(far)
-}
-
-fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+mod clocks;
+
 use std::{os::unix::fs::PermissionsExt as _, sync::Arc};
 
 use proxy_haproxy::{TlsSettings, Validator};
