@@ -17,6 +17,7 @@ mod refused;
 mod search;
 
 use super::{Certificates, Shown, Source};
+use proof::Vain;
 pub(super) use refused::{REFUSED_FOR, with_before};
 use refused::{Refused, RefusedWhen};
 pub(crate) use search::{Fruitless, find_culprits};
@@ -79,7 +80,7 @@ pub(super) struct Choice {
     /// Whether HAProxy has loaded something in this run.
     loaded: bool,
     /// It does not load what is shown, and no certificate was found to blame.
-    blameless: bool,
+    vain: Option<Vain>,
 }
 
 // === impl Showing ===
@@ -215,7 +216,7 @@ impl Choice {
     pub(super) fn want(&mut self, wanted: Showing) -> bool {
         let is_another = !self.wanted.steps_to(&wanted).is_empty();
         self.wanted = wanted;
-        self.blameless &= !is_another;
+        self.vain = self.vain.take().filter(|_| !is_another);
         // Where a certificate comes from may change while it stays the same.
         for (name, shown) in &mut self.taken.certificates {
             if let Some(wanted) = self.wanted.certificates.get(name)
@@ -271,7 +272,7 @@ impl Choice {
     ) {
         if !self.taken.steps_to(&taken).is_empty() {
             self.try_refused_again(now);
-            self.blameless = false;
+            self.vain = None;
         }
         self.doubt(&refused);
         for (step, why) in refused {
@@ -290,9 +291,9 @@ impl Choice {
 
     /// What HAProxy is asked with from now on.
     fn judge_with(&mut self, table: &RouteTable, now: Instant) {
+        self.serves(table, now);
         if self.table != *table {
             self.table = table.clone();
-            self.try_refused_again(now);
         }
     }
 }

@@ -99,7 +99,9 @@ impl HaproxyCarrier {
             // It speaks TLS, and is to do so all the while.
             (true, true) => offer.clone().anew().on_top_of_one(),
         };
-        let (offer, isolated) = match find_culprits(&loading, offer.clone(), anew, &words).await {
+        let (offer, isolated) = match find_culprits(&loading, offer.clone(), anew, words.clone())
+            .await
+        {
             Ok(found) => found,
             Err(Fruitless {
                 error,

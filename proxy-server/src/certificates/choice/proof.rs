@@ -1,10 +1,24 @@
 //! What HAProxy is known to load of certificates, in this run or in the last: what each falls back to that passes every
 //! check and is not loaded all the same, or that is bad when the server starts.
 
-use proxy_haproxy::Glob;
+use std::time::Duration;
 
-use super::{Choice, Offer, RefusedWhen, Showing, Step};
+use proxy_haproxy::Glob;
+use tokio::time::Instant;
+
+use super::{
+    Choice, Offer, RefusedWhen, Showing, Step,
+    refused::{EARLY, REFUSED_FOR},
+};
 use crate::certificates::{Certificates, Last, Shown};
+
+/// A search for certificates that are not loaded came to nothing: something else was to blame.
+#[derive(Debug)]
+pub(super) struct Vain {
+    /// There is none again before, while nothing changes.
+    until: Instant,
+    wait: Duration,
+}
 
 // === impl Choice ===
 
@@ -40,6 +54,19 @@ impl Choice {
                 self.proven.certificates.remove(name);
             }
         }
+    }
+
+    /// A search came to nothing. Nobody says when what was to blame is gone, and a certificate may be by then: so there
+    /// is another after a while, and after twice as long each time.
+    pub(super) fn searched_in_vain(&mut self, now: Instant) {
+        let wait = self.vain.as_ref().map(|vain| vain.wait * 2);
+        let wait = wait.map_or(EARLY, |wait| wait.min(REFUSED_FOR));
+        let until = now + wait;
+        self.vain = Some(Vain { until, wait });
+    }
+
+    pub(super) fn is_search_vain(&self, now: Instant) -> bool {
+        self.vain.as_ref().is_some_and(|vain| now < vain.until)
     }
 
     /// Shows something, be it for a try.
@@ -109,18 +136,18 @@ impl Certificates {
     pub(crate) fn prove(&self) {
         let mut held = self.held();
         held.choice.proven = held.choice.taken.clone();
-        (held.choice.loaded, held.choice.blameless) = (true, false);
+        (held.choice.loaded, held.choice.vain) = (true, None);
     }
 
     /// HAProxy does not load what is shown, and no certificate is to blame: a search costs reloads that fail, so there is
-    /// none again until others are to be shown or somebody asks for a reload.
+    /// none again for a while, until others are to be shown or somebody asks for a reload.
     pub(crate) fn are_blameless(&self) {
-        self.held().choice.blameless = true;
+        self.held().choice.searched_in_vain(Instant::now());
     }
 
-    /// Whether a search for certificates that are not loaded came to nothing, and nothing changed since.
+    /// Whether a search for certificates that are not loaded came to nothing lately, and nothing changed since.
     pub(crate) fn is_search_vain(&self) -> bool {
-        self.held().choice.blameless
+        self.held().choice.is_search_vain(Instant::now())
     }
 
     /// Whether HAProxy has loaded something in this run.

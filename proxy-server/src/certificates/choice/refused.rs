@@ -15,7 +15,7 @@ pub(in crate::certificates) const REFUSED_FOR: Duration = Duration::from_secs(60
 
 /// How long it is left alone at first where other services are served: it may have clashed with one that is gone. Each
 /// time that it is refused again so early doubles it.
-const EARLY: Duration = Duration::from_secs(10);
+pub(super) const EARLY: Duration = Duration::from_secs(10);
 
 /// What becomes of what was refused only when it was loaded.
 const LEFT_ALONE: &str = "it passes every check and is not loaded, so it is tried again once it, a list or a certificate with one of its names changes, or where somebody asks for a reload";
@@ -142,8 +142,9 @@ impl Choice {
         }
     }
 
-    /// Other services are served than those that HAProxy judged with: what was refused at its check is offered soon. A
-    /// busy table must not have each of its changes cost such a check.
+    /// Other services are served than those that HAProxy judged with: what was refused at its check is offered soon, each
+    /// when it is due by itself. A busy table must not have each of its changes cost such a check, nor one that is never
+    /// taken have all others judged with it.
     pub(super) fn serves(&mut self, table: &RouteTable, now: Instant) {
         let refused = self.refused.values_mut();
         let mut refused = refused.filter(|it| it.when == RefusedWhen::Checked);
@@ -159,7 +160,7 @@ impl Choice {
 
     /// All that was refused is offered again: somebody asked for it.
     pub(super) fn try_all_again(&mut self, now: Instant) {
-        self.blameless = false;
+        self.vain = None;
         for refused in self.refused.values_mut() {
             refused.until = Some(now);
         }

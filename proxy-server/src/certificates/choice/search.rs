@@ -24,7 +24,9 @@ struct Recording<'a, J> {
 }
 
 /// Searches on top of what was loaded, and where that is refused too on top of each of the others until one is not.
-/// `words` are those with which all of the first was refused.
+/// `words` are those with which all of the first was refused. They are older than the search: what was to blame may be
+/// gone, and then no certificate is. So each base is judged first, since a load that fails may cost some seconds of
+/// refused connections, and on top of a good one all steps are judged anew.
 ///
 /// # Errors
 /// When nothing can be judged, or every base is refused.
@@ -32,39 +34,31 @@ pub(crate) async fn find_culprits<J: Judge<Whole = Showing, Step = Step>>(
     judge: &J,
     first: Offer,
     others: Vec<Offer>,
-    words: &str,
+    words: String,
 ) -> Result<(Offer, Isolated<J::Good, Showing>), Fruitless> {
     let judge = Recording {
         judge,
         last: Mutex::default(),
     };
-    let words = words.to_owned();
-    let mut judged = match first.steps.is_empty() {
-        false => isolate(&judge, &first.base, &first.steps, Some(words)).await,
-        true => Err(CheckError::Rejected { words }),
-    };
-    let mut offer = first;
-    for other in others {
-        if !matches!(judged, Err(CheckError::Rejected { .. })) {
-            break;
-        }
-        offer = other;
-        judged = match judge.judge(&offer.base).await {
-            // The words are older than this: what was to blame may be gone, and then no certificate is.
+    let mut error = CheckError::Rejected { words };
+    let first = Some(first).filter(|first| !first.steps.is_empty());
+    for offer in first.into_iter().chain(others) {
+        let judged = match judge.judge(&offer.base).await {
             Ok(_) => isolate(&judge, &offer.base, &offer.steps, None).await,
             Err(error) => Err(error),
         };
+        match judged {
+            Ok(isolated) => return Ok((offer, isolated)),
+            Err(refused @ CheckError::Rejected { .. }) => error = refused,
+            Err(unable) => {
+                error = unable;
+                break;
+            }
+        }
     }
-    match judged {
-        Ok(isolated) => Ok((offer, isolated)),
-        Err(error) => Err(Fruitless {
-            error,
-            loaded: judge
-                .last
-                .into_inner()
-                .unwrap_or_else(PoisonError::into_inner),
-        }),
-    }
+    let loaded = judge.last.into_inner();
+    let loaded = loaded.unwrap_or_else(PoisonError::into_inner);
+    Err(Fruitless { error, loaded })
 }
 
 #[async_trait]
@@ -79,6 +73,11 @@ impl<J: Judge<Whole = Showing, Step = Step>> Judge for Recording<'_, J> {
         Ok(good)
     }
 
+    /// It was judged before the search began.
+    async fn judge_base(&self, _: &Showing) -> Result<(), CheckError> {
+        Ok(())
+    }
+
     fn with(&self, whole: &Showing, steps: &[Step]) -> Showing {
         self.judge.with(whole, steps)
     }
@@ -90,6 +89,9 @@ mod tests {
 
     use super::*;
     use crate::certificates::choice::tests::{showing, shown};
+
+    /// A port in use, as HAProxy says it.
+    const WORDS: &str = "a port in use";
 
     /// Answers as it is told, and then takes everything.
     struct Scripted(Mutex<VecDeque<Result<(), CheckError>>>);
@@ -110,7 +112,7 @@ mod tests {
     }
 
     fn refused() -> Result<(), CheckError> {
-        let words = "a port in use".to_owned();
+        let words = WORDS.to_owned();
         Err(CheckError::Rejected { words })
     }
 
@@ -132,7 +134,7 @@ mod tests {
             let (first, others) = offers();
             let answers = std::iter::repeat_with(refused).take(before);
             let judge = Scripted(Mutex::new(answers.collect()));
-            let found = find_culprits(&judge, first, others, "a port in use").await;
+            let found = find_culprits(&judge, first, others, WORDS.to_owned()).await;
             let (_, isolated) = found.unwrap_or_else(|it| panic!("{}", it.error));
             assert_eq!(isolated.culprits, []);
             assert_eq!(isolated.whole.certificates().count(), 3);
@@ -140,10 +142,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_all_were_refused_with_before_is_judged_anew() {
+        let all = ["a", "b"].map(|name| shown(name, "a.com"));
+        let offer = Offer {
+            base: showing(&[&all[0]]),
+            steps: vec![Step::show(all[1].clone())],
+            wanted: showing(&[&all[0], &all[1]]),
+        };
+        for (answers, judged, blamed) in [
+            (vec![], 2, 0),
+            // The base, the whole, and what is shown in the end.
+            (vec![Ok(()), refused()], 3, 1),
+        ] {
+            let left = std::iter::repeat_with(|| Ok(())).take(9 - answers.len());
+            let judge = Scripted(Mutex::new(answers.into_iter().chain(left).collect()));
+            let found = find_culprits(&judge, offer.clone(), Vec::new(), WORDS.to_owned()).await;
+            let (_, isolated) = found.unwrap_or_else(|it| panic!("{}", it.error));
+            assert_eq!(isolated.culprits.len(), blamed);
+            assert_eq!(9 - judge.0.lock().unwrap().len(), judged);
+        }
+    }
+
+    #[tokio::test]
     async fn every_base_that_is_refused_is_tried_once() {
         let (first, others) = offers();
         let judge = Scripted(Mutex::new([refused(), refused(), Ok(())].into()));
-        let found = find_culprits(&judge, first, others, "a port in use").await;
+        let found = find_culprits(&judge, first, others, WORDS.to_owned()).await;
         assert!(found.err().unwrap().loaded.is_none());
         assert_eq!(judge.0.lock().unwrap().len(), 1, "and nothing else");
     }
@@ -155,7 +179,7 @@ mod tests {
             why: "no disk".into(),
         });
         let judge = Scripted(Mutex::new([Ok(()), broken].into()));
-        let found = find_culprits(&judge, first, others, "a port in use").await;
+        let found = find_culprits(&judge, first, others, WORDS.to_owned()).await;
         let loaded = found.err().unwrap().loaded.unwrap();
         assert_eq!(loaded.certificates().count(), 1);
     }

@@ -204,7 +204,8 @@ fn what_was_refused_is_tried_again_once_something_else_changed() {
     let mut table = RouteTable::new();
     table.apply(&crate::testing::put("x"));
     choice.judge_with(&table, now);
-    is_tried(&choice);
+    assert!(choice.offer(now).is_none(), "a busy table");
+    is_tried_at(&choice, now + REFUSED_FOR / 4);
 }
 
 #[test]
@@ -551,17 +552,59 @@ fn a_search_that_came_to_nothing_is_not_repeated_until_something_changes() {
     let vain = || {
         let mut choice = Choice::default();
         choice.want(showing(&[&one]));
-        choice.blameless = true;
+        choice.searched_in_vain(now);
         choice
     };
     let mut choice = vain();
     choice.want(showing(&[&one]));
-    assert!(choice.blameless, "nothing changed");
+    assert!(choice.is_search_vain(now), "nothing changed");
     choice.want(showing(&[&one, &other]));
-    assert!(!choice.blameless, "another is to be shown");
+    assert!(!choice.is_search_vain(now), "another is to be shown");
     let mut choice = vain();
     choice.try_all_again(now);
-    assert!(!choice.blameless, "somebody asked for a reload");
+    assert!(!choice.is_search_vain(now), "somebody asked for a reload");
+
+    // What was to blame may be over, and nobody says so.
+    let (mut choice, mut now) = (vain(), now);
+    let mut waits = Vec::new();
+    for _ in 0..8 {
+        let searched_at = now;
+        while choice.is_search_vain(now) {
+            now += std::time::Duration::from_secs(1);
+        }
+        waits.push((now - searched_at).as_secs());
+        choice.searched_in_vain(now);
+    }
+    assert_eq!(waits, [10, 20, 40, 80, 160, 320, 600, 600]);
+}
+
+#[test]
+fn each_that_is_refused_is_due_by_itself() {
+    let now = Instant::now();
+    let (one, other) = (shown("a", "a.com"), shown("b", "b.com"));
+    let mut choice = Choice::default();
+    choice.want(showing(&[&one, &other]));
+    let later = now + std::time::Duration::from_secs(5);
+    for (shown, at) in [(&one, now), (&other, later)] {
+        let refused = vec![(Step::show(shown.clone()), "no".to_owned())];
+        let (wanted, nothing) = (choice.wanted.clone(), Showing::default());
+        choice.take(wanted, nothing, refused, RefusedWhen::Checked, at, &[]);
+    }
+    let mut table = RouteTable::new();
+    table.apply(&crate::testing::put("x"));
+    choice.serves(&table, later);
+    let due = now + std::time::Duration::from_secs(10);
+    let is_due = |choice: &Choice, at| named(&choice.offer(at).unwrap().steps);
+    assert_eq!(is_due(&choice, due), ["a true"]);
+    // The first is judged, and never taken; the other has its own time.
+    choice.judge_with(&table, due);
+    assert_eq!(is_due(&choice, due), ["a true"]);
+    let refused = vec![(Step::show(one), "no".to_owned())];
+    let (wanted, nothing) = (choice.wanted.clone(), Showing::default());
+    choice.take(wanted, nothing, refused, RefusedWhen::Checked, due, &[]);
+    assert!(choice.offer(due).is_none());
+    let due = later + std::time::Duration::from_secs(10);
+    assert_eq!(is_due(&choice, due), ["b true"]);
 }
 
 #[test]
