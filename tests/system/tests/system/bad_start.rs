@@ -16,10 +16,12 @@ use crate::{
 
 /// A HAProxy that refuses a configuration of the server's with a certificate that is marked, at its check or only when
 /// it loads it: it then gets an address to bind that no machine has, which the check does not try. One that is marked
-/// everywhere is refused alone too.
+/// everywhere is refused alone too. While it is busy it loads nothing, as where a port is in use. What is not loaded is
+/// counted, and from some number on no other HAProxy can be run; the one that runs goes on as `again`.
 const PARTICULAR: &str = r#"#!/bin/bash
 broken="@HOME@/broken.cfg"
-words=() when=load
+words=() when=load again="$0"
+[ -f "@HOME@/again" ] && again="@HOME@/again"
 while [ $# -gt 0 ]; do
     case "$1" in
     -f) if [ "$2" != "$broken" ]; then words+=(-f "$2"); config="$2"; fi; shift ;;
@@ -32,11 +34,14 @@ marked() {
     [[ $1 = everywhere || "$config" == "@HOME@/cfg/"* ]] && [ -f "@HOME@/$1" ] &&
         grep -qsFf "@HOME@/$1" "$(dirname "$config")"/cert-*.pem
 }
-if [ -z "$HAPROXY_MWORKER_WAIT_ONLY" ] && { marked everywhere || marked check || { [ $when = load ] && marked load; }; }; then
+fails() { marked load || [ -f "@HOME@/busy" ]; }
+if [ -z "$HAPROXY_MWORKER_WAIT_ONLY" ] && { marked everywhere || marked check || { [ $when = load ] && fails; }; }; then
     if [ $when = check ]; then echo "[ALERT] a marked certificate" >&2; exit 1; fi
-    exec -a "$0" @HAPROXY@ -f "$broken" "${words[@]}"
+    echo >> "@HOME@/failed"
+    if [ -f "@HOME@/break" ] && [ $(wc -l < "@HOME@/failed") -ge $(cat "@HOME@/break") ]; then chmod -x "@HOME@/haproxy"; fi
+    exec -a "$again" @HAPROXY@ -f "$broken" "${words[@]}"
 fi
-exec -a "$0" @HAPROXY@ "${words[@]}"
+exec -a "$again" @HAPROXY@ "${words[@]}"
 "#;
 
 /// One replica that is not started, with such a HAProxy.
@@ -328,4 +333,81 @@ async fn a_certificate_that_is_not_loaded_is_taken_back() -> Result<(), Failure>
     write(replica, "certs", "a.pem", &again.bundle());
     until_shown(replica, "a.com", &again).await;
     Ok(())
+}
+
+#[tokio::test]
+async fn a_search_begins_again_where_a_certificate_is_to_blame_once_something_else_was()
+-> Result<(), Failure> {
+    let mut topology = particular().await?;
+    let authority = Authority::new("test authority")?;
+    let [weak, good] = [authority.issue(&["a.com"])?, authority.issue(&["b.com"])?];
+    let demo = DemoBackend::start("hello").await?;
+    let replica = topology.replica_mut(1);
+    replica.set("ON_END", "leave");
+    write(replica, "certs", "a.pem", &weak.bundle());
+    write(replica, "certs", "b.pem", &good.bundle());
+    replica.start()?;
+    replica.until_serving().await?;
+    serves(replica, "one", &demo).await?;
+    assert!(replica.terminate().await?.success());
+
+    mark(replica.home(), "load", &weak)?;
+    let busy = replica.home().join("busy");
+    fs::write(&busy, "")?;
+    replica.start()?;
+    let failed = replica.home().join("failed");
+    until("a search came to nothing", async || {
+        let failed = fs::read_to_string(&failed)?;
+        // The load, and one for each certificate that it was tried with.
+        let searched = failed.lines().count() >= 3;
+        searched.then_some(()).ok_or_else(|| failed.into())
+    })
+    .await?;
+    assert_eq!(replica.request("/one").await?.status, 200, "all the while");
+
+    // Nobody asks for anything.
+    fs::remove_file(&busy)?;
+    until_refused(replica, &["a.pem"]).await?;
+    assert!(good.is(&shown(replica, "b.com").await?));
+    assert_eq!(replica.request("/one").await?.status, 200);
+    serves(replica, "two", &demo).await
+}
+
+#[tokio::test]
+async fn a_search_that_breaks_off_leaves_what_was_loaded_by_then_and_goes_on_later()
+-> Result<(), Failure> {
+    let mut topology = particular().await?;
+    let authority = Authority::new("test authority")?;
+    let [bad, good] = [authority.issue(&["a.com"])?, authority.issue(&["b.com"])?];
+    let old = authority.issue(&["b.com"])?;
+    let demo = DemoBackend::start("hello").await?;
+    let program = topology.replica(1).home().join("haproxy");
+    fs::copy(&program, topology.replica(1).home().join("again"))?;
+    write(topology.replica(1), "certs", "b.pem", &old.bundle());
+    topology.replica_mut(1).start()?;
+    topology.replica(1).until_serving().await?;
+    serves(topology.replica(1), "one", &demo).await?;
+    let replica = topology.replica_mut(1);
+    replica.crash();
+
+    mark(replica.home(), "load", &bad)?;
+    // After the first start, the load that begins the search, and that of all on top of what was shown last.
+    fs::write(replica.home().join("break"), "3")?;
+    write(replica, "certs", "a.pem", &bad.bundle());
+    write(replica, "certs", "b.pem", &good.bundle());
+    replica.start()?;
+    until("the search broke off", async || {
+        let log = replica.log();
+        let is_said = log.contains("broke off");
+        is_said.then_some(()).ok_or_else(|| log.into())
+    })
+    .await?;
+    assert!(old.is(&shown(replica, "b.com").await?));
+    assert_eq!(replica.request("/one").await?.status, 200);
+
+    fs::remove_file(replica.home().join("break"))?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    until_shown(replica, "b.com", &good).await;
+    until_refused(replica, &["a.pem"]).await?;
+    serves(replica, "two", &demo).await
 }
