@@ -31,6 +31,7 @@ pub mod logging;
 mod metrics;
 mod older;
 mod past;
+mod patience;
 mod server;
 mod settings;
 mod sources;

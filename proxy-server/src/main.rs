@@ -6,10 +6,15 @@ use proxy_server::{
     EXIT_USAGE, Layered, LeftSettings, OnEnd, ProcessEnv, SecretFiles, Server, Settings,
     SettingsSource, flags, left, logging, systemd,
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::timeout,
+};
 
 /// How long the end waits for what is still read and written then: it takes as long as a disk that works.
 const FILES_DEADLINE: Duration = Duration::from_secs(1);
+/// How long the end waits for a start that is under way: one that waits for a disk may never be done.
+const START_DEADLINE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let matches = match flags::command().try_get_matches() {
@@ -99,9 +104,25 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let end = settings.end;
-    let mut server = Server::start(settings).await?;
+    // A disk that hangs holds up the thread that reads it, and nobody else.
+    let mut starting = tokio::task::spawn_blocking(move || {
+        tokio::runtime::Handle::current().block_on(Server::start(settings))
+    });
+    let (started, is_asked) = tokio::select! {
+        started = &mut starting => (started, false),
+        () = asked(&mut terminate, &mut interrupt) => {
+            let started = timeout(START_DEADLINE, starting).await;
+            let started = started.map_err(|_| {
+                anyhow::anyhow!("asked to end while the start waits for a disk; ended at once")
+            })?;
+            (started, true)
+        }
+    };
+    let mut server = started??;
     let health = server.health();
     tokio::select! {
+        biased;
+        () = std::future::ready(()), if is_asked => {}
         () = asked(&mut terminate, &mut interrupt) => {}
         () = systemd::follow(health) => {}
         part = server.broken() => {

@@ -26,6 +26,7 @@ mod read;
 use super::{Certificates, Held, JudgeError, MAX_CERTIFICATES};
 use crate::{
     chain::chain,
+    patience::Patience,
     store::{JournalError, replace_file},
 };
 use read::{in_place_of, read_all};
@@ -97,8 +98,12 @@ impl Certificates {
         let (folder, state) = (self.folder(), self.settings.state_path.clone());
         let configs = self.settings.configs_path.clone();
         let read = tokio::task::spawn_blocking(move || {
-            CertificateProbe::clear(&state);
-            (read_all(&folder), last_certificates(&configs))
+            let given = Patience::with("STATE_PATH", &state).read(|| {
+                CertificateProbe::clear(&state);
+                read_all(&folder)
+            });
+            let last = Patience::with("CONFIGS_PATH", &configs);
+            (given, last.read(|| last_certificates(&configs)))
         });
         let ((entries, mut refused), last) = read.await.unwrap_or_default();
         let mut kept = BTreeMap::new();

@@ -29,6 +29,7 @@ use crate::{
     engine::{Engine, Parts},
     metrics::Metrics,
     older::OlderVersions,
+    patience::Patience,
     settings::{self, ApiSettings, Settings},
     sources::{self, ParameterRules},
     standing::Station,
@@ -62,7 +63,8 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
     let calls = Calls::prepare(&settings, &ground, address)?;
     let stops = Stops::default();
 
-    let older = OlderVersions::read(&settings.state_path);
+    let state = &settings.state_path;
+    let older = Patience::with("STATE_PATH", state).read(|| OlderVersions::read(state));
     let (engine, handle) = Engine::new(Parts {
         served: older.served(ground.kept.store.view().stored.table()),
         store: Arc::clone(&ground.kept.store),
@@ -172,7 +174,9 @@ impl Ground {
         let realm = realm.context("PROXY_INSTANCE_NAME cannot be used")?;
         let metrics = Arc::new(Metrics::new());
         let state = &settings.state_path;
-        fs::create_dir_all(state)
+        let patience = Patience::with("STATE_PATH", state);
+        patience
+            .read(|| fs::create_dir_all(state))
             .with_context(|| format!("STATE_PATH {} cannot be made", state.display()))?;
 
         let resolver = haproxy::resolver(&settings.haproxy)?;
@@ -180,7 +184,8 @@ impl Ground {
         super::certificates::check_files(settings).await?;
         carrier.render = carrier.render.with_tls(settings.certificates.tls.clone());
         let file = state.join("addresses.json");
-        let names = Arc::new(NameFollower::new(resolver.clone(), file));
+        let names = patience.read(|| NameFollower::new(resolver.clone(), file));
+        let names = Arc::new(names);
         let certificates = super::certificates::all(settings, &metrics);
         certificates.restore().await;
         certificates.scan().await;
@@ -189,17 +194,22 @@ impl Ground {
             Some(_) => Others::Possible,
             None => Others::None,
         };
-        let kept = store::open(&settings.store, state, &instance, others, &metrics)?;
+        let open = || store::open(&settings.store, state, &instance, others, &metrics);
+        let kept = patience.read(open)?;
         let catalog = kept.consul.as_ref().map(|consul| {
             let (client, file) = (consul.client().clone(), state.join("instances.json"));
-            Arc::new(CatalogFollower::new(client, file, resolver.clone()))
+            let follower = || CatalogFollower::new(client, file, resolver.clone());
+            Arc::new(patience.read(follower))
         });
-        let carrier = HaproxyCarrier::new(
-            carrier,
-            Arc::clone(&names),
-            Arc::clone(&certificates),
-            catalog.clone(),
-        );
+        let configs = &settings.haproxy.configs_path;
+        let carrier = Patience::with("CONFIGS_PATH", configs).read(|| {
+            HaproxyCarrier::new(
+                carrier,
+                Arc::clone(&names),
+                Arc::clone(&certificates),
+                catalog.clone(),
+            )
+        });
         let carrier = carrier.context("CONFIGS_PATH cannot be used")?;
         Ok(Self {
             instance,

@@ -1,6 +1,16 @@
 //! Where settings come from.
 
-use std::{collections::BTreeMap, env::VarError, fmt, io::ErrorKind, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env::VarError,
+    ffi::{OsStr, OsString},
+    fmt, fs,
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+use crate::patience::{Patience, Say};
 
 /// Hands out settings by name. The seam that keeps the process environment out of tests.
 pub trait SettingsSource: fmt::Debug {
@@ -24,9 +34,14 @@ pub trait SettingsSource: fmt::Debug {
 #[non_exhaustive]
 pub struct ProcessEnv;
 
-/// Secret files: `<folder>/dfp_<name in lower case>`.
+/// Secret files: `<folder>/dfp_<name in lower case>`. The folder is listed once, with the first setting: few of the
+/// settings are secret files, and each that is none would cost a look.
 #[derive(Debug)]
-pub struct SecretFiles(PathBuf);
+pub struct SecretFiles {
+    folder: PathBuf,
+    /// The names in the folder. None where it cannot be listed: its files may be read all the same.
+    listed: OnceLock<Option<BTreeSet<OsString>>>,
+}
 
 /// Settings by name, for flags and tests.
 #[derive(Clone, Default)]
@@ -82,14 +97,47 @@ impl SecretFiles {
     /// The secrets of a folder, which need not exist.
     #[must_use]
     pub fn new(folder: PathBuf) -> Self {
-        Self(folder)
+        Self {
+            folder,
+            listed: OnceLock::new(),
+        }
+    }
+
+    /// Whether there may be such a file.
+    fn may_have(&self, file: &str) -> bool {
+        let listed = self.listed.get_or_init(|| {
+            let listed = self.patiently(&self.folder, || {
+                let files = fs::read_dir(&self.folder)?.map(|file| Ok(file?.file_name()));
+                files.collect::<io::Result<_>>()
+            });
+            match listed {
+                Ok(listed) => Some(listed),
+                Err(error) if error.kind() == ErrorKind::NotFound => Some(BTreeSet::new()),
+                Err(_) => None,
+            }
+        });
+        let listed = listed.as_ref();
+        listed.is_none_or(|listed| listed.contains(OsStr::new(file)))
+    }
+
+    fn patiently<T>(&self, path: &Path, read: impl FnOnce() -> T) -> T {
+        let patience = Patience {
+            setting: "SECRETS_PATH",
+            path,
+            say: Say::StandardError,
+        };
+        patience.read(read)
     }
 }
 
 impl SettingsSource for SecretFiles {
     fn get(&self, name: &str) -> Result<Option<String>, String> {
-        let file = self.0.join(format!("dfp_{}", name.to_lowercase()));
-        let text = match std::fs::read_to_string(&file) {
+        let file = format!("dfp_{}", name.to_lowercase());
+        if !self.may_have(&file) {
+            return Ok(None);
+        }
+        let file = self.folder.join(file);
+        let text = match self.patiently(&file, || fs::read_to_string(&file)) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => {

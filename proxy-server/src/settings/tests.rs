@@ -234,11 +234,20 @@ fn a_secret_file_ends_where_its_line_ends() {
     let secrets = SecretFiles::new(folder.path().to_owned());
     assert_eq!(secrets.get("API_TOKEN").unwrap().as_deref(), Some("hush"));
     assert_eq!(secrets.get("PEER_SECRET"), Ok(None));
+    let folder_away = SecretFiles::new(folder.path().join("nowhere"));
+    assert_eq!(folder_away.get("API_TOKEN"), Ok(None));
     // A secret that is there and cannot be read is no open door.
     for broken in ["", "\n"] {
         std::fs::write(folder.path().join("dfp_api_token"), broken).unwrap();
         assert!(secrets.get("API_TOKEN").is_err());
     }
+    // Nor one in a folder that is no folder: it cannot be listed, and that is not the same as empty.
+    let broken = SecretFiles::new(folder.path().join("dfp_api_token"));
+    assert!(broken.get("API_TOKEN").is_err());
+    // One that leads nowhere is not there, listed or not.
+    std::os::unix::fs::symlink("nowhere", folder.path().join("dfp_peer_secret")).unwrap();
+    let secrets = SecretFiles::new(folder.path().to_owned());
+    assert_eq!(secrets.get("PEER_SECRET"), Ok(None));
     std::fs::write(folder.path().join("dfp_api_token"), [0xff]).unwrap();
     let refused = Settings::read(&secrets).unwrap_err();
     assert_eq!(refused.errors[0].name, "API_TOKEN");

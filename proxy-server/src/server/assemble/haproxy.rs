@@ -10,6 +10,7 @@ use proxy_haproxy::{
 
 use crate::{
     carrier::CarrierSettings,
+    patience::Patience,
     server::error_files::extras,
     settings::{self, EntryTls, HaproxySettings},
 };
@@ -64,7 +65,8 @@ pub(super) fn carrier_settings(
             settings::AccessLog::Stdout => AccessLog::Stdout,
         });
     if let Some(path) = &settings.template {
-        let text = fs::read_to_string(path);
+        let patience = Patience::with("CFG_TEMPLATE_PATH", path);
+        let text = patience.read(|| fs::read_to_string(path));
         let text =
             text.with_context(|| format!("CFG_TEMPLATE_PATH: {} cannot be read", path.display()))?;
         let template = Template::new(text).context("CFG_TEMPLATE_PATH is no template")?;

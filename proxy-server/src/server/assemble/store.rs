@@ -12,6 +12,7 @@ use crate::{
     contacts::Contacts,
     keeper::Keeper,
     metrics::Metrics,
+    patience::Patience,
     settings::{ConsulAddresses, OnEmpty, StoreSettings},
     store::{Others, ReplicatedStore},
 };
@@ -117,8 +118,9 @@ fn consul_settings(
     if let Some(datacenter) = &settings.datacenter {
         builder = builder.datacenter(datacenter.clone());
     }
-    let read = |path: &Path, name: &str| {
-        fs::read(path).with_context(|| format!("{name}: {} cannot be read", path.display()))
+    let read = |path: &Path, name: &'static str| {
+        let read = Patience::with(name, path).read(|| fs::read(path));
+        read.with_context(|| format!("{name}: {} cannot be read", path.display()))
     };
     if let Some(path) = &settings.ca_file {
         builder = builder.ca_pem(read(path, "CONSUL_CA_FILE")?);

@@ -11,6 +11,7 @@ mod dry_run;
 mod elsewhere;
 mod embedded;
 mod ending;
+mod hanging;
 mod hostile;
 mod maps;
 mod membership;
