@@ -1,12 +1,14 @@
 mod clocks;
 
-use std::{os::unix::fs::PermissionsExt as _, sync::Arc};
+use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
+use proxy_core::InstanceId;
 use proxy_haproxy::{TlsSettings, Validator};
+use secrecy::ExposeSecret as _;
 use testkit::tls::Authority;
 
 use super::*;
-use crate::certificates::CertificatesSettings;
+use crate::{certificates::CertificatesSettings, store::JournalError};
 
 /// The certificates of a replica whose HAProxy takes all (`true`) or none (`false`).
 pub(crate) fn replica(state: &Path, haproxy: &str) -> Arc<Certificates> {
