@@ -8,8 +8,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    client::Client,
+    client::{Client, sendable},
     error::ClientError,
+    key::KeyProblem,
     request::{Operation, Request, Response, encode},
 };
 
@@ -62,13 +63,14 @@ impl Client {
     /// that is not there has none, and so has one that the token may not read: Consul does not say.
     ///
     /// # Errors
-    /// When no server answered, or the token was refused.
+    /// When no server answered, the token was refused, or it is no name ([`ClientError::Key`]).
     pub async fn instances(&self, service: &str) -> Result<Vec<Instance>, ClientError> {
         Ok(self.look_at(service).await?.instances)
     }
 
     /// The same, and whether some were left out that the token may not read.
     async fn look_at(&self, service: &str) -> Result<Shown, ClientError> {
+        sendable(Operation::Instances, service, KeyProblem::of_key(service))?;
         let name = encode(service).replace('/', "%2F");
         let path = self.path(&format!("/v1/health/service/{name}"), &[]);
         let request = Request::get(Operation::Instances, path, self.timeouts().request);

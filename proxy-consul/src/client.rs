@@ -10,6 +10,7 @@ use tokio::{
 use crate::{
     endpoints::{Address, Endpoints},
     error::{AddressFailure, ClientError, FailureKind, Sent, TransportError, may_have_arrived},
+    key::KeyProblem,
     kv::{CasOutcome, KvEntry, parse_cas, parse_entries},
     observe::{CallOutcome, Observer},
     request::{Operation, Request, Response, encode},
@@ -108,9 +109,9 @@ impl Client {
     /// Reads one key, consistently.
     ///
     /// # Errors
-    /// When no server answered, or the token was refused.
+    /// When no server answered, the token was refused, or it is no key ([`ClientError::Key`]).
     pub async fn get(&self, key: &str) -> Result<Option<KvEntry>, ClientError> {
-        let path = self.path(&format!("/v1/kv/{}", encode(key)), &["consistent"]);
+        let path = self.path(&key_path(Operation::Get, key)?, &["consistent"]);
         let request = Request::get(Operation::Get, path, self.inner.timeouts.request);
         let mut entries = self.ask(&request, parse_entries).await?.value;
         Ok(entries.pop())
@@ -120,12 +121,11 @@ impl Client {
     /// may not read are left out; Consul does not say so.
     ///
     /// # Errors
-    /// When no server answered, or the token was refused.
+    /// When no server answered, the token was refused, or keys cannot begin so ([`ClientError::Key`]).
     pub async fn list(&self, prefix: &str) -> Result<Vec<KvEntry>, ClientError> {
-        let path = self.path(
-            &format!("/v1/kv/{}", encode(prefix)),
-            &["recurse", "consistent"],
-        );
+        sendable(Operation::List, prefix, KeyProblem::of_prefix(prefix))?;
+        let path = format!("/v1/kv/{}", encode(prefix));
+        let path = self.path(&path, &["recurse", "consistent"]);
         let request = Request::get(Operation::List, path, self.inner.timeouts.request);
         Ok(self.ask(&request, parse_entries).await?.value)
     }
@@ -136,17 +136,16 @@ impl Client {
     /// that address acted on it: see [`Answer::failures`].
     ///
     /// # Errors
-    /// When no server answered (see [`ClientError::sent`]), or the token was refused.
+    /// When no server answered (see [`ClientError::sent`]), the token was refused, or it is no key
+    /// ([`ClientError::Key`]).
     pub async fn cas(
         &self,
         key: &str,
         index: u64,
         value: bytes::Bytes,
     ) -> Result<Answer<CasOutcome>, ClientError> {
-        let path = self.path(
-            &format!("/v1/kv/{}", encode(key)),
-            &[&format!("cas={index}")],
-        );
+        let path = key_path(Operation::Cas, key)?;
+        let path = self.path(&path, &[&format!("cas={index}")]);
         let request = Request::put(Operation::Cas, path, value, self.inner.timeouts.request);
         self.ask(&request, parse_cas).await
     }
@@ -178,7 +177,7 @@ impl Client {
         wait: Duration,
     ) -> Result<(Option<KvEntry>, u64), ClientError> {
         let path = self.path(
-            &format!("/v1/kv/{}", encode(key)),
+            &key_path(Operation::Watch, key)?,
             &[
                 &format!("index={seen}"),
                 &format!("wait={}ms", wait.as_millis()),
@@ -325,6 +324,28 @@ impl<T> Answer<T> {
     #[must_use]
     pub fn doubtful(&self) -> Sent {
         may_have_arrived(&self.failures)
+    }
+}
+
+/// The path of one key.
+fn key_path(operation: Operation, key: &str) -> Result<String, ClientError> {
+    sendable(operation, key, KeyProblem::of_key(key))?;
+    Ok(format!("/v1/kv/{}", encode(key)))
+}
+
+/// Refuses what a path would carry elsewhere.
+pub(crate) fn sendable(
+    operation: Operation,
+    key: &str,
+    problem: Option<KeyProblem>,
+) -> Result<(), ClientError> {
+    match problem {
+        None => Ok(()),
+        Some(problem) => Err(ClientError::Key {
+            operation,
+            key: key.to_owned(),
+            problem,
+        }),
     }
 }
 

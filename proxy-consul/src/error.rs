@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{endpoints::Address, request::Operation};
+use crate::{endpoints::Address, key::KeyProblem, request::Operation};
 
 /// Whether a request may have reached the server that failed. It decides whether a write that
 /// failed is known to have changed nothing.
@@ -104,6 +104,16 @@ pub enum ClientError {
         /// The addresses before it that failed.
         failures: Vec<AddressFailure>,
     },
+    /// Nothing was sent: Consul would read or write another key than this one. To repeat it is of no use.
+    #[error("the {operation} of {key:?} was not sent: {problem}")]
+    Key {
+        /// What was to be asked.
+        operation: Operation,
+        /// The key, the prefix, or the name of the service.
+        key: String,
+        /// What is wrong with it.
+        problem: KeyProblem,
+    },
 }
 
 /// Failures as one line.
@@ -171,6 +181,7 @@ impl ClientError {
             Self::AllFailed { failures, .. }
             | Self::Denied { failures, .. }
             | Self::Rejected { failures, .. } => failures,
+            Self::Key { .. } => &[],
         }
     }
 

@@ -67,6 +67,8 @@
 //! | other 4xx | stop: the others would say the same |
 //! | every address failed | one error that lists each and why |
 //!
+//! A key that Consul would take for another (`a/../b`, `a//b`, `/a`) is sent to none: [`KeyProblem`].
+//!
 //! # Foreign types in this interface
 //! `Bytes` of `bytes`, `SecretString` of `secrecy`, the names, changes and views of `proxy_core`, and
 //! `reqwest::Error` as a source of [`SettingsError`].
@@ -77,6 +79,7 @@ mod catalog;
 mod client;
 mod endpoints;
 mod error;
+mod key;
 mod kv;
 mod legacy;
 mod observe;
@@ -92,6 +95,7 @@ pub use catalog::{Catalog, CatalogView, Health, Instance, MAX_INSTANCES};
 pub use client::{Answer, Client};
 pub use endpoints::{Address, AddressError, DEFAULT_COOL_DOWN, Endpoints, MAX_ADDRESSES};
 pub use error::{AddressFailure, ClientError, FailureKind, Sent, TransportError};
+pub use key::KeyProblem;
 pub use kv::{CasOutcome, KvEntry};
 pub use legacy::{LegacyProblem, LegacyTable, read_legacy};
 pub use observe::{CallOutcome, Observer};
@@ -104,7 +108,7 @@ pub use settings::{
 };
 pub use store::{ConsulStore, HeldTable, OnEmptyStore};
 pub use transport::{HttpTransport, Transport};
-pub use txn::{MAX_TXN_BYTES, MAX_TXN_OPS, Txn, TxnFull, TxnOutcome, TxnProblem};
+pub use txn::{MAX_TXN_BYTES, MAX_TXN_OPS, Txn, TxnError, TxnOutcome, TxnProblem};
 pub use watch::Watch;
 
 /// The samples of the README are compiled with the tests.

@@ -212,7 +212,8 @@ fn excerpt(body: &[u8]) -> String {
         .collect()
 }
 
-/// Percent-encodes a key or a value of a query. Slashes stay, as Consul's keys are paths.
+/// Percent-encodes a key or a value of a query. Slashes stay, as Consul's keys are paths; which keys are none is
+/// said by [`KeyProblem`](crate::KeyProblem).
 pub(crate) fn encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {

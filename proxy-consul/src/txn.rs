@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{kv::KvEntry, request::Response};
+use crate::{key::KeyProblem, kv::KvEntry, request::Response};
 
 /// The most operations of one transaction; Consul answers more with 413.
 pub const MAX_TXN_OPS: usize = 64;
@@ -20,13 +20,24 @@ pub struct Txn {
     writes: usize,
 }
 
-/// The operation does not fit the transaction any more, which is as it was before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the transaction is full: Consul takes at most {MAX_TXN_OPS} operations and {MAX_TXN_BYTES} bytes"
-)]
+/// Why an operation was not added to a transaction, which is as it was before.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub struct TxnFull;
+pub enum TxnError {
+    /// It does not fit any more.
+    #[error(
+        "the transaction is full: Consul takes at most {MAX_TXN_OPS} operations and {MAX_TXN_BYTES} bytes"
+    )]
+    Full,
+    /// It is about a key that [`Client::get`](crate::Client::get) could not ask for.
+    #[error("{key:?} cannot stand in a transaction: {problem}")]
+    Key {
+        /// The key or the prefix.
+        key: String,
+        /// What is wrong with it.
+        problem: KeyProblem,
+    },
+}
 
 /// How a transaction ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,24 +110,24 @@ impl Txn {
     /// Reads a key; the transaction is refused when it is not there.
     ///
     /// # Errors
-    /// When it does not fit.
-    pub fn get(&mut self, key: &str) -> Result<(), TxnFull> {
+    /// When it does not fit, or it is no key.
+    pub fn get(&mut self, key: &str) -> Result<(), TxnError> {
         self.push("get", key, None, None, 0)
     }
 
     /// Reads all keys that begin with `prefix`; none is no error.
     ///
     /// # Errors
-    /// When it does not fit.
-    pub fn get_tree(&mut self, prefix: &str) -> Result<(), TxnFull> {
+    /// When it does not fit, or it is no key.
+    pub fn get_tree(&mut self, prefix: &str) -> Result<(), TxnError> {
         self.push("get-tree", prefix, None, None, 0)
     }
 
     /// Writes a key.
     ///
     /// # Errors
-    /// When it does not fit.
-    pub fn set(&mut self, key: &str, value: &[u8]) -> Result<(), TxnFull> {
+    /// When it does not fit, or it is no key.
+    pub fn set(&mut self, key: &str, value: &[u8]) -> Result<(), TxnError> {
         self.push("set", key, Some(value), None, 1)
     }
 
@@ -124,16 +135,16 @@ impl Txn {
     /// transaction is refused.
     ///
     /// # Errors
-    /// When it does not fit.
-    pub fn cas(&mut self, key: &str, index: u64, value: &[u8]) -> Result<(), TxnFull> {
+    /// When it does not fit, or it is no key.
+    pub fn cas(&mut self, key: &str, index: u64, value: &[u8]) -> Result<(), TxnError> {
         self.push("cas", key, Some(value), Some(index), 1)
     }
 
     /// Deletes a key; one that is not there is no error.
     ///
     /// # Errors
-    /// When it does not fit.
-    pub fn delete(&mut self, key: &str) -> Result<(), TxnFull> {
+    /// When it does not fit, or it is no key.
+    pub fn delete(&mut self, key: &str) -> Result<(), TxnError> {
         self.push("delete", key, None, None, 1)
     }
 
@@ -141,8 +152,8 @@ impl Txn {
     /// `go-demo-2` with it.
     ///
     /// # Errors
-    /// When it does not fit.
-    pub fn delete_tree(&mut self, prefix: &str) -> Result<(), TxnFull> {
+    /// When it does not fit, or it is no key.
+    pub fn delete_tree(&mut self, prefix: &str) -> Result<(), TxnError> {
         self.push("delete-tree", prefix, None, None, 1)
     }
 
@@ -180,9 +191,17 @@ impl Txn {
         value: Option<&[u8]>,
         index: Option<u64>,
         writes: usize,
-    ) -> Result<(), TxnFull> {
+    ) -> Result<(), TxnError> {
+        let problem = match verb {
+            "get-tree" | "delete-tree" => KeyProblem::of_prefix(key),
+            _ => KeyProblem::of_key(key),
+        };
+        if let Some(problem) = problem {
+            let key = key.to_owned();
+            return Err(TxnError::Key { key, problem });
+        }
         if self.ops == MAX_TXN_OPS {
-            return Err(TxnFull);
+            return Err(TxnError::Full);
         }
         let kv = WireKv {
             verb,
@@ -190,10 +209,10 @@ impl Txn {
             value: value.map(|bytes| BASE64.encode(bytes)),
             index,
         };
-        let op = serde_json::to_string(&WireOp { kv }).map_err(|_| TxnFull)?;
+        let op = serde_json::to_string(&WireOp { kv }).map_err(|_| TxnError::Full)?;
         let comma = usize::from(self.ops > 0);
         if self.bytes() + comma + op.len() > MAX_TXN_BYTES {
-            return Err(TxnFull);
+            return Err(TxnError::Full);
         }
         if comma > 0 {
             self.body.push(',');
@@ -283,15 +302,35 @@ mod tests {
             txn.get(&format!("a/log/{nth}")).unwrap();
         }
         let before = txn.body();
-        assert_eq!(txn.get("one/more"), Err(TxnFull));
+        assert_eq!(txn.get("one/more"), Err(TxnError::Full));
         assert_eq!(txn.body(), before);
 
         let mut txn = Txn::new();
         txn.set("a", &[b'x'; 300 * 1024]).unwrap();
-        assert_eq!(txn.set("b", &[b'x'; 100 * 1024]), Err(TxnFull));
+        assert_eq!(txn.set("b", &[b'x'; 100 * 1024]), Err(TxnError::Full));
         while txn.set("c", &[b'x'; 2000]).is_ok() {}
         assert!(txn.bytes() <= MAX_TXN_BYTES && txn.bytes() > MAX_TXN_BYTES - 3000);
         assert!(txn.ops() < MAX_TXN_OPS);
+    }
+
+    #[test]
+    fn what_no_path_could_carry_is_in_no_transaction() {
+        let mut txn = Txn::new();
+        let problem = KeyProblem::Dots;
+        let refused = Err(TxnError::Key {
+            key: "a/../b".to_owned(),
+            problem,
+        });
+        assert_eq!(txn.get("a/../b"), refused);
+        assert_eq!(txn.get_tree("a/../b"), refused);
+        assert_eq!(txn.set("a/../b", b"1"), refused);
+        assert_eq!(txn.cas("a/../b", 0, b"1"), refused);
+        assert_eq!(txn.delete("a/../b"), refused);
+        assert_eq!(txn.delete_tree("a/../b"), refused);
+        assert!(txn.get("").is_err());
+        assert_eq!((txn.ops(), &txn.body()[..]), (0, &b"[]"[..]));
+        txn.get_tree("").unwrap();
+        txn.set("folder/", b"").unwrap();
     }
 
     #[test]

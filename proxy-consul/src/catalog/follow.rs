@@ -195,7 +195,7 @@ impl CatalogView {
     }
 
     /// The services of which some instances are only the last known ones, since Consul does not show them
-    /// and does not say that they are gone; and why.
+    /// and does not say that they are gone, or that cannot be asked for by their name; and why.
     pub fn hidden(&self) -> impl Iterator<Item = (&str, &str)> {
         self.hidden.iter().map(|(name, why)| (&**name, &**why))
     }

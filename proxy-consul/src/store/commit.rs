@@ -21,7 +21,7 @@ use super::{
 use crate::{
     error::{ClientError, Sent},
     pause::Pauses,
-    txn::{MAX_TXN_OPS, Txn, TxnFull, TxnOutcome},
+    txn::{MAX_TXN_OPS, Txn, TxnError, TxnOutcome},
 };
 
 /// A commit that is ready to be sent.
@@ -296,14 +296,14 @@ pub(super) fn write(
     index: u64,
     head: &Head,
     record: &CommitRecord,
-) -> Result<Txn, TxnFull> {
+) -> Result<Txn, TxnError> {
     let mut txn = Txn::new();
     txn.cas(&keys.head(), index, &head.bytes())?;
     if index == 0 {
         // The first of a new life. What an older life left in the log belongs to no chain any more.
         txn.delete_tree(&keys.log_folder())?;
     }
-    let entry = serde_json::to_vec(record).map_err(|_| TxnFull)?;
+    let entry = serde_json::to_vec(record).map_err(|_| TxnError::Full)?;
     txn.set(&keys.log(head.revision), &entry)?;
     for (name, change) in &record.services {
         let key = keys.service(name);

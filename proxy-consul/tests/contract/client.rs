@@ -238,6 +238,32 @@ async fn keys_are_read_listed_and_compared() {
 }
 
 #[tokio::test]
+async fn a_key_that_consul_would_take_for_another_is_sent_to_nobody() {
+    let fake = FakeConsul::start(1).await;
+    let client = client(&fake);
+    for key in ["t/x/../b", "../agent/self", "a//b", "/a", "a/.", "a\nb"] {
+        let errors = [
+            client.get(key).await.unwrap_err(),
+            client.list(key).await.unwrap_err(),
+            client.cas(key, 0, "1".into()).await.unwrap_err(),
+            Watch::new(client.clone(), key).step().await.unwrap_err(),
+            client.instances(key).await.unwrap_err(),
+        ];
+        for error in errors {
+            assert!(matches!(error, ClientError::Key { .. }), "{key:?}: {error}");
+            assert_eq!(error.sent(), Sent::No);
+            assert!(error.to_string().contains("was not sent"), "{error}");
+        }
+        assert!(Txn::new().set(key, b"1").is_err(), "{key:?}");
+    }
+    assert!(client.instances("..").await.is_err());
+    assert_eq!(fake.server(0).seen().len(), 0);
+    // A folder's own key is one, and everything may be listed.
+    client.cas("a/", 0, "".into()).await.unwrap();
+    assert_eq!(client.list("").await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn the_token_goes_with_every_request_and_denial_is_told_from_absence() {
     let fake = FakeConsul::start(1).await;
     fake.kv().put("a/head", "1");

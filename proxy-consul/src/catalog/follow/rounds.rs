@@ -43,6 +43,11 @@ impl Shared {
             while let Some((name, read)) = reads.next().await {
                 let settled = match read {
                     Ok(shown) => self.settle(&name, shown, &mut names).await,
+                    // No try helps, and it says nothing of the others.
+                    Err(error @ ClientError::Key { .. }) => Ok(Settled {
+                        instances: Vec::new(),
+                        hidden: Some(error.to_string()),
+                    }),
                     Err(error) => Err(error),
                 };
                 match settled {
