@@ -353,7 +353,7 @@ impl Broadcast {
             attempts += 1;
             let tried = self.attempt(peer, call, left(end)).await;
             drop(place);
-            outcome = tried.outcome;
+            outcome = outcome.then(tried.outcome);
             let pause = backoff.next().unwrap_or(MAX_BACKOFF);
             if !tried.again || pause >= left(end) || attempts == self.settings.attempts {
                 break;

@@ -24,19 +24,19 @@ pub struct Row {
     took: Duration,
 }
 
-/// How the last try to reach a peer ended.
+/// How the call to a peer ended, all tries taken together.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Outcome {
     /// The peer answered with a 2xx.
     Confirmed(PeerReply),
-    /// The peer answered with another status.
+    /// The peer answered with another status; what came of later tries, if anything, says less.
     Refused(PeerReply),
     /// The peer is this instance.
     Myself(PeerReply),
-    /// There was no connection: the peer has not heard the call.
+    /// There was no connection in any try: the peer has not heard the call.
     Unreachable(TransportError),
-    /// There is no answer: the peer may have heard the call.
+    /// There is no answer: the peer may have heard the call, in one of the tries.
     Unanswered(TransportError),
     /// The deadline was over before its turn came: the peer has not heard the call.
     NotTried,
@@ -119,6 +119,16 @@ impl Row {
 }
 
 impl Outcome {
+    /// What one try gave and then the next: that the next had no connection does not take back what was heard
+    /// before.
+    pub(super) fn then(self, next: Self) -> Self {
+        match (&self, &next) {
+            (Self::Unreachable(_) | Self::NotTried, _) => next,
+            (_, Self::Unreachable(_)) => self,
+            _ => next,
+        }
+    }
+
     /// The peer's reply, where there is one.
     pub fn reply(&self) -> Option<&PeerReply> {
         match self {

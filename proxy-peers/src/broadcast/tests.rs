@@ -235,6 +235,36 @@ async fn what_may_have_been_heard_is_repeated_only_where_that_is_harmless() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_peer_that_heard_the_call_and_is_gone_then_is_not_said_not_to_have_heard() {
+    use Step::{Break, Refuse, Reply};
+    for (steps, word, reason) in [
+        (vec![Break, Refuse], "unanswered", "the connection broke"),
+        (
+            vec![Refuse, Break, Refuse],
+            "unanswered",
+            "the connection broke",
+        ),
+        (vec![Reply(503), Refuse], "refused", "answered 503"),
+        (vec![Reply(503), Break, Refuse], "unanswered", "broke"),
+        (vec![Refuse, Refuse, Break], "unanswered", "broke"),
+        (vec![Break, Refuse, Reply(200)], "confirmed", ""),
+        (vec![Refuse], "unreachable", "no connection"),
+    ] {
+        let script = Script::new([("a:1", steps.clone())]);
+        let report = run(
+            &script,
+            BroadcastSettings::default(),
+            &ping(Repeat::Harmless),
+        )
+        .await;
+        let row = row(&report, "a:1");
+        assert_eq!(row.outcome().word(), word, "{steps:?}");
+        let said = row.reason().unwrap_or_default();
+        assert!(said.contains(reason), "{steps:?}: {said}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_peer_that_hangs_delays_no_other_row_and_ends_with_the_deadline() {
     let script = Script::new([
         ("a:1", vec![Step::Hang]),
