@@ -115,7 +115,9 @@ impl Call {
         self.headers.get(name)
     }
 
-    pub(crate) fn headers(&self) -> &HeaderMap {
+    /// All headers, for a [`Transport`](crate::Transport) of one's own: a call without them carries neither the
+    /// signature nor who makes it.
+    pub fn headers(&self) -> &HeaderMap {
         &self.headers
     }
 
@@ -158,7 +160,8 @@ impl PeerReply {
         self
     }
 
-    pub(crate) fn from_parts(status: StatusCode, headers: HeaderMap, body: Bytes) -> Self {
+    /// A reply with all its headers, for a [`Transport`](crate::Transport) of one's own.
+    pub fn from_parts(status: StatusCode, headers: HeaderMap, body: Bytes) -> Self {
         Self {
             status,
             headers,

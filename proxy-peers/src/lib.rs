@@ -38,7 +38,7 @@
 //! method, a path, headers and bytes.
 //!
 //! # Foreign types in this interface
-//! [`Method`], [`StatusCode`], [`HeaderName`] and [`HeaderValue`] of `http`,
+//! [`Method`], [`StatusCode`], [`HeaderMap`], [`HeaderName`] and [`HeaderValue`] of `http`,
 //! [`Bytes`] of `bytes`, [`SecretString`] of `secrecy`, and the `watch::Receiver`
 //! of `tokio`.
 
@@ -59,7 +59,7 @@ mod sign;
 mod transport;
 
 pub use bytes::Bytes;
-pub use http::{HeaderName, HeaderValue, Method, StatusCode};
+pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 pub use secrecy::SecretString;
 
 pub use self::address::{AddressError, PeerAddress, PeerHost};

@@ -29,7 +29,8 @@ const POOL_IDLE: Duration = Duration::from_secs(20);
 /// answers itself.
 #[async_trait]
 pub trait Transport: Send + Sync + fmt::Debug {
-    /// Sends and waits for the whole answer. The caller brings the deadline and
+    /// Sends method, path, body and every header ([`Call::headers`]: the signature and the identity are among
+    /// them), and waits for the whole answer, which is given with its headers. The caller brings the deadline and
     /// drops the future when it is over.
     ///
     /// # Errors

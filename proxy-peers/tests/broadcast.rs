@@ -15,9 +15,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use proxy_peers::{
-    Broadcast, BroadcastSettings, Call, HeaderName, HeaderValue, Identity, Method, Outcome,
-    PeerAddress, Repeat, Report, Row, TransportError,
+    Broadcast, BroadcastSettings, Call, HeaderMap, HeaderName, HeaderValue, Identity, Method,
+    Outcome, PeerAddress, PeerReply, Repeat, Report, Row, SIGNATURE_HEADER, Signer, StatusCode,
+    Transport, TransportError,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -394,6 +396,43 @@ async fn a_hundred_peers_are_called_with_the_bound_kept() {
     let most = most.load(Ordering::SeqCst);
     assert!((2..=BOUND).contains(&most), "{most} at once");
     assert_eq!(server.connections(), 100);
+}
+
+/// A transport of one's own: it hands what it is given to a peer in this process, as it would over a wire.
+#[derive(Debug)]
+struct InProcess(Signer);
+
+#[async_trait]
+impl Transport for InProcess {
+    async fn send(&self, _: &PeerAddress, call: &Call) -> Result<PeerReply, TransportError> {
+        let headers = call.headers().clone();
+        assert_eq!(headers[&INSTANCE], "me");
+        let now = std::time::SystemTime::now();
+        let signed = headers.get("authorization");
+        let heard = self.0.verify(call.method(), call.path(), signed, now);
+        let mut answered = HeaderMap::new();
+        answered.insert(INSTANCE, HeaderValue::from_static("other"));
+        let answer = PeerReply::from_parts(StatusCode::OK, answered.clone(), "fine".into());
+        let signature = self
+            .0
+            .sign_answer(&heard.unwrap(), &answer, Some(&INSTANCE));
+        Ok(answer.with_header(SIGNATURE_HEADER, signature))
+    }
+}
+
+#[tokio::test]
+async fn a_transport_of_ones_own_passes_on_all_that_a_signed_call_carries() {
+    let signer = Signer::new(&"geheim".to_owned().into());
+    let settings = settings()
+        .identity(Identity::new(INSTANCE, HeaderValue::from_static("me")))
+        .signer(signer.clone());
+    let broadcast = Broadcast::over(Arc::new(InProcess(signer)), settings);
+    let peers = BTreeSet::from(["a:1".parse().unwrap()]);
+
+    let report = broadcast.call(&peers, &offer(Repeat::Unwanted)).await;
+
+    assert!(report.all_confirmed(), "{report:?}");
+    assert_eq!(report.rows()[0].instance(), Some("other"));
 }
 
 #[tokio::test]
