@@ -45,6 +45,9 @@ pub const DEFAULT_ATTEMPTS: u32 = 4;
 /// The pause before the second try; each next one is twice as long, with jitter.
 pub const DEFAULT_FIRST_BACKOFF: Duration = Duration::from_millis(100);
 
+/// No call takes longer. A point in time that is as far off as a `Duration` goes cannot be counted.
+const LONGEST_TOTAL: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// No pause between two tries is longer.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
@@ -127,7 +130,7 @@ impl BroadcastSettings {
     }
 
     /// How long a peer may take over all tries: the longest that
-    /// [`Broadcast::call`] takes.
+    /// [`Broadcast::call`] takes. More than a day counts as one.
     #[must_use]
     pub fn total_deadline(mut self, deadline: Duration) -> Self {
         self.total_deadline = deadline;
@@ -332,7 +335,7 @@ impl Broadcast {
     /// One peer, to its row.
     async fn one(&self, peer: &PeerAddress, call: &Dressed) -> Row {
         let start = Instant::now();
-        let end = start + self.settings.total_deadline;
+        let end = start + self.settings.total_deadline.min(LONGEST_TOTAL);
         let mut backoff = ExponentialBuilder::default()
             .with_min_delay(self.settings.first_backoff)
             .with_max_delay(MAX_BACKOFF)

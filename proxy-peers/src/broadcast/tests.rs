@@ -265,6 +265,25 @@ async fn a_peer_that_heard_the_call_and_is_gone_then_is_not_said_not_to_have_hea
 }
 
 #[tokio::test(start_paused = true)]
+async fn deadlines_may_be_as_long_as_they_like() {
+    let script = Script::new([("a:1", vec![Step::Refuse, Step::Hang, Step::Reply(200)])]);
+    let settings = BroadcastSettings::default()
+        .connect_deadline(Duration::MAX)
+        .total_deadline(Duration::MAX);
+    let report = run(&script, settings, &ping(Repeat::Harmless)).await;
+    assert!(report.all_confirmed(), "{report:?}");
+
+    let script = Script::new([("a:1", vec![Step::Refuse])]);
+    let settings = BroadcastSettings::default()
+        .attempt_deadline(Duration::MAX)
+        .total_deadline(Duration::MAX)
+        .first_backoff(Duration::MAX);
+    let report = run(&script, settings, &ping(Repeat::Harmless)).await;
+    assert_eq!(row(&report, "a:1").outcome().word(), "unreachable");
+    assert_eq!(row(&report, "a:1").attempts(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_peer_that_hangs_delays_no_other_row_and_ends_with_the_deadline() {
     let script = Script::new([
         ("a:1", vec![Step::Hang]),
