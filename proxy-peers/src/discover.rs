@@ -20,7 +20,7 @@ pub use self::fixed::{StaticDiscover, StaticListError};
 /// it likes.
 #[async_trait]
 pub trait Discover: Send + Sync + fmt::Debug {
-    /// Asks now. Bounded in time; cancel safe.
+    /// Asks now. Bounded in time; cancel safe. A panic counts as [`DiscoverError::Panicked`].
     ///
     /// # Errors
     /// When there is no answer to rely on; the caller keeps the peers it knew.
@@ -96,6 +96,9 @@ pub enum DiscoverError {
         #[source]
         source: Arc<dyn Error + Send + Sync>,
     },
+    /// The source panicked. The peers are asked for again all the same.
+    #[error("the source of the peers panicked")]
+    Panicked,
     /// The system's own resolver settings cannot be used.
     #[error("the system's resolver settings cannot be read, so {name} was not asked for")]
     NoResolver {

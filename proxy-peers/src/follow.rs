@@ -2,10 +2,12 @@
 //! everyone reads the latest.
 
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -182,7 +184,10 @@ impl Follower {
         let mut backoff = self.settings.backoff();
         let mut waiting: Vec<oneshot::Sender<()>> = Vec::new();
         loop {
-            let pause = match self.source.discover().await {
+            // A source of somebody else's: its panic must not end the task while the peers count as current.
+            let asking = AssertUnwindSafe(async { self.source.discover().await });
+            let said = asking.catch_unwind().await;
+            let pause = match said.unwrap_or(Err(DiscoverError::Panicked)) {
                 Ok(answer) => {
                     backoff = self.settings.backoff();
                     let pause = answer.valid_for().map(|ttl| self.settings.pause(ttl));

@@ -193,3 +193,34 @@ async fn a_refresh_of_a_source_that_hangs_returns_what_is_known() {
     assert!(matches!(known.condition(), Condition::Unasked));
     peers.shutdown().await;
 }
+
+/// Answers once, panics once, and answers again.
+#[derive(Debug, Default)]
+struct PanicsOnce(std::sync::atomic::AtomicUsize);
+
+#[async_trait]
+impl Discover for PanicsOnce {
+    async fn discover(&self) -> Result<Answer, DiscoverError> {
+        let before = self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        assert_ne!(before, 1, "scripted");
+        answer(&["a:1"], TTL)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_panics_leaves_the_peers_stale_and_is_asked_again() {
+    let peers = Peers::follow(Arc::new(PanicsOnce::default()), FollowSettings::default());
+    until(&peers, |set| matches!(set.condition(), Condition::Current)).await;
+    let stale = until(&peers, |set| {
+        matches!(set.condition(), Condition::Stale { .. })
+    })
+    .await;
+    assert_eq!(*stale.peers(), set(&["a:1"]));
+    let Condition::Stale { reason, .. } = stale.condition() else {
+        panic!("{stale:?}");
+    };
+    assert!(matches!(reason, DiscoverError::Panicked), "{reason}");
+    until(&peers, |set| matches!(set.condition(), Condition::Current)).await;
+    // Whoever waits for an answer gets what is known, and not never one.
+    assert_eq!(*peers.refresh(Duration::MAX).await.peers(), set(&["a:1"]));
+}
