@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, SemaphorePermit},
     time::{Instant, timeout},
 };
 
@@ -32,9 +32,18 @@ struct Inner {
     endpoints: Endpoints,
     transport: Arc<dyn Transport>,
     observer: Arc<dyn Observer>,
-    in_flight: Semaphore,
+    requests: UnderWay,
+    /// On their own: those that wait for nothing to happen must not keep anybody from asking.
+    watches: UnderWay,
     datacenter: Option<String>,
     timeouts: Timeouts,
+}
+
+/// A bound on what is under way at once.
+#[derive(Debug)]
+struct UnderWay {
+    places: Semaphore,
+    most: usize,
 }
 
 /// A useful answer, who gave it, and whether a server asked before may have acted as well.
@@ -93,7 +102,8 @@ impl Client {
                 endpoints,
                 transport,
                 observer: Arc::clone(settings.observer()),
-                in_flight: Semaphore::new(settings.max_in_flight()),
+                requests: UnderWay::new(settings.max_in_flight()),
+                watches: UnderWay::new(settings.max_watches()),
                 datacenter: settings.datacenter().map(str::to_owned),
                 timeouts: *settings.timeouts(),
             }),
@@ -240,27 +250,12 @@ impl Client {
     ) -> Result<Answer<T>, ClientError> {
         let inner = &*self.inner;
         let operation = request.operation;
-        let order = inner.endpoints.order(Instant::now());
-        let permit = timeout(request.deadline, inner.in_flight.acquire()).await;
-        let Ok(Ok(_permit)) = permit else {
-            let busy = TransportError::new(
-                FailureKind::Busy,
-                Sent::No,
-                format!("none of them ended within {:?}", request.deadline),
-            );
-            let failures = order
-                .into_iter()
-                .take(1)
-                .map(|address| AddressFailure {
-                    address,
-                    error: busy.clone(),
-                })
-                .collect();
-            return Err(ClientError::AllFailed {
-                operation,
-                failures,
-            });
+        let under_way = match walk {
+            Walk::All => &inner.requests,
+            Walk::UntilTimeout => &inner.watches,
         };
+        let _place = under_way.place(request).await?;
+        let order = inner.endpoints.order(Instant::now());
         let mut failures = Vec::new();
         for address in order {
             let started = Instant::now();
@@ -314,6 +309,29 @@ impl Client {
             operation,
             failures,
         })
+    }
+}
+
+// === impl UnderWay ===
+
+impl UnderWay {
+    fn new(most: usize) -> Self {
+        Self {
+            places: Semaphore::new(most),
+            most,
+        }
+    }
+
+    /// Waits for a place, as long as the request itself may take.
+    async fn place(&self, request: &Request) -> Result<SemaphorePermit<'_>, ClientError> {
+        let place = timeout(request.deadline, self.places.acquire()).await;
+        let busy = || ClientError::Busy {
+            operation: request.operation,
+            under_way: self.most,
+            waited: request.deadline,
+        };
+        // It is never closed, and would be as good as full.
+        place.ok().and_then(Result::ok).ok_or_else(busy)
     }
 }
 

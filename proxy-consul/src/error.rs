@@ -1,6 +1,6 @@
 //! What goes wrong between us and Consul: which address, what, and whether a write may have arrived.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use crate::{endpoints::Address, key::KeyProblem, request::Operation};
 
@@ -37,8 +37,6 @@ pub enum FailureKind {
     Garbage,
     /// The answer is larger than the bound.
     TooLarge,
-    /// Too many requests of our own are under way.
-    Busy,
 }
 
 /// A request that one address did not answer usefully; the next address is asked.
@@ -104,6 +102,19 @@ pub enum ClientError {
         /// The addresses before it that failed.
         failures: Vec<AddressFailure>,
     },
+    /// Nothing was sent: too many requests of this client were under way, and none of them ended in time. It says
+    /// nothing of any server. To try again later is right.
+    #[error(
+        "the {operation} was not sent: {under_way} of this client are under way, and none ended within {waited:?}"
+    )]
+    Busy {
+        /// What was to be asked.
+        operation: Operation,
+        /// How many may be under way at once, of requests or of watches.
+        under_way: usize,
+        /// How long was waited.
+        waited: Duration,
+    },
     /// Nothing was sent: Consul would read or write another key than this one. To repeat it is of no use.
     #[error("the {operation} of {key:?} was not sent: {problem}")]
     Key {
@@ -135,7 +146,6 @@ impl FailureKind {
             Self::RateLimited => "rate-limited",
             Self::Garbage => "garbage",
             Self::TooLarge => "too-large",
-            Self::Busy => "busy",
         }
     }
 }
@@ -152,7 +162,6 @@ impl fmt::Display for FailureKind {
             Self::RateLimited => "rate limited",
             Self::Garbage => "not an answer of Consul",
             Self::TooLarge => "the answer is too large",
-            Self::Busy => "too many requests under way",
         })
     }
 }
@@ -181,7 +190,7 @@ impl ClientError {
             Self::AllFailed { failures, .. }
             | Self::Denied { failures, .. }
             | Self::Rejected { failures, .. } => failures,
-            Self::Key { .. } => &[],
+            Self::Busy { .. } | Self::Key { .. } => &[],
         }
     }
 

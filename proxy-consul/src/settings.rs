@@ -46,9 +46,16 @@ pub const DEFAULT_FILL_TAKEOVER: Duration = Duration::from_secs(15);
 /// is 45 MiB.
 pub const DEFAULT_MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
-/// Requests under way at once. Consul refuses the 201st connection of one client address, and
+/// Requests under way at once, watches aside. Consul refuses the 201st connection of one client address, and
 /// several replicas may share one.
 pub const DEFAULT_MAX_IN_FLIGHT: usize = 32;
+
+/// Watches under way at once: those of the store and the catalog, and as many of an owner's. Each waits on a
+/// connection of its own, so with the requests they stay far below the 201st.
+pub const DEFAULT_MAX_WATCHES: usize = 64;
+
+/// No bound is higher: what a semaphore can count is fewer than a `usize`.
+const MOST: usize = 1_000_000;
 
 /// How long things may take. All have defaults that fit a cluster in one network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +100,7 @@ pub struct ConsulSettings {
     timeouts: Timeouts,
     max_answer_bytes: usize,
     max_in_flight: usize,
+    max_watches: usize,
     observer: Arc<dyn Observer>,
 }
 
@@ -201,6 +209,7 @@ impl ConsulSettings {
                 timeouts: Timeouts::default(),
                 max_answer_bytes: DEFAULT_MAX_ANSWER_BYTES,
                 max_in_flight: DEFAULT_MAX_IN_FLIGHT,
+                max_watches: DEFAULT_MAX_WATCHES,
                 observer: Arc::new(Deaf),
             },
         }
@@ -248,10 +257,16 @@ impl ConsulSettings {
         self.max_answer_bytes
     }
 
-    /// How many requests may be under way at once.
+    /// How many requests may be under way at once, watches aside.
     #[must_use]
     pub fn max_in_flight(&self) -> usize {
         self.max_in_flight
+    }
+
+    /// How many watches may be under way at once.
+    #[must_use]
+    pub fn max_watches(&self) -> usize {
+        self.max_watches
     }
 
     pub(crate) fn observer(&self) -> &Arc<dyn Observer> {
@@ -336,10 +351,18 @@ impl ConsulSettingsBuilder {
         self
     }
 
-    /// How many requests may be under way at once, by default [`DEFAULT_MAX_IN_FLIGHT`]; at least
-    /// two, as one is the watch.
+    /// How many requests may be under way at once, watches aside, by default [`DEFAULT_MAX_IN_FLIGHT`]; at
+    /// least one.
     pub fn max_in_flight(mut self, requests: usize) -> Self {
-        self.settings.max_in_flight = requests.max(2);
+        self.settings.max_in_flight = requests.clamp(1, MOST);
+        self
+    }
+
+    /// How many watches may be under way at once, by default [`DEFAULT_MAX_WATCHES`]; at least three, as a
+    /// [`ConsulStore`](crate::ConsulStore) has one and a [`Catalog`](crate::Catalog) two. One more waits for
+    /// another to end.
+    pub fn max_watches(mut self, watches: usize) -> Self {
+        self.settings.max_watches = watches.clamp(3, MOST);
         self
     }
 

@@ -258,8 +258,11 @@ impl Shared {
                 }
                 Err(why) => {
                     doubtful = doubtful.max(why.sent());
-                    let all = matches!(why, ClientError::AllFailed { .. });
-                    match (doubtful, all) {
+                    let later = matches!(
+                        why,
+                        ClientError::AllFailed { .. } | ClientError::Busy { .. }
+                    );
+                    match (doubtful, later) {
                         (Sent::No, true) => return Sealed::NotSent(why.into()),
                         (Sent::No, false) => return Sealed::Refused(why.into()),
                         _ => why.into(),

@@ -8,7 +8,7 @@ use proxy_consul::{
 };
 use testkit::consul::{FakeConsul, Fault, On, Right};
 
-use crate::support::fast_timeouts;
+use crate::support::{DEADLINE, fast_timeouts};
 
 /// Timeouts that let a test see a timeout in a moment.
 fn fast() -> Timeouts {
@@ -402,7 +402,17 @@ async fn requests_under_way_are_bounded() {
     let mut busy = 0;
     for ask in asks {
         let error = ask.await.unwrap().unwrap_err();
-        busy += usize::from(error.failures()[0].error.kind == FailureKind::Busy);
+        if let ClientError::Busy { under_way, .. } = &error {
+            busy += 1;
+            assert_eq!(*under_way, 2);
+            // No server had a part in it.
+            assert!(error.failures().is_empty());
+            assert!(
+                !error.to_string().contains(&fake.server(0).address()),
+                "{error}"
+            );
+            assert_eq!(error.sent(), Sent::No);
+        }
     }
     assert!(busy >= 4, "{busy}");
     assert!(
@@ -410,6 +420,35 @@ async fn requests_under_way_are_bounded() {
         "{}",
         fake.server(0).seen().len()
     );
+}
+
+#[tokio::test]
+async fn watches_that_wait_keep_no_request_from_its_answer() {
+    let fake = FakeConsul::start(1).await;
+    fake.kv().put("a", "1");
+    let list = Endpoints::parse_list(&fake.addresses()).unwrap();
+    let mut timeouts = fast();
+    timeouts.watch_wait = Duration::from_secs(60);
+    let settings = ConsulSettings::builder(list)
+        .timeouts(timeouts)
+        .max_in_flight(2)
+        .max_watches(5);
+    let client = Client::new(&settings.build().unwrap()).unwrap();
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..5 {
+        let mut watch = Watch::new(client.clone(), "a");
+        waiting.spawn(async move {
+            watch.step().await.unwrap();
+            watch.step().await
+        });
+    }
+    let asked = async {
+        while fake.server(0).seen().len() < 10 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, asked).await.unwrap();
+    assert_eq!(client.get("a").await.unwrap().unwrap().value, "1");
 }
 
 #[test]
