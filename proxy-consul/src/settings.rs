@@ -24,6 +24,13 @@ pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long one watch lasts when nothing changes.
 pub const DEFAULT_WATCH_WAIT: Duration = Duration::from_secs(10);
 
+/// No watch lasts longer: Consul itself cuts them there.
+pub(crate) const LONGEST_WATCH: Duration = Duration::from_secs(10 * 60);
+
+/// Nothing else takes longer, nor is it waited for longer. A point in time that is as far off as a `Duration`
+/// goes cannot be counted.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How long a watch may be late, on top of the sixteenth that Consul adds. With the wait it makes
 /// the twelve seconds after which a frozen server is noticed.
 pub const DEFAULT_WATCH_GRACE: Duration = Duration::from_millis(1_375);
@@ -57,7 +64,8 @@ pub const DEFAULT_MAX_WATCHES: usize = 64;
 /// No bound is higher: what a semaphore can count is fewer than a `usize`.
 const MOST: usize = 1_000_000;
 
-/// How long things may take. All have defaults that fit a cluster in one network.
+/// How long things may take. All have defaults that fit a cluster in one network. More than a day counts as one,
+/// and a watch lasts ten minutes at most, as Consul has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
@@ -163,11 +171,27 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
+    /// The same, none of them longer than it may be.
+    pub(crate) fn bounded(&self) -> Self {
+        Self {
+            connect: self.connect.min(LONGEST),
+            request: self.request.min(LONGEST),
+            watch_wait: self.watch_wait.min(LONGEST_WATCH),
+            watch_grace: self.watch_grace.min(LONGEST),
+            settle: self.settle.min(LONGEST),
+            backoff_min: self.backoff_min.min(LONGEST),
+            backoff_max: self.backoff_max.min(LONGEST),
+            cool_down: self.cool_down.min(LONGEST),
+            fill_takeover: self.fill_takeover.min(LONGEST),
+        }
+    }
+
     /// How long a watch may take in all: the wait, the sixteenth of it that Consul adds so that
     /// watches do not end together, and the grace.
     #[must_use]
     pub fn watch_total(&self) -> Duration {
-        self.watch_wait + self.watch_wait / 16 + self.watch_grace
+        let all = self.bounded();
+        all.watch_wait + all.watch_wait / 16 + all.watch_grace
     }
 }
 
@@ -341,7 +365,7 @@ impl ConsulSettingsBuilder {
 
     /// How long things may take.
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
-        self.settings.timeouts = timeouts;
+        self.settings.timeouts = timeouts.bounded();
         self
     }
 

@@ -43,6 +43,9 @@ pub const DEFAULT_RESOLV_CONF: &str = "/etc/resolv.conf";
 /// One try at one name server; there is a second one within most deadlines.
 const QUERY_TIMEOUT: Duration = Duration::from_millis(700);
 
+/// Nobody waits longer for names. A point in time that is as far off as a `Duration` goes cannot be counted.
+const LONGEST_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// One name may use up this part of the deadline, so that names behind it in the queue get a turn.
 const SHARE_OF_DEADLINE: u32 = 2;
 
@@ -154,7 +157,7 @@ impl NameResolver {
     }
 
     /// Resolves names, all under one deadline. The book has an entry for each name in `hosts` and
-    /// none for addresses. What is late, silent or denied keeps what `previous` knows of it.
+    /// none for addresses. A deadline of more than a day counts as one. What is late, silent or denied keeps what `previous` knows of it.
     ///
     /// Cancel safe.
     pub async fn resolve_all(
@@ -163,6 +166,7 @@ impl NameResolver {
         deadline: Duration,
         previous: &AddressBook,
     ) -> AddressBook {
+        let deadline = deadline.min(LONGEST_DEADLINE);
         let until = Instant::now() + deadline;
         let names = hosts.iter().filter_map(|host| match host {
             Host::Name(name) => Some((host, name, previous.get(host))),

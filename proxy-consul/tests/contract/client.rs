@@ -8,7 +8,7 @@ use proxy_consul::{
 };
 use testkit::consul::{FakeConsul, Fault, On, Right};
 
-use crate::support::{DEADLINE, fast_timeouts};
+use crate::support::{DEADLINE, commit, fast_timeouts, live, put, start};
 
 /// Timeouts that let a test see a timeout in a moment.
 fn fast() -> Timeouts {
@@ -419,6 +419,40 @@ async fn requests_under_way_are_bounded() {
         fake.server(0).seen().len() <= 6,
         "{}",
         fake.server(0).seen().len()
+    );
+}
+
+#[tokio::test]
+async fn times_may_be_as_long_as_they_like() {
+    let fake = FakeConsul::start(1).await;
+    let mut timeouts = Timeouts::default();
+    timeouts.connect = Duration::MAX;
+    timeouts.request = Duration::MAX;
+    timeouts.watch_wait = Duration::MAX;
+    timeouts.watch_grace = Duration::MAX;
+    timeouts.settle = Duration::MAX;
+    timeouts.backoff_min = Duration::MAX;
+    timeouts.backoff_max = Duration::MAX;
+    timeouts.cool_down = Duration::MAX;
+    timeouts.fill_takeover = Duration::MAX;
+    assert!(timeouts.watch_total() < Duration::from_secs(3 * 24 * 60 * 60));
+    let store = start(
+        &crate::support::settings(&fake.addresses(), timeouts),
+        "r1",
+        None,
+    );
+    // The follower watches, which would have ended it, and a commit sets itself a deadline.
+    live(&store).await;
+    commit(&store, &[put("a", 1)]).await.unwrap();
+    commit(&store, &[put("b", 1)]).await.unwrap();
+    assert!(store.client().get("proxy/head").await.unwrap().is_some());
+    let watched = fake.server(0).seen().into_iter().map(|seen| seen.target);
+    let watched: Vec<_> = watched.filter(|target| target.contains("wait=")).collect();
+    assert!(
+        watched
+            .iter()
+            .all(|target| target.contains("wait=600000ms")),
+        "{watched:?}"
     );
 }
 

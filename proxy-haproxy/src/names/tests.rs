@@ -48,6 +48,16 @@ async fn resolve_one(resolver: &NameResolver, name: &str, previous: &AddressBook
 }
 
 #[tokio::test]
+async fn a_deadline_may_be_as_long_as_it_likes() {
+    let resolver = NameResolver::new(vec!["127.0.0.1:9".parse().unwrap()], vec![]).unwrap();
+    let resolver = resolver.with_hosts_file("/nonexistent");
+    let found = resolver
+        .resolve_all(&hosts(&["localhost"]), Duration::MAX, &AddressBook::new())
+        .await;
+    assert!(found.get(&host("localhost")).address().is_some());
+}
+
+#[tokio::test]
 async fn a_name_that_dns_knows_is_left_to_haproxy() {
     let dns = TestDns::start().await.unwrap();
     dns.set("go-demo", [ip("10.0.0.2"), ip("10.0.0.1"), ip("::1")]);
