@@ -20,7 +20,8 @@ pub enum CallOutcome {
     Failed(FailureKind),
 }
 
-/// Hears of every request. It is called on the task that asked, so it must not block.
+/// Hears of every request. It is called on the task that asked, so it must not block. Its panic is that task's:
+/// what follows the store or the catalog says that it may be out of date, and begins anew.
 pub trait Observer: Send + Sync + fmt::Debug {
     /// One request to one address has ended.
     fn request(

@@ -9,15 +9,16 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio::{
     sync::{Notify, watch},
     task::JoinHandle,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 
 use super::{
@@ -25,7 +26,7 @@ use super::{
     changes::{AllFailing, Registered, in_turn, meant, registered_anew},
     gate,
 };
-use crate::{client::Client, error::ClientError};
+use crate::{client::Client, pause::Pauses};
 
 mod rounds;
 
@@ -290,7 +291,7 @@ impl Shared {
     }
 
     /// Says that a part of it fails, or does not.
-    pub(super) fn trouble(&self, part: Part, why: Option<&ClientError>) {
+    pub(super) fn trouble(&self, part: Part, why: Option<&dyn fmt::Display>) {
         let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
         match why {
             Some(why) => troubles.insert(part, why.to_string().into()),
@@ -314,10 +315,23 @@ impl fmt::Debug for Shared {
     }
 }
 
+/// Follows, and begins anew after a panic, which an [`Observer`](crate::Observer) or a
+/// [`Transport`](crate::Transport) of somebody else's may bring.
 async fn run(shared: Arc<Shared>) {
-    tokio::join!(
-        gate::registrations(&shared),
-        gate::checks(&shared),
-        rounds::rounds(&shared),
-    );
+    let mut pauses = Pauses::new(shared.client.timeouts());
+    let all = async || {
+        tokio::join!(
+            gate::registrations(&shared),
+            gate::checks(&shared),
+            rounds::rounds(&shared),
+        )
+    };
+    while AssertUnwindSafe(all()).catch_unwind().await.is_err() {
+        let why = "the task that follows the catalog panicked; it begins anew";
+        tracing::error!(why);
+        shared.trouble(Part::Reads, Some(&why));
+        sleep(pauses.next()).await;
+        // What was being read is due no more.
+        shared.all_due();
+    }
 }

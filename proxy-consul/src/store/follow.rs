@@ -1,7 +1,8 @@
 //! The task that follows the store: it catches up, waits for the head to change, and does so again.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use proxy_core::ViewSeq;
 use tokio::{
     sync::watch,
@@ -23,9 +24,22 @@ type Waiting = Option<(At, Instant)>;
 /// Follows the store until `stop` says so.
 pub(super) async fn follow(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     tokio::select! {
-        () = run(&shared) => {}
+        () = for_ever(&shared) => {}
         // An error means that the store was dropped, which is a stop as well.
         _ = stop.wait_for(|stop| *stop) => {}
+    }
+}
+
+/// Follows, and begins anew after a panic, which an [`Observer`](crate::Observer) or a
+/// [`Transport`](crate::Transport) of somebody else's may bring: the store must not count as followed while
+/// nobody follows it.
+async fn for_ever(shared: &Shared) {
+    let mut pauses = Pauses::new(shared.client.timeouts());
+    while AssertUnwindSafe(run(shared)).catch_unwind().await.is_err() {
+        let why = "the task that follows the store panicked; it begins anew";
+        tracing::error!(why);
+        shared.with(|state| state.stale(why.to_owned()));
+        sleep(pauses.next()).await;
     }
 }
 

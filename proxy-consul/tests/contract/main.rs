@@ -11,6 +11,7 @@ mod catalog;
 mod client;
 mod empty;
 mod history;
+mod panics;
 mod real;
 mod store;
 mod support;
