@@ -6,6 +6,7 @@
 //!
 //! A caller that hangs up cancels nothing: the engine owns every turn from plan to answer.
 
+mod anew;
 mod command;
 mod finish;
 mod isolate;
@@ -42,10 +43,12 @@ use crate::{
     announce::Announce,
     carrier::{Carrier, CarrierCondition, Reason, Reload},
     chain::chain,
+    culprits::Bound,
     metrics::Metrics,
 };
+use anew::Anew;
 use command::Command;
-use isolate::Patience;
+use isolate::Searched;
 use pending::Pending;
 use pulse::Pulse;
 use quarantine::{Held, Refused};
@@ -79,8 +82,12 @@ pub(crate) struct Engine<C: Carrier> {
     quarantine: BTreeMap<ServiceName, Held>,
     /// What of it is being tried again.
     tried: BTreeMap<ServiceName, Held>,
-    /// How long this turn searches among what the store brought.
-    patience: Patience,
+    /// How far a search through all that is stored has come, while it goes on.
+    anew: Option<Anew>,
+    /// When the searches of this turn end, where nothing was served before it.
+    first: Option<Bound>,
+    /// What was asked and not come to yet: the next batch begins with it.
+    waiting: Vec<Pending>,
     failure: Option<Failure>,
     /// Whether HAProxy does not even load what it runs: then trying again costs traffic.
     unloadable: bool,
@@ -92,6 +99,7 @@ pub(crate) struct Engine<C: Carrier> {
 
 /// What the engine does next.
 enum Work {
+    Waiting,
     Command(Command),
     Store,
     Names,
@@ -134,7 +142,9 @@ impl<C: Carrier> Engine<C> {
             served: parts.served,
             quarantine: BTreeMap::new(),
             tried: BTreeMap::new(),
-            patience: Patience::Slice,
+            anew: None,
+            first: None,
+            waiting: Vec::new(),
             failure: None,
             unloadable: false,
             retry: Retry::idle(),
@@ -156,6 +166,7 @@ impl<C: Carrier> Engine<C> {
             let work = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                () = std::future::ready(()), if !self.waiting.is_empty() => Work::Waiting,
                 command = self.commands.recv() => match command {
                     Some(command) => Work::Command(command),
                     None => break,
@@ -167,7 +178,8 @@ impl<C: Carrier> Engine<C> {
             self.pulse.begin();
             let was_due = retry_at.is_some_and(|at| at <= Instant::now());
             match work {
-                Work::Command(command) => self.take(command).await,
+                Work::Waiting => self.take(None).await,
+                Work::Command(command) => self.take(Some(command)).await,
                 Work::Store => self.turn_because(Reason::Store, Vec::new()).await,
                 Work::Names => self.render_moved(Reason::Names).await,
                 Work::Retry => {}
@@ -177,6 +189,9 @@ impl<C: Carrier> Engine<C> {
                 self.try_again().await;
             }
             self.pulse.end();
+        }
+        for pending in std::mem::take(&mut self.waiting) {
+            pending.end();
         }
         self.commands.close();
         while let Some(command) = self.commands.recv().await {
@@ -191,22 +206,20 @@ impl<C: Carrier> Engine<C> {
         self.turn(changes).await;
     }
 
-    /// Takes a command and all that wait behind it.
-    async fn take(&mut self, first: Command) {
-        let mut changes = Vec::new();
+    /// Takes what the last batch did not come to, a command and all that wait behind it.
+    async fn take(&mut self, mut first: Option<Command>) {
+        let mut changes = std::mem::take(&mut self.waiting);
         let (mut reloads, mut recreations, mut refreshes) = (Vec::new(), Vec::new(), Vec::new());
-        let mut next = Some(first);
-        while let Some(command) = next {
+        while changes.len() + reloads.len() + recreations.len() + refreshes.len() < MAX_BATCH {
+            let Some(command) = first.take().or_else(|| self.commands.try_recv().ok()) else {
+                break;
+            };
             match command {
                 Command::Change(request, reply) => changes.push(Pending::new(request, reply)),
                 Command::Reload(reply) => reloads.push(reply),
                 Command::Recreate(reply) => recreations.push(reply),
                 Command::Refresh(reply) => refreshes.push(reply),
             }
-            next = match changes.len() + reloads.len() + recreations.len() + refreshes.len() {
-                n if n < MAX_BATCH => self.commands.try_recv().ok(),
-                _ => None,
-            };
         }
         if !changes.is_empty() {
             self.turn_because(Reason::Change, changes).await;
@@ -272,6 +285,16 @@ impl<C: Carrier> Engine<C> {
         } else {
             self.turn(Vec::new()).await;
         }
+    }
+
+    /// When a search that begins now ends, and no later than the engine.
+    fn bound(&self, searched: Searched) -> Bound {
+        let bound = match (&self.first, searched) {
+            (Some(first), _) => first.clone(),
+            (None, Searched::Stored) => Bound::slice(),
+            (None, Searched::Asked) => Bound::asked(),
+        };
+        bound.or_until(self.stop.clone())
     }
 
     fn publish(&self) {

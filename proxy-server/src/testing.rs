@@ -47,6 +47,8 @@ pub(crate) struct Scripted {
     pub(crate) clash: Mutex<Option<[&'static str; 2]>>,
     pub(crate) unable: AtomicBool,
     pub(crate) broken: AtomicBool,
+    /// Nothing carries traffic, whatever was live.
+    pub(crate) down: AtomicBool,
     pub(crate) checks: AtomicUsize,
     /// How long each takes.
     pub(crate) check_takes: Mutex<Duration>,
@@ -166,6 +168,9 @@ impl Carrier for Scripted {
     }
 
     fn condition(&self) -> CarrierCondition {
+        if self.down.load(SeqCst) {
+            return CarrierCondition::Down("it was ended".to_owned());
+        }
         match &*self.live.lock().unwrap() {
             Some(_) => CarrierCondition::Running,
             None => CarrierCondition::NotStarted,

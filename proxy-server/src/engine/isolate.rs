@@ -7,11 +7,10 @@ use std::sync::{
 
 use async_trait::async_trait;
 use proxy_core::{Change, RouteTable};
-use tokio::time::Instant;
 
 use crate::{
     carrier::{Applied, ApplyError, Carrier, CheckError, Reload},
-    culprits::{Judge, isolate, isolate_some, isolate_until},
+    culprits::{Bound, Judge, isolate},
 };
 
 /// What is left of what the store brought, and of what is asked on top of it.
@@ -33,40 +32,23 @@ pub(super) struct Verdicts {
     pub(super) judged: usize,
 }
 
-/// How long is searched among what the store brought.
+/// What is searched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Patience {
-    /// For a while; the rest waits for another turn, and callers come first.
-    Slice,
-    /// Until all is judged, or it is that late.
-    Until(Instant),
+pub(super) enum Searched {
+    /// What the store brought, for which nobody waits.
+    Stored,
+    /// What is asked.
+    Asked,
 }
 
-// === impl Patience ===
-
-impl Patience {
-    /// Until when is searched, where that was said.
-    pub(super) fn until(self) -> Option<Instant> {
-        match self {
-            Self::Slice => None,
-            Self::Until(until) => Some(until),
-        }
-    }
-
-    /// Whether what a search did not come to is judged in another round of the same turn.
-    pub(super) fn goes_on(self) -> bool {
-        self.until().is_some_and(|until| Instant::now() < until)
-    }
-}
-
-/// Sorts out what HAProxy does not take. Those who ask wait for the search for what they asked, and not for the
-/// end of one for what the store brought, unless the patience is for that.
+/// Sorts out what HAProxy does not take. `bound` is asked anew for each search: for one among what the store brought,
+/// and for one among what is asked.
 pub(super) async fn sort<'a, J: Judge<Whole = RouteTable, Step = &'a [Change]>>(
     judge: &J,
     served: &RouteTable,
     stored: &[J::Step],
     asked: &[J::Step],
-    patience: Patience,
+    bound: impl Fn(Searched) -> Bound,
 ) -> Result<Sorted<J::Good>, CheckError> {
     let mut words = None;
     if !asked.is_empty() {
@@ -89,7 +71,7 @@ pub(super) async fn sort<'a, J: Judge<Whole = RouteTable, Step = &'a [Change]>>(
         }
     }
     if stored.is_empty() {
-        let asked = isolate(judge, served, asked, words).await?;
+        let asked = isolate(judge, served, asked, words, &bound(Searched::Asked)).await?;
         return Ok(Sorted {
             candidate: asked.candidate,
             table: asked.whole,
@@ -100,11 +82,9 @@ pub(super) async fn sort<'a, J: Judge<Whole = RouteTable, Step = &'a [Change]>>(
             },
         });
     }
-    let first = match patience {
-        Patience::Slice => isolate_some(judge, served, stored, None).await?,
-        Patience::Until(until) => isolate_until(judge, served, stored, None, Some(until)).await?,
-    };
-    let (is_whole, base) = (first.culprits.is_empty(), first.whole);
+    let first = isolate(judge, served, stored, None, &bound(Searched::Stored)).await?;
+    let is_whole = first.judged == stored.len() && first.culprits.is_empty();
+    let base = first.whole;
     let verdicts = Verdicts {
         culprits: first.culprits,
         judged: first.judged,
@@ -118,7 +98,8 @@ pub(super) async fn sort<'a, J: Judge<Whole = RouteTable, Step = &'a [Change]>>(
         });
     }
     drop(first.candidate);
-    let second = isolate(judge, &base, asked, words.filter(|_| is_whole)).await?;
+    let words = words.filter(|_| is_whole);
+    let second = isolate(judge, &base, asked, words, &bound(Searched::Asked)).await?;
     Ok(Sorted {
         candidate: second.candidate,
         table: second.whole,

@@ -7,12 +7,12 @@ use proxy_core::{Change, RouteTable};
 
 use super::{
     ChangeError, Engine, Refused,
-    isolate::{Loading, Patience},
+    isolate::{Loading, Searched},
 };
 use crate::{
     carrier::{Applied, ApplyError, Carrier, CarrierCondition, CheckError, Reason, Reload},
     chain::chain,
-    culprits::isolate_until,
+    culprits::isolate,
 };
 
 /// A configuration that is good and not live yet.
@@ -83,7 +83,8 @@ impl<C: Carrier> Engine<C> {
                     why = words,
                     "what was good does not pass any more; looking for the culprits"
                 );
-                self.check_anew().await
+                let ready = self.check_anew().await?;
+                ready.ok_or(CheckError::Rejected { words })
             }
             Err(error) => Err(error),
         }
@@ -105,11 +106,7 @@ impl<C: Carrier> Engine<C> {
             CarrierCondition::NotStarted => true,
             // What was refused here before is better checked: reloads that fail count as replacements of the
             // worker that serves, of which HAProxy bears `mworker-max-reloads`.
-            CarrierCondition::Running => {
-                let is_refused = self.reason == Reason::Retry || self.failure.is_some();
-                // A first turn comes here again only with what a search has not come to.
-                !is_refused && self.patience == Patience::Slice
-            }
+            CarrierCondition::Running => self.reason != Reason::Retry && self.failure.is_none(),
             _ => false,
         };
         match is_new {
@@ -147,6 +144,7 @@ impl<C: Carrier> Engine<C> {
         match self.carrier.apply(ready.candidate, force).await {
             Ok(applied) => {
                 self.failure = None;
+                self.anew = None;
                 (self.live, self.proven) = (self.served.clone(), true);
                 if matches!(applied, Applied::Started | Applied::Reloaded) {
                     self.retry.has_new_worker();
@@ -192,8 +190,9 @@ impl<C: Carrier> Engine<C> {
             changes = self.served.changes_since(&base);
         }
         let groups: Vec<&[Change]> = changes.iter().map(std::slice::from_ref).collect();
-        let (loading, until) = (Loading::on(&*self.carrier), self.patience.until());
-        let isolated = isolate_until(&loading, &base, &groups, Some(words), until).await;
+        // A reload that fails takes longer than a check, and each search begins with two.
+        let (loading, bound) = (Loading::on(&*self.carrier), self.bound(Searched::Asked));
+        let isolated = isolate(&loading, &base, &groups, Some(words), &bound).await;
         if is_running {
             self.retry.loads(loading.reloads());
         }
@@ -212,9 +211,18 @@ impl<C: Carrier> Engine<C> {
                 self.unloadable = false;
                 self.failure = None;
             }
+            Err(CheckError::Rejected { words }) => {
+                tracing::error!(
+                    why = words,
+                    "no service is to blame for what HAProxy does not load"
+                );
+            }
             Err(error) => {
                 let why = chain(&error);
-                tracing::error!(why, "no service is to blame for what HAProxy does not load");
+                tracing::warn!(
+                    why,
+                    "the search for what HAProxy does not load broke off; it is tried again"
+                );
             }
         }
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use proxy_core::{
     Change, Conflict, DeadRoute, PlannedChange, Revision, RouteTable, ServiceName, StoreView,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::{Answer, ChangeError, ChangeRequest, ReplicaRow, Told, command::Reply};
 
@@ -13,6 +13,8 @@ use super::{Answer, ChangeError, ChangeRequest, ReplicaRow, Told, command::Reply
 pub(super) struct Pending {
     pub(super) request: ChangeRequest,
     reply: Reply,
+    /// Since when it is on its way.
+    since: Instant,
     /// Those of its changes that are not stored.
     rest: Vec<Change>,
     pub(super) commits: usize,
@@ -36,6 +38,7 @@ impl Pending {
             rest: request.changes.clone(),
             request,
             reply,
+            since: Instant::now(),
             commits: 0,
             unchanged: false,
             planned: Vec::new(),
@@ -66,6 +69,23 @@ impl Pending {
     /// Whether a service that it was decided on is another now.
     pub(super) fn is_overtaken(&self, table: &RouteTable) -> bool {
         self.commits == 0 && self.request.is_overtaken(table)
+    }
+
+    /// Whether its caller has waited long enough to be judged.
+    pub(super) fn is_late(&self) -> bool {
+        self.since.elapsed() >= self.request.wait.most
+    }
+
+    /// The engine ends before it is come to.
+    pub(super) fn end(self) {
+        let refusal = match self.commits {
+            0 => ChangeError::ShuttingDown,
+            commits => ChangeError::Unable {
+                why: "this replica shuts down".to_owned(),
+                commits,
+            },
+        };
+        self.answer(Err(refusal));
     }
 
     /// The changes that are not stored yet.

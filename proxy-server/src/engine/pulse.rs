@@ -7,8 +7,8 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Longer than the longest turn. Ten thousand services of which many are refused take minutes of
-/// checks, each with its own deadline; what takes longer than this hangs.
+/// Longer than the longest round of a turn. A search among ten thousand services ends at its first culprit, which takes
+/// some fifteen checks or loads, each with its own deadline; what takes longer than this hangs.
 const LONGEST_TURN: Duration = Duration::from_secs(600);
 
 /// Since when the engine is at work on one thing; none while it waits for the next.

@@ -8,11 +8,8 @@ use std::{
 use proxy_core::{Change, RouteTable, ServiceName, StoreView};
 use tokio::time::Instant;
 
-use super::{Engine, Quarantined, isolate::Checking, live::Ready};
-use crate::{
-    carrier::{Carrier, CheckError, Reason},
-    culprits::isolate_until,
-};
+use super::{Engine, Quarantined};
+use crate::carrier::{Carrier, Reason};
 
 /// A change that the store holds and that is not served.
 pub(super) struct Held {
@@ -86,24 +83,6 @@ impl<C: Carrier> Engine<C> {
         unjudged.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Judges every stored service anew, on top of nothing. Those that do not pass are quarantined
-    /// and are not served until they do.
-    pub(super) async fn check_anew(&mut self) -> Result<Ready<C::Candidate>, CheckError> {
-        let empty = RouteTable::new();
-        let all = self.view.stored.table().changes_since(&empty);
-        let groups: Vec<&[Change]> = all.iter().map(std::slice::from_ref).collect();
-        let (judge, until) = (Checking(&*self.carrier), self.patience.until());
-        let isolated = isolate_until(&judge, &empty, &groups, None, until).await?;
-        self.quarantine.clear();
-        for (index, words) in isolated.culprits {
-            if let Some(change) = all.get(index) {
-                self.hold(change.clone(), words, Refused::AtCheck);
-            }
-        }
-        self.put_aside(all.get(isolated.judged..).unwrap_or_default());
-        Ok(Ready::checked(isolated.candidate, isolated.whole))
-    }
-
     pub(super) fn hold(&mut self, change: Change, why: String, refused: Refused) {
         let name = change.service_name().clone();
         tracing::error!(service = %name, why, "quarantined: its stored version is not valid here");
@@ -118,10 +97,9 @@ impl<C: Carrier> Engine<C> {
         self.quarantine.insert(name, held);
     }
 
-    /// Puts aside what a search did not come to. It goes on with the next try, which is due at once; in a first
-    /// turn that still has time, with the next round.
+    /// Puts aside what a search did not come to. It goes on with the next try, which is due at once.
     pub(super) fn put_aside(&mut self, changes: &[Change]) {
-        if changes.is_empty() || self.patience.goes_on() {
+        if changes.is_empty() {
             return;
         }
         let services = changes.len();

@@ -3,14 +3,13 @@
 //! plan -> check (render and validate) -> store -> make live here and tell the peers -> publish ->
 //! answer. What the store's watch brings takes the same way and skips the store and the peers.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use proxy_core::{Change, CommitError, CommitRecord, Order, StoreCondition, plan};
-use tokio::time::Instant;
 
 use super::{
     ChangeError, Engine, Refused,
-    isolate::{Checking, Patience, sort, with_groups},
+    isolate::{Checking, sort, with_groups},
     live::Ready,
     pending::{Pending, count_down, last_of_each},
 };
@@ -18,16 +17,12 @@ use crate::{
     announce::OwnEnding,
     carrier::{Carrier, CheckError, Reload},
     chain::chain,
+    culprits::Bound,
 };
 
 /// How often a batch is planned again because another replica committed first. Each loss means that
 /// somebody else made progress; a batch that loses this often is better told to its callers.
 const MAX_RACES: usize = 64;
-
-/// So long a first turn judges what is stored; then what passed is served, and the rest waits for its turn. Below the
-/// `--start-period` of the image (30 s): who is not ready soon after that is ended and begins anew. What is left of that
-/// is for the culprit that is being looked for and for the start of HAProxy.
-const FIRST_SEARCH: Duration = Duration::from_secs(20);
 
 /// What became of an attempt to store a round.
 enum Stored {
@@ -35,6 +30,9 @@ enum Stored {
     LostRace,
     Failed,
 }
+
+/// What is said while it is found out which services what is served must do without.
+const JUDGED_ANEW: &str = "what is served does not pass HAProxy's check any more; its services are judged one after another, and HAProxy runs what it did until then";
 
 /// The view is not the newest: plan again.
 struct LostRace;
@@ -45,6 +43,8 @@ enum Checked<T> {
     All(Ready<T>),
     /// What the store has, anew: nothing of what is asked.
     StoredAlone(Ready<T>),
+    /// Some of what the store has, anew: nothing can be said of anything yet.
+    NotYet,
 }
 
 // === impl Engine ===
@@ -56,10 +56,7 @@ impl<C: Carrier> Engine<C> {
         let own = OwnEnding::new();
         let before = self.served.clone();
         // Nobody is served before the first time, and what is not judged would be missing then.
-        self.patience = match self.proven {
-            true => Patience::Slice,
-            false => Patience::Until(Instant::now() + FIRST_SEARCH),
-        };
+        self.first = (!self.proven).then(Bound::first);
         let mut tries = 0;
         loop {
             // Each round has a bound of its own; how many are needed is up to what the store holds.
@@ -77,8 +74,7 @@ impl<C: Carrier> Engine<C> {
                 // get an honest 404.
                 self.render_served(Reload::IfDifferent).await;
             }
-            // A view may already hold more than this turn brought into it, and a search for
-            // culprits may have stopped half-way: what is left goes in another round.
+            // A view may already hold more than this turn brought into it: that goes in another round.
             let done = open.is_empty() && (self.failure.is_some() || self.incoming().is_empty());
             if done || self.not_loaded().is_some() {
                 break;
@@ -100,7 +96,7 @@ impl<C: Carrier> Engine<C> {
                 break;
             }
         }
-        self.patience = Patience::Slice;
+        self.first = None;
         if !self.quarantine.is_empty() {
             self.free(&before);
         }
@@ -134,6 +130,11 @@ impl<C: Carrier> Engine<C> {
             Ok(checked) => checked,
             Err(error) => {
                 let why = chain(&error);
+                if self.stop.is_cancelled() {
+                    open.drain(..).for_each(Pending::end);
+                    self.failure = Some(why.into());
+                    return None;
+                }
                 refuse_all(open, |commits| ChangeError::Unable {
                     why: why.clone(),
                     commits,
@@ -152,6 +153,11 @@ impl<C: Carrier> Engine<C> {
         let checked = match checked {
             // What is asked is judged on top of it, in another round.
             Checked::StoredAlone(ready) => return Some(ready),
+            Checked::NotYet => {
+                self.wait_on(std::mem::take(open));
+                self.failure = Some(JUDGED_ANEW.into());
+                return None;
+            }
             Checked::All(ready) => ready,
         };
         if open.is_empty() {
@@ -287,7 +293,7 @@ impl<C: Carrier> Engine<C> {
             &self.served,
             &stored,
             &asked,
-            self.patience,
+            |searched| self.bound(searched),
         )
         .await
         {
@@ -298,7 +304,8 @@ impl<C: Carrier> Engine<C> {
                     why = words,
                     "what is served does not pass any more; looking for the culprits"
                 );
-                return self.check_anew().await.map(Checked::StoredAlone);
+                let ready = self.check_anew().await?;
+                return Ok(ready.map_or(Checked::NotYet, Checked::StoredAlone));
             }
             sorted => sorted?,
         };
@@ -319,13 +326,22 @@ impl<C: Carrier> Engine<C> {
             let commits = culprit.commits;
             culprit.answer(Err(ChangeError::Rejected { words, commits }));
         }
-        for pending in unjudged {
-            let commits = pending.commits;
-            let why = "too many others in the same batch were refused".to_owned();
-            pending.answer(Err(ChangeError::Unable { why, commits }));
-        }
+        self.wait_on(unjudged);
         let ready = Ready::checked(sorted.candidate, sorted.table);
         Ok(Checked::All(ready))
+    }
+
+    /// Leaves what was not come to for the next batch, in front of what came after it; who has waited too long is told.
+    fn wait_on(&mut self, unjudged: Vec<Pending>) {
+        let (late, waiting): (Vec<_>, Vec<_>) = unjudged.into_iter().partition(Pending::is_late);
+        self.waiting.splice(0..0, waiting);
+        for pending in late {
+            let (waited, commits) = (pending.request.wait.most.as_secs(), pending.commits);
+            let why = format!(
+                "others before it are looked for that HAProxy would not take, and that took longer than {waited} s (`timeout`)"
+            );
+            pending.answer(Err(ChangeError::Unable { why, commits }));
+        }
     }
 
     /// Commits what is asked, in as many commits as the store needs.

@@ -9,12 +9,16 @@ use super::command::{ReplicaRow, ReplicaStatus};
 /// What is left for the last row after the calls to the peers have ended at the same deadline.
 const LAST_ROW: Duration = Duration::from_millis(250);
 
+/// How long who asks for nothing but this replica waits to be judged behind others that are refused: sources, which
+/// ask for many at once and have nobody waiting.
+const HERE: Duration = Duration::from_secs(60);
+
 /// What a caller waits for, and how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Wait {
     /// What it waits for.
     pub who: WaitFor,
-    /// How long it waits for the other replicas.
+    /// How long it waits to be judged behind others that are refused, and then for the other replicas.
     pub most: Duration,
 }
 
@@ -51,7 +55,7 @@ impl Wait {
     pub(crate) fn here() -> Self {
         Self {
             who: WaitFor::Here,
-            most: Duration::ZERO,
+            most: HERE,
         }
     }
 

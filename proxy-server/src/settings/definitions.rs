@@ -103,7 +103,7 @@ pub const DEFINITIONS: &[Definition] = &[
     plain(
         "WAIT_TIMEOUT",
         "10",
-        "seconds that `distribute=true` waits for all replicas",
+        "seconds that `distribute=true` waits for all replicas, and a change behind others that are refused",
     ),
     plain(
         "DRIFT_CHECK_INTERVAL",

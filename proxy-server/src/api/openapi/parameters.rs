@@ -104,7 +104,7 @@ pub(super) fn manner() -> Vec<Parameter> {
         ),
         optional(
             "timeout",
-            "Seconds to wait for the other replicas; WAIT_TIMEOUT unless given.",
+            "Seconds to wait for the other replicas, and before that for those asked for earlier that HAProxy would not take; WAIT_TIMEOUT unless given.",
             number(1, most),
         ),
         dry_run(),

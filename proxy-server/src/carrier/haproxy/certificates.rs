@@ -9,7 +9,7 @@ use crate::{
     carrier::{Applied, ApplyError, Carrier as _, CheckError, Reload, places::Places},
     certificates::{Fruitless, Showing, Step, find_culprits},
     chain::chain,
-    culprits::{Judge, isolate},
+    culprits::{Bound, Judge, isolate},
 };
 
 /// Judges what is shown together with a table. Changes nothing that is live.
@@ -57,12 +57,17 @@ impl HaproxyCarrier {
             return Ok(());
         };
         let beside = Beside::of(self, table).await;
-        let isolated = match isolate(&beside, &offer.base, &offer.steps, None).await {
+        // What it does not come to is offered again with the next look.
+        let bound = match is_begun {
+            true => Bound::slice(),
+            false => Bound::first(),
+        };
+        let isolated = match isolate(&beside, &offer.base, &offer.steps, None, &bound).await {
             // HAProxy itself may be another than in the last run: each is judged anew, whether it changed or not.
             Err(CheckError::Rejected { words }) if !is_begun => {
                 offer = offer.anew();
                 let base = Showing::default();
-                isolate(&beside, &base, &offer.steps, Some(words)).await
+                isolate(&beside, &base, &offer.steps, Some(words), &bound).await
             }
             isolated => isolated,
         }?;
@@ -99,9 +104,12 @@ impl HaproxyCarrier {
             // It speaks TLS, and is to do so all the while.
             (true, true) => offer.clone().anew().on_top_of_one(),
         };
-        let (offer, isolated) = match find_culprits(&loading, offer.clone(), anew, words.clone())
-            .await
-        {
+        let bound = match is_first {
+            true => Bound::first(),
+            false => Bound::slice(),
+        };
+        let found = find_culprits(&loading, offer.clone(), anew, words.clone(), &bound).await;
+        let (offer, isolated) = match found {
             Ok(found) => found,
             Err(Fruitless {
                 error,

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{HaproxyCarrier, written::Written};
 use crate::{
     carrier::{CheckError, places::Places},
-    culprits::{Judge, isolate_some},
+    culprits::{Bound, Judge, isolate},
 };
 
 /// A configuration that HAProxy would take.
@@ -144,7 +144,8 @@ impl HaproxyCarrier {
             table,
             book: held,
         };
-        let isolated = isolate_some(&judge, held.instances(), &changed, Some(refused)).await?;
+        let (base, bound) = (held.instances(), Bound::slice());
+        let isolated = isolate(&judge, base, &changed, Some(refused), &bound).await?;
         if let Some(catalog) = self
             .catalog
             .as_ref()

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{Offer, Showing, Step};
 use crate::{
     carrier::CheckError,
-    culprits::{Isolated, Judge, isolate},
+    culprits::{Bound, Isolated, Judge, isolate},
 };
 
 /// Why a search ended with nobody to blame.
@@ -35,6 +35,7 @@ pub(crate) async fn find_culprits<J: Judge<Whole = Showing, Step = Step>>(
     first: Offer,
     others: Vec<Offer>,
     words: String,
+    bound: &Bound,
 ) -> Result<(Offer, Isolated<J::Good, Showing>), Fruitless> {
     let judge = Recording {
         judge,
@@ -44,7 +45,7 @@ pub(crate) async fn find_culprits<J: Judge<Whole = Showing, Step = Step>>(
     let first = Some(first).filter(|first| !first.steps.is_empty());
     for offer in first.into_iter().chain(others) {
         let judged = match judge.judge(&offer.base).await {
-            Ok(_) => isolate(&judge, &offer.base, &offer.steps, None).await,
+            Ok(_) => isolate(&judge, &offer.base, &offer.steps, None, bound).await,
             Err(error) => Err(error),
         };
         match judged {
@@ -134,7 +135,8 @@ mod tests {
             let (first, others) = offers();
             let answers = std::iter::repeat_with(refused).take(before);
             let judge = Scripted(Mutex::new(answers.collect()));
-            let found = find_culprits(&judge, first, others, WORDS.to_owned()).await;
+            let found =
+                find_culprits(&judge, first, others, WORDS.to_owned(), &Bound::slice()).await;
             let (_, isolated) = found.unwrap_or_else(|it| panic!("{}", it.error));
             assert_eq!(isolated.culprits, []);
             assert_eq!(isolated.whole.certificates().count(), 3);
@@ -156,7 +158,14 @@ mod tests {
         ] {
             let left = std::iter::repeat_with(|| Ok(())).take(9 - answers.len());
             let judge = Scripted(Mutex::new(answers.into_iter().chain(left).collect()));
-            let found = find_culprits(&judge, offer.clone(), Vec::new(), WORDS.to_owned()).await;
+            let found = find_culprits(
+                &judge,
+                offer.clone(),
+                Vec::new(),
+                WORDS.to_owned(),
+                &Bound::slice(),
+            )
+            .await;
             let (_, isolated) = found.unwrap_or_else(|it| panic!("{}", it.error));
             assert_eq!(isolated.culprits.len(), blamed);
             assert_eq!(9 - judge.0.lock().unwrap().len(), judged);
@@ -167,7 +176,7 @@ mod tests {
     async fn every_base_that_is_refused_is_tried_once() {
         let (first, others) = offers();
         let judge = Scripted(Mutex::new([refused(), refused(), Ok(())].into()));
-        let found = find_culprits(&judge, first, others, WORDS.to_owned()).await;
+        let found = find_culprits(&judge, first, others, WORDS.to_owned(), &Bound::slice()).await;
         assert!(found.err().unwrap().loaded.is_none());
         assert_eq!(judge.0.lock().unwrap().len(), 1, "and nothing else");
     }
@@ -179,7 +188,7 @@ mod tests {
             why: "no disk".into(),
         });
         let judge = Scripted(Mutex::new([Ok(()), broken].into()));
-        let found = find_culprits(&judge, first, others, WORDS.to_owned()).await;
+        let found = find_culprits(&judge, first, others, WORDS.to_owned(), &Bound::slice()).await;
         let loaded = found.err().unwrap().loaded.unwrap();
         assert_eq!(loaded.certificates().count(), 1);
     }

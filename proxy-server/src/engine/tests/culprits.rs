@@ -49,6 +49,108 @@ async fn a_burst_is_one_reload_and_loses_only_its_culprits() {
     assert!(reloads <= 3, "{reloads} reloads for 101 calls");
 }
 
+/// Has a replica be asked for all of these at once, and gives what became of each and when.
+async fn asked_at_once(
+    replica: &Arc<Replica>,
+    names: &[&'static str],
+    most: Duration,
+) -> Vec<(Result<(), ChangeError>, Duration)> {
+    let began = tokio::time::Instant::now();
+    let calls = names.iter().map(|name| {
+        let wait = Wait {
+            who: WaitFor::Here,
+            most,
+        };
+        let request = ChangeRequest::new(vec![put(name)], wait);
+        let replica = Arc::clone(replica);
+        async move {
+            let answer = replica.handle.change(request).await;
+            let answer = answer.map(|answer| assert_eq!(answer.failure, None));
+            (answer, began.elapsed())
+        }
+    });
+    futures_util::future::join_all(calls).await
+}
+
+/// The clock is simulated. A check takes as long as that of one service really does.
+#[tokio::test(start_paused = true)]
+async fn each_of_many_refused_in_one_batch_hears_so_and_all_others_succeed() {
+    const TIMEOUT: Duration = Duration::from_secs(10);
+    let store = store();
+    let replica = Arc::new(Replica::on(&store));
+    replica.put("first").await.unwrap();
+    let names: Vec<&'static str> = (0..200).map(|i| &*format!("s{i:03}").leak()).collect();
+    let bad: Vec<&'static str> = names.iter().copied().skip(7).step_by(10).collect();
+    assert_eq!(bad.len(), 20);
+    replica.carrier.bad.lock().unwrap().extend(&bad);
+    *replica.carrier.check_takes.lock().unwrap() = Duration::from_millis(26);
+    let reloads = replica.carrier.reloads.load(SeqCst);
+    let answers = asked_at_once(&replica, &names, TIMEOUT).await;
+    for (name, (answer, took)) in names.iter().zip(&answers) {
+        match bad.contains(name) {
+            true => assert!(
+                matches!(answer, Err(ChangeError::Rejected { words, .. }) if *words == format!("{name} is bad")),
+                "{name}: {answer:?}"
+            ),
+            false => assert_eq!(*answer, Ok(()), "{name}"),
+        }
+        assert!(*took < TIMEOUT, "{name}: {took:?}");
+    }
+    assert_eq!(store.view().stored.table().len(), 181);
+    assert_eq!(replica.carrier.live().len(), 181);
+    let reloads = replica.carrier.reloads.load(SeqCst) - reloads;
+    assert!(reloads <= 3, "{reloads}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_not_come_to_in_time_is_told_and_has_changed_nothing() {
+    const TIMEOUT: Duration = Duration::from_secs(10);
+    let store = store();
+    let replica = Arc::new(Replica::on(&store));
+    replica.put("first").await.unwrap();
+    let names: Vec<&'static str> = (0..200).map(|i| &*format!("s{i:03}").leak()).collect();
+    replica.carrier.bad.lock().unwrap().extend(&names[1..]);
+    *replica.carrier.check_takes.lock().unwrap() = Duration::from_millis(500);
+    let answers = asked_at_once(&replica, &names, TIMEOUT).await;
+    assert_eq!(answers[0].0, Ok(()));
+    let is_late = |answer: &&(Result<(), ChangeError>, Duration)| matches!(&answer.0, Err(ChangeError::Unable { why, commits: 0 }) if why.contains("longer than 10 s"));
+    let late: Vec<_> = answers.iter().skip(1).filter(is_late).collect();
+    let refused = answers
+        .iter()
+        .filter(|answer| matches!(answer.0, Err(ChangeError::Rejected { .. })));
+    assert_eq!(refused.count() + late.len(), 199);
+    assert!((100..199).contains(&late.len()), "{}", late.len());
+    // Its time, and the batch that it was in then.
+    let longest = late.iter().map(|(_, took)| *took).max().unwrap();
+    assert!(
+        (TIMEOUT..TIMEOUT + Duration::from_secs(5)).contains(&longest),
+        "{longest:?}"
+    );
+    assert_eq!(store.view().stored.table().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_to_be_judged_is_refused_where_the_engine_ends() {
+    let store = store();
+    let replica = Arc::new(Replica::on(&store));
+    replica.put("first").await.unwrap();
+    let names: Vec<&'static str> = (0..100).map(|i| &*format!("s{i:03}").leak()).collect();
+    replica.carrier.bad.lock().unwrap().extend(&names[1..]);
+    *replica.carrier.check_takes.lock().unwrap() = Duration::from_millis(500);
+    let asked = {
+        let (replica, names) = (Arc::clone(&replica), names.clone());
+        tokio::spawn(async move { asked_at_once(&replica, &names, Duration::from_secs(60)).await })
+    };
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let ended = tokio::time::Instant::now();
+    replica.stop.cancel();
+    let answers = asked.await.unwrap();
+    assert!(ended.elapsed() <= Duration::from_millis(500), "one check");
+    let last = &answers.last().unwrap().0;
+    assert_eq!(*last, Err(ChangeError::ShuttingDown));
+    assert!(store.view().stored.table().len() <= 2);
+}
+
 #[tokio::test]
 async fn what_another_replica_stores_is_served_and_its_bad_services_are_quarantined() {
     let store = store();
@@ -122,6 +224,56 @@ async fn a_base_that_no_longer_passes_does_not_block_the_rest() {
         3,
         "nothing leaves the store"
     );
+}
+
+/// The clock is simulated.
+#[tokio::test(start_paused = true)]
+async fn while_what_is_served_is_judged_anew_nothing_of_it_goes_and_callers_are_answered() {
+    const TIMEOUT: Duration = Duration::from_secs(20);
+    let store = store();
+    let replica = Arc::new(Replica::on(&store));
+    let names: Vec<&'static str> = (0..60).map(|i| &*format!("s{i:02}").leak()).collect();
+    let changes = names.iter().map(|name| put(name)).collect();
+    replica.change(changes).await.unwrap();
+    // HAProxy or a template changed: what was good is not.
+    let bad = ["s03", "s20", "s21", "s40", "s59"];
+    replica.carrier.bad.lock().unwrap().extend(bad);
+    *replica.carrier.check_takes.lock().unwrap() = Duration::from_millis(400);
+    let watching = {
+        let carrier = Arc::clone(&replica.carrier);
+        let good: Vec<_> = names.iter().filter(|it| !bad.contains(it)).collect();
+        let good: Vec<String> = good.into_iter().map(ToString::to_string).collect();
+        tokio::spawn(async move {
+            let mut looks = 0;
+            loop {
+                let live = carrier.live();
+                let gone: Vec<_> = good.iter().filter(|it| !live.contains(it)).collect();
+                assert_eq!(gone, [""; 0], "after {looks}");
+                looks += 1;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        })
+    };
+    let (answer, took) = asked_at_once(&replica, &["new"], TIMEOUT).await.remove(0);
+    // Its time, and the batch that it was in then.
+    assert!(took < TIMEOUT + Duration::from_secs(8), "{took:?}");
+    assert!(
+        matches!(&answer, Ok(()) | Err(ChangeError::Unable { .. })),
+        "{answer:?}"
+    );
+    // The search goes on from where it was.
+    let (answer, _) = asked_at_once(&replica, &["newer"], Duration::from_secs(60))
+        .await
+        .remove(0);
+    assert_eq!(answer, Ok(()));
+    assert!(!watching.is_finished(), "{:?}", watching.await);
+    watching.abort();
+    let snapshot = replica.handle.snapshot();
+    let held: Vec<_> = snapshot.quarantined.keys().map(|it| it.as_str()).collect();
+    assert_eq!(held, bad);
+    assert!(snapshot.unjudged.is_empty());
+    let live = replica.carrier.live();
+    assert!(live.contains(&"newer".to_owned()) && live.contains(&"s58".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]
