@@ -19,6 +19,9 @@ pub(crate) use names::NameFollower;
 
 use crate::{certificates::Step, chain::chain, config_diff::ConfigDiff};
 
+/// What HAProxy bears where its configuration does not say it.
+const DEFAULT_BEARS: usize = 20;
+
 /// Turns tables into live configurations.
 #[async_trait]
 pub(crate) trait Carrier: Send + Sync + 'static {
@@ -31,8 +34,8 @@ pub(crate) trait Carrier: Send + Sync + 'static {
     /// As [`Carrier::check`], for a stored table, which was found good by whoever stored it: it may be
     /// judged by loading it, which reads it once and not twice. Then it is live already, and
     /// [`Carrier::apply`] only says so. After an error what ran before runs on, if something did.
-    async fn check_by_loading(&self, table: &RouteTable) -> Result<Self::Candidate, CheckError> {
-        self.check(table).await
+    async fn check_by_loading(&self, table: &RouteTable) -> Result<Self::Candidate, LoadError> {
+        self.check(table).await.map_err(LoadError::Check)
     }
 
     /// Shows the certificates that are to be shown, as far as this table is good with them, from the next
@@ -82,6 +85,11 @@ pub(crate) trait Carrier: Send + Sync + 'static {
     /// What it counts, as HAProxy's CSV with a line of headings.
     async fn statistics(&self) -> Result<String, String> {
         Err("there are no statistics".to_owned())
+    }
+
+    /// How many reloads what was replaced lives through, those that fail counted; with one more its connections are cut.
+    fn bears(&self) -> usize {
+        DEFAULT_BEARS
     }
 
     /// How the carrier is, in words for `status`.
@@ -179,6 +187,17 @@ pub(crate) enum ApplyError {
     },
 }
 
+/// Why a stored table was not judged by loading it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    /// It was not come to that.
+    #[error(transparent)]
+    Check(#[from] CheckError),
+    /// It was not loaded.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+}
+
 /// How a carrier is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CarrierCondition {
@@ -211,6 +230,15 @@ impl From<proxy_haproxy::ApplyError> for ApplyError {
         } else {
             Self::new(error)
         }
+    }
+}
+
+// === impl LoadError ===
+
+impl LoadError {
+    /// Whether it cost a reload that failed.
+    pub(crate) fn is_refused_load(&self) -> bool {
+        matches!(self, Self::Apply(ApplyError::Refused { .. }))
     }
 }
 

@@ -27,7 +27,9 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     announce::{Announce, Announcement, INSTANCE_HEADER, OwnEnd, identity},
-    carrier::{Applied, ApplyError, Carrier, CarrierCondition, CheckError, DryRun, Reload},
+    carrier::{
+        Applied, ApplyError, Carrier, CarrierCondition, CheckError, DryRun, LoadError, Reload,
+    },
     certificates::{CertificateExchange, Certificates, CertificatesSettings, Step},
     config_diff::ConfigDiff,
     engine::Told,
@@ -58,6 +60,8 @@ pub(crate) struct Scripted {
     pub(crate) load_takes: Mutex<Duration>,
     /// How often something that had passed was not loaded.
     pub(crate) refusals: AtomicUsize,
+    /// How many reloads it bears, where that was said.
+    pub(crate) bears: Mutex<Option<usize>>,
     /// Says that a name moved.
     pub(crate) moves: Notify,
     pub(crate) reloads: AtomicUsize,
@@ -84,17 +88,15 @@ impl Carrier for Scripted {
         self.judge(table)
     }
 
-    async fn check_by_loading(&self, table: &RouteTable) -> Result<RouteTable, CheckError> {
+    async fn check_by_loading(&self, table: &RouteTable) -> Result<RouteTable, LoadError> {
         self.loads.fetch_add(1, SeqCst);
         let takes = *self.load_takes.lock().unwrap();
         if takes > Duration::ZERO {
             tokio::time::sleep(takes).await;
         }
         let good = self.judge(table)?;
-        match self.apply(good.clone(), Reload::IfDifferent).await {
-            Ok(_) => Ok(good),
-            Err(error) => Err(CheckError::Unable { why: error.into() }),
-        }
+        self.apply(good.clone(), Reload::IfDifferent).await?;
+        Ok(good)
     }
 
     async fn dry_run(&self, table: &RouteTable) -> Result<DryRun, CheckError> {
@@ -165,6 +167,10 @@ impl Carrier for Scripted {
 
     fn rules(&self) -> usize {
         0
+    }
+
+    fn bears(&self) -> usize {
+        self.bears.lock().unwrap().unwrap_or(20)
     }
 
     fn condition(&self) -> CarrierCondition {

@@ -27,8 +27,8 @@ use tokio::{sync::Mutex, time::Instant};
 
 use self::held::Held;
 use super::{
-    Applied, ApplyError, Carrier, CarrierCondition, CheckError, DryRun, Reload,
-    catalog::CatalogFollower, entry::EntryPorts, names::NameFollower, places::Places,
+    Applied, ApplyError, Carrier, CarrierCondition, CheckError, DEFAULT_BEARS, DryRun, LoadError,
+    Reload, catalog::CatalogFollower, entry::EntryPorts, names::NameFollower, places::Places,
 };
 use crate::{
     certificates::{Certificates, Step},
@@ -276,7 +276,7 @@ impl Carrier for HaproxyCarrier {
         self.try_out(table).await
     }
 
-    async fn check_by_loading(&self, table: &RouteTable) -> Result<Candidate, CheckError> {
+    async fn check_by_loading(&self, table: &RouteTable) -> Result<Candidate, LoadError> {
         self.try_to_load(table).await
     }
 
@@ -335,6 +335,12 @@ impl Carrier for HaproxyCarrier {
             .map_or(0, RenderedConfig::rules)
     }
 
+    fn bears(&self) -> usize {
+        let shown = self.shown();
+        let text = shown.config.as_ref().map(RenderedConfig::main_text);
+        text.and_then(max_reloads).unwrap_or(DEFAULT_BEARS)
+    }
+
     async fn old_workers(&self) -> Option<OldWorkers> {
         let haproxy = self.shown().haproxy.clone()?;
         haproxy.old_workers().await.ok()
@@ -366,10 +372,32 @@ impl Carrier for HaproxyCarrier {
     }
 }
 
+/// What a configuration says of the reloads that a replaced worker lives through. The last line counts.
+fn max_reloads(text: &str) -> Option<usize> {
+    let mut said = text.lines().filter_map(|line| {
+        let (keyword, rest) = line.trim_start().split_once(char::is_whitespace)?;
+        let is_it = keyword == "mworker-max-reloads";
+        is_it.then(|| rest.split_whitespace().next()?.parse().ok())?
+    });
+    said.next_back()
+}
+
 impl fmt::Debug for HaproxyCarrier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HaproxyCarrier")
             .field("settings", &self.settings)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::max_reloads;
+
+    #[test]
+    fn what_the_configuration_says_last_of_reloads_counts() {
+        let rendered = "global\n    mworker-max-reloads 20\n    nosplice\n\tmworker-max-reloads  3 # few\ndefaults\n    # mworker-max-reloads 9\n";
+        assert_eq!(max_reloads(rendered), Some(3));
+        assert_eq!(max_reloads("global\n    nosplice\n"), None);
     }
 }

@@ -122,6 +122,8 @@ pub(super) struct Loading<'a, C> {
     live: Mutex<Option<RouteTable>>,
     /// How many reloads that were, with those that failed.
     reloads: AtomicUsize,
+    /// How many they may be.
+    most: usize,
 }
 
 // === impl Checking ===
@@ -151,11 +153,12 @@ impl<'a, C: Carrier> Judge for Checking<'a, C> {
 // === impl Loading ===
 
 impl<'a, C: Carrier> Loading<'a, C> {
-    pub(super) fn on(carrier: &'a C) -> Self {
+    pub(super) fn on(carrier: &'a C, most: usize) -> Self {
         Self {
             carrier,
             live: Mutex::default(),
             reloads: AtomicUsize::new(0),
+            most,
         }
     }
 
@@ -207,6 +210,10 @@ impl<'a, C: Carrier> Judge for Loading<'a, C> {
             true => Ok(()),
             false => self.load(table, Reload::Always).await,
         }
+    }
+
+    fn is_spent(&self) -> bool {
+        self.reloads() >= self.most
     }
 
     fn with(&self, table: &RouteTable, groups: &[&'a [Change]]) -> RouteTable {

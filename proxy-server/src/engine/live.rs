@@ -12,7 +12,7 @@ use super::{
 use crate::{
     carrier::{Applied, ApplyError, Carrier, CarrierCondition, CheckError, Reason, Reload},
     chain::chain,
-    culprits::isolate,
+    culprits::{Judge as _, isolate},
 };
 
 /// A configuration that is good and not live yet.
@@ -92,7 +92,7 @@ impl<C: Carrier> Engine<C> {
 
     /// Starts HAProxy with a table that is stored, where it was never started. None where it was, or
     /// will not start with this.
-    async fn start_with(&self, table: &RouteTable) -> Option<Ready<C::Candidate>> {
+    async fn start_with(&mut self, table: &RouteTable) -> Option<Ready<C::Candidate>> {
         match self.carrier.condition() {
             CarrierCondition::NotStarted => self.load(table).await,
             _ => None,
@@ -101,7 +101,7 @@ impl<C: Carrier> Engine<C> {
 
     /// Loads a table that is stored and was not loaded here yet: it was checked before it was stored. None
     /// where it is not loaded; what ran before runs on, if something did.
-    pub(super) async fn load_stored(&self, table: &RouteTable) -> Option<Ready<C::Candidate>> {
+    pub(super) async fn load_stored(&mut self, table: &RouteTable) -> Option<Ready<C::Candidate>> {
         let is_new = match self.carrier.condition() {
             CarrierCondition::NotStarted => true,
             // What was refused here before is better checked: reloads that fail count as replacements of the
@@ -115,8 +115,9 @@ impl<C: Carrier> Engine<C> {
         }
     }
 
-    async fn load(&self, table: &RouteTable) -> Option<Ready<C::Candidate>> {
+    async fn load(&mut self, table: &RouteTable) -> Option<Ready<C::Candidate>> {
         let begun = Instant::now();
+        let is_running = self.carrier.condition() == CarrierCondition::Running;
         match self.carrier.check_by_loading(table).await {
             Ok(candidate) => Some(Ready {
                 candidate,
@@ -126,6 +127,9 @@ impl<C: Carrier> Engine<C> {
             Err(error) => {
                 let why = chain(&error);
                 tracing::error!(why, "HAProxy does not load what is stored; it is checked");
+                if is_running && error.is_refused_load() {
+                    self.retry.loads(1, self.carrier.bears());
+                }
                 None
             }
         }
@@ -177,7 +181,7 @@ impl<C: Carrier> Engine<C> {
         // Where none runs, none is ended for it.
         let is_running = self.carrier.condition() == CarrierCondition::Running;
         if is_running {
-            self.retry.loads(1);
+            self.retry.loads(1, self.carrier.bears());
         }
         let mut base = self.live.clone();
         let mut changes = self.served.changes_since(&base);
@@ -191,11 +195,18 @@ impl<C: Carrier> Engine<C> {
         }
         let groups: Vec<&[Change]> = changes.iter().map(std::slice::from_ref).collect();
         // A reload that fails takes longer than a check, and each search begins with two.
-        let (loading, bound) = (Loading::on(&*self.carrier), self.bound(Searched::Asked));
-        let isolated = isolate(&loading, &base, &groups, Some(words), &bound).await;
+        let bound = self.bound(Searched::Asked);
+        let most = match is_running {
+            true => self.retry.loads_left(),
+            false => usize::MAX,
+        };
+        let loading = Loading::on(&*self.carrier, most);
+        let refused = Some(words.clone());
+        let isolated = isolate(&loading, &base, &groups, refused, &bound).await;
         if is_running {
-            self.retry.loads(loading.reloads());
+            self.retry.loads(loading.reloads(), self.carrier.bears());
         }
+        let is_spent = loading.is_spent();
         if let Some(live) = loading.live() {
             (self.live, self.proven) = (live, true);
         }
@@ -206,7 +217,11 @@ impl<C: Carrier> Engine<C> {
                         self.hold(change.clone(), words, Refused::AtLoad);
                     }
                 }
-                self.put_aside(changes.get(isolated.judged..).unwrap_or_default());
+                let left = changes.get(isolated.judged..).unwrap_or_default();
+                match is_spent {
+                    true => self.hold_unasked(left, &words),
+                    false => self.put_aside(left),
+                }
                 self.served = isolated.whole;
                 self.unloadable = false;
                 self.failure = None;

@@ -97,6 +97,16 @@ impl<C: Carrier> Engine<C> {
         self.quarantine.insert(name, held);
     }
 
+    /// Holds back what HAProxy may load or not, where to find out would cost more reloads than it bears.
+    pub(super) fn hold_unasked(&mut self, changes: &[Change], words: &str) {
+        for change in changes {
+            let why = format!(
+                "HAProxy would not load what came together with it ({words}), and to find out which is to blame takes more reloads than `mworker-max-reloads` allows"
+            );
+            self.hold(change.clone(), why, Refused::AtLoad);
+        }
+    }
+
     /// Puts aside what a search did not come to. It goes on with the next try, which is due at once.
     pub(super) fn put_aside(&mut self, changes: &[Change]) {
         if changes.is_empty() {

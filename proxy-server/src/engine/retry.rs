@@ -19,11 +19,11 @@ const MOST: Duration = Duration::from_secs(60);
 const LOAD_FIRST: Duration = Duration::from_secs(60);
 const LOAD_MOST: Duration = Duration::from_secs(600);
 
-/// After so many reloads that came of it, what HAProxy would not load is not tried again by itself while one worker
-/// serves: after `mworker-max-reloads` (20, if nobody says otherwise) of those that fail and of those of what runs HAProxy
-/// ends a worker with the connections that it still has. One service is two for each time; a try among several is more,
-/// so half is left for the last.
-const MOST_LOADS: usize = 10;
+/// This part of the reloads that HAProxy bears may come of what it would not load before that is not tried again by
+/// itself while one worker serves: after `mworker-max-reloads` of those that fail and of those of what runs HAProxy ends
+/// a worker with the connections that it still has. One service is two for each time; a try among several is more, so
+/// half is left for the last, which ends where nothing is left.
+const TRIED: usize = 2;
 
 /// This part of its wait is over before a service is tried because others changed: where that happens all the time,
 /// tries are rarer with each refusal all the same.
@@ -39,6 +39,8 @@ pub(super) struct Retry {
     waits: BTreeMap<ServiceName, Duration>,
     /// How many reloads came of what HAProxy would not load since the last with something that it took.
     loads: usize,
+    /// How many HAProxy bears.
+    bears: usize,
 }
 
 // === impl Retry ===
@@ -50,6 +52,7 @@ impl Retry {
             wait: FIRST,
             waits: BTreeMap::new(),
             loads: 0,
+            bears: 0,
         }
     }
 
@@ -64,7 +67,7 @@ impl Retry {
             let most = match refused {
                 None => FAULT_MOST,
                 // Nothing else goes live meanwhile, so this goes on, more seldom.
-                Some(Refused::AtLoad) if self.loads >= MOST_LOADS => LOAD_MOST,
+                Some(Refused::AtLoad) if self.is_tired() => LOAD_MOST,
                 Some(_) => MOST,
             };
             let wait = self.wait.min(most);
@@ -112,19 +115,30 @@ impl Retry {
 
     /// Whether a service is tried again by itself.
     pub(super) fn tries(&self, held: &Held) -> bool {
-        held.refused == Refused::AtCheck || self.loads < MOST_LOADS
+        held.refused == Refused::AtCheck || !self.is_tired()
     }
 
-    /// So many reloads came of what HAProxy would not load.
-    pub(super) fn loads(&mut self, more: usize) {
-        let before = self.loads;
+    /// So many reloads came of what HAProxy would not load, which bears so many.
+    pub(super) fn loads(&mut self, more: usize, bears: usize) {
+        let was_tired = self.is_tired();
         self.loads += more;
-        if before < MOST_LOADS && self.loads >= MOST_LOADS {
+        self.bears = bears;
+        if !was_tired && self.is_tired() {
             tracing::warn!(
                 reloads = self.loads,
                 "what HAProxy would not load is not tried again before something else is loaded, as by `reload`"
             );
         }
+    }
+
+    /// How many are left until it ends a worker that still has connections.
+    pub(super) fn loads_left(&self) -> usize {
+        self.bears.saturating_sub(self.loads)
+    }
+
+    /// Whether there were as many as may be of what is tried by itself.
+    fn is_tired(&self) -> bool {
+        self.loads > 0 && self.loads >= self.bears / TRIED
     }
 
     /// HAProxy was reloaded with something that it took.

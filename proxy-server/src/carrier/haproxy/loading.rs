@@ -9,14 +9,14 @@ use std::os::unix::net::UnixStream;
 use proxy_core::RouteTable;
 
 use super::{Candidate, HaproxyCarrier, Stage, written::Written};
-use crate::carrier::{Carrier as _, CheckError, Reload, places::Places};
+use crate::carrier::{Carrier as _, LoadError, Reload, places::Places};
 
 impl HaproxyCarrier {
-    pub(super) async fn try_to_load(&self, table: &RouteTable) -> Result<Candidate, CheckError> {
+    pub(super) async fn try_to_load(&self, table: &RouteTable) -> Result<Candidate, LoadError> {
         let runs = match &*self.stage.lock().await {
             Stage::Running(_) => true,
             Stage::Before(Some(_)) => false,
-            Stage::Before(None) => return self.check(table).await,
+            Stage::Before(None) => return Ok(self.check(table).await?),
         };
         if runs {
             self.begin_certificates().await;
@@ -24,7 +24,7 @@ impl HaproxyCarrier {
         }
         // One that is taken over goes on with what it has unless this is known to be good.
         if UnixStream::connect(self.settings.run.master_socket()).is_ok() {
-            return self.check(table).await;
+            return Ok(self.check(table).await?);
         }
         let is_new = !self.certificates.is_begun();
         if is_new {
@@ -39,7 +39,7 @@ impl HaproxyCarrier {
         started
     }
 
-    async fn judge_by_loading(&self, table: &RouteTable) -> Result<Candidate, CheckError> {
+    async fn judge_by_loading(&self, table: &RouteTable) -> Result<Candidate, LoadError> {
         self.check_entry(table).await?;
         let places = Places::of(table);
         let newest = self.look_up(&places).await;
@@ -70,7 +70,7 @@ impl HaproxyCarrier {
                 self.certificates.prove();
                 Ok(candidate(None, Some(applied)))
             }
-            Err(error) => Err(CheckError::Unable { why: error.into() }),
+            Err(error) => Err(error.into()),
         }
     }
 }

@@ -234,6 +234,44 @@ async fn what_haproxy_would_not_load_is_tried_a_few_times_for_each_reload_with_s
     }
 }
 
+/// However many are not loaded at once, and however few reloads HAProxy bears.
+#[tokio::test(start_paused = true)]
+async fn one_search_by_loading_costs_no_more_reloads_than_haproxy_bears() {
+    for bears in [20, 6, 3, 1] {
+        let store = store();
+        let [strict, lax] = [Replica::on(&store), Replica::on(&store)];
+        *strict.carrier.bears.lock().unwrap() = Some(bears);
+        strict.put("a").await.unwrap();
+        let names: Vec<&'static str> = (0..40).map(|i| &*format!("s{i:02}").leak()).collect();
+        strict.carrier.unloadable.lock().unwrap().extend(&names);
+        let all = || {
+            let [refusals, reloads] = [&strict.carrier.refusals, &strict.carrier.reloads];
+            refusals.load(SeqCst) + reloads.load(SeqCst)
+        };
+        let before = all();
+        lax.change(names.iter().map(|name| put(name)).collect())
+            .await
+            .unwrap();
+        let mut snapshots = strict.handle.snapshots();
+        let held = |s: &Arc<Snapshot>| s.quarantined.len() == names.len();
+        drop(snapshots.wait_for(held).await.unwrap());
+        tokio::time::sleep(Duration::from_secs(24 * 60 * 60)).await;
+        // The load of what was stored, and that of what passed the check.
+        let spent = all() - before;
+        assert!(spent <= bears.max(2), "{bears}: {spent}");
+        let last = strict.handle.snapshot().quarantined["s39"].told();
+        assert!(last.contains("what came together with it"), "{last}");
+        assert!(last.contains("reloaded with something else"), "{last}");
+        assert_eq!(strict.carrier.live(), ["a"]);
+
+        // Something else is loaded.
+        strict.carrier.unloadable.lock().unwrap().clear();
+        strict.put("b").await.unwrap();
+        strict.serves_one_more("s39").await;
+        assert_eq!(strict.carrier.live().len(), 42);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_tried_no_more_is_forgotten_once_another_replica_removes_it() {
     let store = store();
