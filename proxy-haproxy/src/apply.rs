@@ -293,7 +293,7 @@ impl<R: Reload> Applier<R> {
     /// Has HAProxy read what is on disk again.
     ///
     /// # Errors
-    /// When it does not.
+    /// When it does not. Where something else stood there than HAProxy serves, what it serves is written over it.
     pub async fn reload_again(&mut self) -> Result<Reloaded, ApplyError> {
         let active = self.on_disk(|dir| dir.active_config()).await?;
         let before = self.running.take();
@@ -303,12 +303,48 @@ impl<R: Reload> Applier<R> {
                 Ok(reloaded)
             }
             Err(reload) => {
+                let good = before.as_ref().and_then(|before| before.config.clone());
                 if reload.serving() == Serving::Previous {
                     self.running = before;
                 }
-                Err(ApplyError::Reload(reload))
+                let Some(good) = good else {
+                    return Err(ApplyError::Reload(reload));
+                };
+                match self.write_over(good).await {
+                    Ok(_) => Err(ApplyError::Reload(reload)),
+                    Err(ApplyError::Disk(restore)) => {
+                        Err(ApplyError::NotRestored { reload, restore })
+                    }
+                    Err(other) => Err(other),
+                }
             }
         }
+    }
+
+    /// Writes what HAProxy served last to disk where something else stands there: for one that ended and does not
+    /// start with what it finds. Nothing is reloaded; the next start reads it. Gives what was written; none where it
+    /// stands there, or what was served is not known.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn put_back(&mut self) -> Result<Option<Active>, ApplyError> {
+        match self.running.as_ref().and_then(|it| it.config.clone()) {
+            Some(served) => self.write_over(served).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Makes a configuration that was checked before the one on disk, whatever stands there.
+    async fn write_over(&self, config: RenderedConfig) -> Result<Option<Active>, ApplyError> {
+        self.on_disk(move |dir| {
+            let stands = dir.active().ok().flatten();
+            if stands.is_some_and(|active| active.digest == config.digest()) {
+                return Ok(None);
+            }
+            let staged = dir.stage(&config)?;
+            dir.activate(staged).map(Some)
+        })
+        .await
     }
 
     /// Takes nothing for granted of what runs and of what is on disk: the next configuration is written

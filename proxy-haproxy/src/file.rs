@@ -147,6 +147,8 @@ impl ConfigDir {
         self.crash_point(Step::Renamed)?;
 
         self.switch_to(&generation)?;
+        // Nobody but people reads through it.
+        let _ = self.link_main_file();
         self.written = Some(Written {
             generation: generation.clone(),
             config,

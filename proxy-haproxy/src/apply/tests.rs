@@ -150,6 +150,42 @@ async fn what_is_on_disk_can_be_loaded_again() {
     assert_eq!(applier.running(), Some(config("a").digest()));
 }
 
+#[tokio::test]
+async fn what_somebody_wrote_and_haproxy_does_not_load_is_written_over() {
+    let root = tempfile::tempdir().unwrap();
+    let (mut applier, reload) = applier(root.path(), vec![]);
+    applier.apply(&config("a")).await.unwrap();
+    let file = root.path().join("haproxy.cfg");
+    std::fs::write(&file, "nonsense\n").unwrap();
+    let refused = ReloadError::Refused { detail: None };
+    reload.answers.lock().unwrap().push_back(refused);
+    let error = applier.reload_again().await.unwrap_err();
+    assert!(matches!(error, ApplyError::Reload(_)), "{error:?}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "a\n");
+    assert_eq!(applier.running(), Some(config("a").digest()));
+}
+
+#[tokio::test]
+async fn what_is_served_is_put_back_where_something_else_stands() {
+    let root = tempfile::tempdir().unwrap();
+    let (mut applier, reload) = applier(root.path(), vec![]);
+    assert_eq!(applier.put_back().await.unwrap(), None);
+    applier.apply(&mapped("a", "x 1")).await.unwrap();
+    assert_eq!(applier.put_back().await.unwrap(), None);
+
+    let folder = root.path().join("current");
+    std::fs::remove_file(folder.join(MAP_FILE)).unwrap();
+    assert!(applier.put_back().await.unwrap().is_some());
+    assert!(folder.join(MAP_FILE).exists());
+    // All of it, with the folder itself.
+    std::fs::remove_dir_all(root.path()).unwrap();
+    assert!(applier.put_back().await.unwrap().is_some());
+    let text = std::fs::read_to_string(root.path().join("haproxy.cfg")).unwrap();
+    assert_eq!(text, "a\n");
+    assert_eq!(applier.put_back().await.unwrap(), None);
+    assert_eq!(*reload.reloads.lock().unwrap(), 1);
+}
+
 fn mapped(main: &str, map: &str) -> RenderedConfig {
     config(main).with_map(map.to_owned())
 }

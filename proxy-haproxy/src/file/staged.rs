@@ -37,6 +37,8 @@ impl ConfigDir {
     /// When it cannot be written; nothing is left of it.
     pub fn stage(&self, config: &RenderedConfig) -> Result<Staged, ConfigDirError> {
         let generations = self.root.join(GENERATIONS);
+        // Somebody may have emptied the whole folder.
+        run("creating", &generations, |path| fs::create_dir_all(path))?;
         let folder = run("creating a folder in", &generations, |path| {
             tempfile::Builder::new().prefix(STAGED).tempdir_in(path)
         })?;
