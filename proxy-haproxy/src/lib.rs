@@ -126,9 +126,9 @@ pub use names::{
 };
 #[cfg(feature = "run")]
 pub use process::{
-    DEFAULT_RELOAD_DEADLINE, DEFAULT_RESTART_DELAY, DEFAULT_RESTART_DELAY_LIMIT,
-    DEFAULT_START_DEADLINE, DownReason, Haproxy, HaproxyState, LeftHaproxy, OldWorkers,
-    ProcessSettings, Start, StartError, Stopped,
+    DEFAULT_LOOK_INTERVAL, DEFAULT_RELOAD_DEADLINE, DEFAULT_RESTART_DELAY,
+    DEFAULT_RESTART_DELAY_LIMIT, DEFAULT_START_DEADLINE, DownReason, Haproxy, HaproxyState,
+    LeftHaproxy, OldWorkers, ProcessSettings, Start, StartError, Stopped,
 };
 #[cfg(feature = "run")]
 pub use program::Program;

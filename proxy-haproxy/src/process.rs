@@ -29,6 +29,7 @@ mod end;
 mod find;
 mod handover;
 mod launch;
+mod liveness;
 mod master_process;
 mod order;
 mod poll;
@@ -38,8 +39,8 @@ mod supervise;
 pub use end::LeftHaproxy;
 use master_process::MasterProcess;
 pub use settings::{
-    DEFAULT_RELOAD_DEADLINE, DEFAULT_RESTART_DELAY, DEFAULT_RESTART_DELAY_LIMIT,
-    DEFAULT_START_DEADLINE, ProcessSettings,
+    DEFAULT_LOOK_INTERVAL, DEFAULT_RELOAD_DEADLINE, DEFAULT_RESTART_DELAY,
+    DEFAULT_RESTART_DELAY_LIMIT, DEFAULT_START_DEADLINE, ProcessSettings,
 };
 
 /// A running HAProxy. Dropping it leaves HAProxy serving; [`Haproxy::shutdown`] ends it.
@@ -269,11 +270,11 @@ impl Haproxy {
     /// processes are gone and its sockets removed when this returns, a few seconds after the
     /// deadline at the latest. A reload afterwards fails.
     ///
-    /// Dropping the future ends the wait, not the shutdown; dropping `self` ends both.
+    /// Dropping the future ends the wait, not the shutdown; dropping `self` ends both. It may be called again
+    /// meanwhile, to have it end sooner: the earliest deadline counts.
     pub async fn shutdown(&self, deadline: Duration) -> Stopped {
         let (done, stopped) = oneshot::channel();
-        // The channel holds one order; a second shutdown waits for the first through the task.
-        let _ = self.orders.try_send(StopOrder { deadline, done });
+        let _ = self.orders.send(StopOrder { deadline, done }).await;
         if let Some(task) = self.supervisor.lock().await.take() {
             let _ = task.await;
         }

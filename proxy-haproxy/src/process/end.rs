@@ -4,8 +4,9 @@ use std::{path::Path, time::Duration};
 
 use rustix::process::Signal;
 use tokio::{
+    sync::watch,
     task::JoinSet,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::{MasterProcess, Stopped, find, poll};
@@ -50,27 +51,39 @@ impl LeftHaproxy {
 
     /// Ends it, as [`Haproxy::shutdown`](super::Haproxy::shutdown) does.
     pub async fn end(self, deadline: Duration) -> Stopped {
-        end_all(self.masters, &self.run, deadline).await
+        let (_never_sooner, until) = watch::channel(after(deadline));
+        end_all(self.masters, &self.run, until).await
     }
 }
 
-/// Lets masters finish their connections, cuts what is left at the deadline and removes their sockets.
+/// What is so far away that nobody sees it.
+const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365);
+
+/// The end of a time, be it as long as there are numbers for.
+pub(super) fn after(time: Duration) -> Instant {
+    Instant::now() + time.min(FAR)
+}
+
+/// Lets masters finish their connections, cuts what is left at the deadline, which may be moved meanwhile, and removes
+/// their sockets.
 pub(super) async fn end_all(
     masters: impl IntoIterator<Item = MasterProcess>,
     run: &RunPath,
-    deadline: Duration,
+    until: watch::Receiver<Instant>,
 ) -> Stopped {
-    let until = Instant::now() + deadline;
     let mut masters = masters.into_iter().peekable();
     // One that replaces itself after a reload loses a signal; its socket refuses connections for as long.
     let socket = Path::new(run.master_socket());
     if masters.peek().is_some() && socket.exists() {
-        let answers = poll::processes_when(socket, |_| true);
-        let _ = timeout(END_GRACE.min(deadline), answers).await;
+        let answers = timeout(END_GRACE, poll::processes_when(socket, |_| true));
+        tokio::select! {
+            _ = answers => {}
+            () = reached(until.clone()) => {}
+        }
     }
     let mut ends = JoinSet::new();
     for master in masters {
-        ends.spawn(end(master, until));
+        ends.spawn(end(master, until.clone()));
     }
     let ended = ends.join_all().await;
     for socket in [run.master_socket(), run.worker_socket()] {
@@ -84,10 +97,11 @@ pub(super) async fn end_all(
 }
 
 /// Lets a master finish its connections, and cuts what is left at the deadline.
-async fn end(mut master: MasterProcess, deadline: Instant) -> Stopped {
+async fn end(mut master: MasterProcess, until: watch::Receiver<Instant>) -> Stopped {
     master.finish();
-    if timeout_at(deadline, master.exited()).await.is_ok() {
-        return Stopped::Gracefully;
+    tokio::select! {
+        _ = master.exited() => return Stopped::Gracefully,
+        () = reached(until) => {}
     }
     for signal in [Signal::TERM, Signal::KILL] {
         master.signal(signal);
@@ -96,4 +110,21 @@ async fn end(mut master: MasterProcess, deadline: Instant) -> Stopped {
         }
     }
     Stopped::AtDeadline
+}
+
+/// Waits for a deadline that may be moved.
+async fn reached(mut until: watch::Receiver<Instant>) {
+    loop {
+        let at = *until.borrow_and_update();
+        let moved = async {
+            if until.changed().await.is_err() {
+                // Nobody moves it any more.
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = sleep_until(at) => return,
+            () = moved => {}
+        }
+    }
 }

@@ -74,6 +74,13 @@ fn adopt(pid: u32, bind: &str) -> Option<MasterProcess> {
         .then_some(process)
 }
 
+/// Takes hold of a worker of a master; none where it is not one of its any more.
+pub(super) fn worker_of(master: u32, pid: u32) -> Option<MasterProcess> {
+    let process = MasterProcess::adopt(pid)?;
+    // Read after the process was taken hold of, so that it is about this process.
+    (parent(pid) == Some(master)).then_some(process)
+}
+
 /// Processes that were told to bind this master socket and whose parent was not. Those of a container within
 /// this system are seen from here, with paths that mean other places.
 fn masters_on(bind: &str) -> BTreeMap<u32, Vec<String>> {

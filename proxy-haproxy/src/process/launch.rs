@@ -1,6 +1,6 @@
 //! Starts a master and waits until it serves.
 
-use std::process::Stdio;
+use std::{path::Path, process::Stdio};
 
 use tokio::{process::Child, time::Instant};
 
@@ -47,7 +47,10 @@ pub(super) async fn launch(
         .filter_map(|other| Some(other.pid()?.to_string()))
         .collect();
     if !others.is_empty() {
-        command.arg("-x").arg(settings.run().worker_socket());
+        // Without it they are asked for nothing, and both bind the ports until the others finish.
+        if Path::new(settings.run().worker_socket()).exists() {
+            command.arg("-x").arg(settings.run().worker_socket());
+        }
         command.arg("-sf").args(others);
     }
     command
@@ -66,7 +69,6 @@ pub(super) async fn launch(
     let pid = child.id();
     let mut launching = Launching(Some(child));
     let begun = Instant::now();
-    let until = begun + settings.start_deadline();
     loop {
         if let Some(child) = &mut launching.0
             && let Ok(Some(status)) = child.try_wait()
@@ -83,7 +85,7 @@ pub(super) async fn launch(
         {
             return Ok((MasterProcess::Child(Box::new(child)), processes));
         }
-        if Instant::now() >= until {
+        if begun.elapsed() >= settings.start_deadline() {
             if let Some(mut child) = launching.0.take() {
                 let _ = child.kill().await;
             }

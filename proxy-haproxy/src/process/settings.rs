@@ -19,6 +19,10 @@ pub const DEFAULT_RESTART_DELAY: Duration = Duration::from_millis(200);
 /// Pauses between starts grow up to this.
 pub const DEFAULT_RESTART_DELAY_LIMIT: Duration = Duration::from_secs(10);
 
+/// The pause between looks at whether HAProxy's processes answer, and how long each may take to: about 40 s until one
+/// that hangs is ended.
+pub const DEFAULT_LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
 /// What the supervisor needs to know.
 #[derive(Clone, Debug)]
 pub struct ProcessSettings {
@@ -29,6 +33,7 @@ pub struct ProcessSettings {
     reload_deadline: Duration,
     pub(super) restart_delay: Duration,
     pub(super) restart_delay_limit: Duration,
+    pub(super) look_interval: Duration,
 }
 
 impl ProcessSettings {
@@ -45,6 +50,7 @@ impl ProcessSettings {
             reload_deadline: DEFAULT_RELOAD_DEADLINE,
             restart_delay: DEFAULT_RESTART_DELAY,
             restart_delay_limit: DEFAULT_RESTART_DELAY_LIMIT,
+            look_interval: DEFAULT_LOOK_INTERVAL,
         }
     }
 
@@ -72,6 +78,16 @@ impl ProcessSettings {
         Self {
             restart_delay: first,
             restart_delay_limit: limit.max(first),
+            ..self
+        }
+    }
+
+    /// How often HAProxy's processes are asked whether they still answer, and how long each may take to. One that is
+    /// silent four times in a row hangs, and is ended.
+    #[must_use]
+    pub fn with_look_interval(self, look_interval: Duration) -> Self {
+        Self {
+            look_interval,
             ..self
         }
     }

@@ -1,15 +1,19 @@
 //! The task that owns the master: restarts it when it dies and ends it when told to.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
+use rustix::process::Signal;
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Instant, sleep},
 };
 
 use super::{
-    DownReason, HaproxyState, MasterProcess, Shared, StopOrder, Stopped, end::end_all, launch,
+    DownReason, HaproxyState, MasterProcess, Shared, StopOrder, Stopped,
+    end::{after, end_all},
+    find, launch,
+    liveness::{Finding, Liveness},
 };
 
 /// A master that ran this long was healthy: its next start is at once again.
@@ -45,20 +49,108 @@ impl Supervisor {
     /// Watches the master until it is told to end it, or dropped.
     pub(super) async fn run(mut self, mut master: MasterProcess) {
         let mut failures = 0;
+        let mut liveness = Liveness::default();
+        let mut since = Instant::now();
         loop {
-            let since = Instant::now();
+            let shared = Arc::clone(&self.shared);
             let status = tokio::select! {
                 status = master.exited() => status,
                 Some(order) = self.orders.recv() => return self.stop(Some(master), order).await,
+                finding = liveness.until_found(&shared) => {
+                    match self.mend(master, finding).await {
+                        Ok(mended) => master = mended,
+                        Err((master, order)) => return self.stop(Some(master), order).await,
+                    }
+                    continue;
+                }
             };
+            liveness = Liveness::default();
             let why = DownReason::Exited(status);
             tracing::error!(%why, "HAProxy is down; starting it again");
             if since.elapsed() >= STABLE_AFTER {
                 failures = 0;
             }
             match self.start_again(why, failures).await {
-                Ok((again, attempts)) => (master, failures) = (again, attempts + 1),
+                Ok((again, attempts)) => {
+                    (master, failures) = (again, attempts + 1);
+                    since = Instant::now();
+                }
                 Err(order) => return self.stop(None, order).await,
+            }
+        }
+    }
+
+    /// Ends what hangs; has another master take over from one that nobody reaches. Gives the master that is watched
+    /// from now on, and the order to stop where that came meanwhile.
+    async fn mend(
+        &mut self,
+        master: MasterProcess,
+        finding: Finding,
+    ) -> Result<MasterProcess, (MasterProcess, StopOrder)> {
+        match finding {
+            Finding::Worker(pid) => {
+                tracing::error!(
+                    worker = pid,
+                    "the worker of HAProxy hangs: it is asked and does not answer, and nothing is served; it is ended and HAProxy started again"
+                );
+                self.end_worker(&master, pid);
+            }
+            Finding::OldWorkers(pids) => {
+                for pid in pids {
+                    tracing::error!(
+                        worker = pid,
+                        "a worker of HAProxy that was replaced hangs: it is asked and does not answer, and may hold connections and ports; it is ended"
+                    );
+                    self.end_worker(&master, pid);
+                }
+            }
+            Finding::Master(why) => {
+                tracing::error!(
+                    why = %why,
+                    "the master of HAProxy is not reached, and what it runs serves on; another one takes over"
+                );
+                return self.replace(master).await;
+            }
+        }
+        Ok(master)
+    }
+
+    fn end_worker(&self, master: &MasterProcess, pid: u32) {
+        if let Some(worker) = master.pid().and_then(|it| find::worker_of(it, pid)) {
+            worker.signal(Signal::KILL);
+        }
+    }
+
+    async fn replace(
+        &mut self,
+        master: MasterProcess,
+    ) -> Result<MasterProcess, (MasterProcess, StopOrder)> {
+        let settings = self.shared.settings.clone();
+        // Whoever removed the sockets may have removed their folder.
+        let _ = std::fs::create_dir_all(settings.run().folder());
+        let others = std::slice::from_ref(&master);
+        let started = tokio::select! {
+            started = launch::launch(&settings, others) => started,
+            Some(order) = self.orders.recv() => return Err((master, order)),
+        };
+        match started {
+            Ok((new, processes)) => {
+                tracing::info!(
+                    master = processes.master,
+                    "another master of HAProxy took over"
+                );
+                let running = HaproxyState::running(&processes);
+                self.shared.state.send_replace(running);
+                master.finish();
+                self.retiring.push(master);
+                Ok(new)
+            }
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "no other master of HAProxy can take over; the one that is not reached serves on"
+                );
+                Ok(master)
             }
         }
     }
@@ -127,15 +219,34 @@ impl Supervisor {
             .unwrap_or(settings.restart_delay_limit)
     }
 
-    async fn stop(self, master: Option<MasterProcess>, order: StopOrder) {
+    /// Ends what runs. More orders may come meanwhile: the earliest deadline counts, and all are told the same.
+    async fn stop(mut self, master: Option<MasterProcess>, order: StopOrder) {
         let was_down = master.is_none();
-        let masters = self.retiring.into_iter().chain(master);
+        let (until, told) = watch::channel(after(order.deadline));
+        let mut callers = vec![order.done];
+        let masters = std::mem::take(&mut self.retiring).into_iter().chain(master);
         let run = self.shared.settings.run();
-        let stopped = match end_all(masters, run, order.deadline).await {
+        let mut ending = pin!(end_all(masters, run, told));
+        let stopped = loop {
+            tokio::select! {
+                stopped = &mut ending => break stopped,
+                Some(order) = self.orders.recv() => {
+                    until.send_modify(|until| *until = after(order.deadline).min(*until));
+                    callers.push(order.done);
+                }
+            }
+        };
+        let stopped = match stopped {
             _ if was_down => Stopped::WasDown,
             stopped => stopped,
         };
         self.shared.state.send_replace(HaproxyState::Stopped);
-        let _ = order.done.send(stopped);
+        self.orders.close();
+        callers.extend(std::iter::from_fn(|| {
+            Some(self.orders.try_recv().ok()?.done)
+        }));
+        for caller in callers {
+            let _ = caller.send(stopped);
+        }
     }
 }

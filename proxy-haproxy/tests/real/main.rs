@@ -11,9 +11,11 @@
 mod bench;
 mod cost;
 mod differential;
+mod ending;
 mod every;
 mod extras;
 mod hostile;
+mod liveness;
 mod names;
 mod own;
 mod parameters;
