@@ -12,8 +12,7 @@ use futures_util::future::select_all;
 
 use proxy_consul::ConsulStore;
 use proxy_peers::Peers;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 pub use health::Health;
 
@@ -25,7 +24,8 @@ use crate::{
     works::Works,
 };
 
-/// A replica that runs.
+/// A replica that runs. Dropped, it ends at once: calls are cut, and HAProxy is left serving for the next start to take
+/// over. [`Server::shutdown`] and [`Server::leave`] end it in good order.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
@@ -35,10 +35,10 @@ pub struct Server {
     consul: Option<Arc<ConsulStore>>,
     peers: Option<Arc<Peers>>,
     stops: Stops,
-    api: JoinHandle<std::io::Result<()>>,
+    api: AbortOnDropHandle<std::io::Result<()>>,
     works: Works,
-    engine: JoinHandle<()>,
-    followers: Vec<JoinHandle<()>>,
+    engine: AbortOnDropHandle<()>,
+    followers: Vec<AbortOnDropHandle<()>>,
 }
 
 /// What is stopped, in this order.
@@ -80,7 +80,7 @@ impl Server {
     }
 
     /// Waits until a part that must not end has ended: that is a bug, and the caller ends the process
-    /// so that whoever supervises it starts a new one. HAProxy serves on meanwhile.
+    /// so that whoever supervises it starts a new one. HAProxy serves on meanwhile; [`Server::shutdown`] still ends it.
     pub async fn broken(&mut self) -> String {
         let followers = self
             .followers
@@ -128,8 +128,8 @@ impl Server {
         stops.engine.cancel();
         let quiet = async {
             // The engine answers what it has; then the calls that waited for it end.
-            let _ = engine.await;
-            let _ = api.await;
+            until_ended(engine).await;
+            until_ended(api).await;
             works.end().await;
         };
         let calls = tokio::time::timeout(deadline, quiet);
@@ -145,11 +145,18 @@ impl Server {
         }
         stops.followers.cancel();
         for follower in followers {
-            let _ = tokio::time::timeout(Duration::from_secs(1), follower).await;
+            let _ = tokio::time::timeout(Duration::from_secs(1), until_ended(follower)).await;
         }
         if let Some(consul) = self.consul {
             consul.shutdown().await;
         }
         drop(self.peers);
+    }
+}
+
+/// Waits for a task that may have ended, and been seen to, before.
+async fn until_ended<T>(task: AbortOnDropHandle<T>) {
+    if !task.is_finished() {
+        let _ = task.await;
     }
 }

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod dry_run;
+mod heal;
 pub(super) mod held;
 mod loading;
 mod ports;
@@ -23,7 +24,10 @@ use proxy_haproxy::{
     AddressBook, Applier, ConfigDir, Haproxy, HaproxyState, InstanceBook, OldWorkers, Program,
     RenderSettings, RenderedConfig, Renderer, RoutingForm, Staged, Validator,
 };
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::{Mutex, Notify},
+    time::Instant,
+};
 
 use self::held::Held;
 use super::{
@@ -68,6 +72,8 @@ pub(crate) struct HaproxyCarrier {
     stage: Mutex<Stage>,
     /// What is live, for readers that must not wait for an apply.
     shown: StdMutex<Shown>,
+    /// HAProxy was started, or taken over.
+    launched: Notify,
 }
 
 /// Where the carrier stands. The engine's turn takes the lock, and so do the few dry runs that are let in at once,
@@ -137,18 +143,19 @@ impl HaproxyCarrier {
             catalog,
             stage: Mutex::new(Stage::Before(Some(dir))),
             shown: StdMutex::new(shown),
+            launched: Notify::new(),
         })
     }
 
     /// Ends HAProxy: no new connections, those that are open may finish until the deadline. An apply
     /// that is under way ends first, so that a HAProxy that is just being started is ended too.
     pub(crate) async fn shutdown(&self, deadline: Duration) {
-        let until = Instant::now() + deadline;
+        let begun = Instant::now();
         self.shown().ending = true;
-        let stage = tokio::time::timeout_at(until, self.stage.lock()).await;
+        let stage = tokio::time::timeout(deadline, self.stage.lock()).await;
         let haproxy = self.shown().haproxy.clone();
         if let Some(haproxy) = haproxy {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_sub(begun.elapsed());
             let stopped = haproxy.shutdown(left).await;
             tracing::info!(?stopped, "HAProxy ended");
         }

@@ -14,6 +14,7 @@ use anyhow::Context;
 use proxy_core::{InstanceId, UserRules};
 use proxy_peers::{Peers, Realm, Signer};
 use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
 
 use self::{calls::Calls, followers::Followers, store::Kept};
 use super::{
@@ -83,10 +84,10 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
     followers.join(tasks);
     // The last that may fail is behind: nothing starts a HAProxy that nobody would end.
     let first = Arc::clone(&calls.certificates);
-    let engine = tokio::spawn(async move {
+    let engine = AbortOnDropHandle::new(tokio::spawn(async move {
         first.begin().await;
         engine.run().await;
-    });
+    }));
 
     warn_if_open(&settings.api);
     let station = Station::new(
@@ -143,7 +144,7 @@ pub(super) async fn start(settings: Settings) -> anyhow::Result<Server> {
         superseded_file,
     });
     let api = serve(listener, app, HEAD_DEADLINE, stops.api.clone());
-    let api = tokio::spawn(api);
+    let api = AbortOnDropHandle::new(tokio::spawn(api));
     let instance = ground.instance;
     tracing::info!(%address, %instance, version = env!("CARGO_PKG_VERSION"), "the admin API listens");
     Ok(Server {

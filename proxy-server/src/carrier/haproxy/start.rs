@@ -2,7 +2,9 @@
 
 use std::{os::unix::net::UnixStream, sync::Arc};
 
-use proxy_haproxy::{Applier, ConfigDir, Haproxy, ProcessSettings, Start, StartError, probe_bind};
+use proxy_haproxy::{
+    Applier, ConfigDir, Haproxy, LeftHaproxy, ProcessSettings, Start, StartError, probe_bind,
+};
 
 use super::{Candidate, CarrierSettings, HaproxyCarrier, Stage};
 use crate::{
@@ -37,7 +39,10 @@ impl HaproxyCarrier {
                 None => Err(ApplyError::new("the first configuration was not written")),
             };
             // Where no HAProxy of ours holds the ports, nobody else may.
-            let ready = ready.and_then(|()| if runs { Ok(()) } else { self.probe() });
+            let ready = match ready {
+                Ok(()) if !runs => self.probe().await,
+                ready => ready,
+            };
             if let Err(error) = ready {
                 *slot = Some(dir);
                 return Err(error);
@@ -61,6 +66,7 @@ impl HaproxyCarrier {
             }
         };
         self.shown().haproxy = Some(Arc::clone(&haproxy));
+        self.launched.notify_waiters();
         if haproxy.started() == Start::TakenOver {
             tracing::info!("took over the HAProxy that was running");
         }
@@ -81,10 +87,21 @@ impl HaproxyCarrier {
 
     /// Whether the binds can be made. HAProxy's own check does not see a port in use, and a reload
     /// that then fails costs seconds of refused connections (measured), so they are tried first.
-    fn probe(&self) -> Result<(), ApplyError> {
-        for bind in self.settings.render.binds() {
-            probe_bind(bind).map_err(ApplyError::new)?;
+    async fn probe(&self) -> Result<(), ApplyError> {
+        let mut binds = self.settings.render.binds().iter();
+        let Some(error) = binds.find_map(|bind| probe_bind(bind).err()) else {
+            return Ok(());
+        };
+        // One of ours whose sockets somebody removed holds them: the new one takes over from it.
+        match LeftHaproxy::find(&self.settings.run).await {
+            Ok(Some(_)) => {
+                tracing::warn!(
+                    run_path = %self.settings.run.folder().display(),
+                    "a HAProxy of this proxy runs, and its sockets in RUN_PATH are gone; another one takes over from it"
+                );
+                Ok(())
+            }
+            _ => Err(ApplyError::new(error)),
         }
-        Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio::{sync::watch, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{Ground, store::Kept};
 use crate::{
@@ -14,10 +14,10 @@ use crate::{
     store::Exchange,
 };
 
-/// Tasks that run until a replica ends: that one of them ends before is a bug.
+/// Tasks that run until a replica ends: that one of them ends before is a bug. Dropped, they are aborted.
 pub(super) struct Followers {
     stop: CancellationToken,
-    tasks: Vec<JoinHandle<()>>,
+    tasks: Vec<AbortOnDropHandle<()>>,
 }
 
 // === impl Followers ===
@@ -35,15 +35,16 @@ impl Followers {
         F: Future<Output = ()> + Send + 'static,
     {
         let task = run(self.stop.clone());
-        self.tasks.push(tokio::spawn(task));
+        self.tasks.push(AbortOnDropHandle::new(tokio::spawn(task)));
     }
 
     /// Takes over those that run already.
     pub(super) fn join(&mut self, tasks: Vec<JoinHandle<()>>) {
-        self.tasks.extend(tasks);
+        self.tasks
+            .extend(tasks.into_iter().map(AbortOnDropHandle::new));
     }
 
-    pub(super) fn into_tasks(self) -> Vec<JoinHandle<()>> {
+    pub(super) fn into_tasks(self) -> Vec<AbortOnDropHandle<()>> {
         self.tasks
     }
 
@@ -61,6 +62,8 @@ impl Followers {
         if let Some(catalog) = ground.catalog.clone() {
             self.add(|stop| catalog.follow(stop));
         }
+        let carrier = Arc::clone(&ground.carrier);
+        self.add(|stop| async move { carrier.keep_startable(stop).await });
     }
 
     /// Writes down what is served. Gives the file of a table that gave way to the store's, once there is

@@ -7,6 +7,7 @@ mod certificates;
 mod clashes;
 mod conflict;
 mod connections;
+mod damage;
 mod dry_run;
 mod elsewhere;
 mod embedded;
