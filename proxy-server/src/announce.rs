@@ -19,7 +19,7 @@ use proxy_peers::HeaderName;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-pub(crate) use heard::{Heard, reason};
+pub(crate) use heard::{Heard, Seen, reason};
 pub(crate) use peers::{AnnouncerSettings, PeerAnnouncer, identity};
 
 use crate::engine::Told;

@@ -12,7 +12,7 @@ use proxy_peers::{Broadcast, Call, Method, Outcome, Peers, Repeat, Row};
 use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
-    announce::{Heard, reason},
+    announce::{Heard, Seen, reason},
     api::Carried,
     chain::chain,
 };
@@ -137,17 +137,19 @@ impl Statistics {
     }
 }
 
-/// Adds what a replica said.
+/// Adds what a replica said, once.
 fn add(row: &Row, heard: &mut Heard, all: &mut String) -> Result<(), String> {
-    let address = row.address().to_string();
-    let once = heard.once(row.instance(), &address);
-    once.map_err(|why| format!("{address}: {why}"))?;
-    match row.outcome() {
-        Outcome::Confirmed(reply) => {
+    let address = row.address();
+    let seen = heard.once(row.instance(), address);
+    match (
+        row.outcome(),
+        seen.map_err(|why| format!("{address}: {why}"))?,
+    ) {
+        (_, Seen::ByOtherFamily) | (Outcome::Myself(_), _) => Ok(()),
+        (Outcome::Confirmed(reply), Seen::First) => {
             all.push_str(&String::from_utf8_lossy(reply.body()));
             Ok(())
         }
-        Outcome::Myself(_) => Ok(()),
         _ => Err(format!("{address}: {}", reason(row))),
     }
 }

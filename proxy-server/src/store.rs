@@ -9,7 +9,7 @@ mod table;
 pub(crate) use journal::{JournalError, replace_file};
 pub(crate) use lock::{OpenError, StateLock};
 pub(crate) use replicated::{
-    CALL_DEADLINE, Exchange, MOST_ASKED, Others, RegisterAnswer, RegisterCall, ReplicatedStore,
-    answer,
+    CALL_DEADLINE, Exchange, MAX_DIGEST_BYTES, Others, RegisterAnswer, RegisterCall,
+    ReplicatedStore, answer,
 };
 pub(crate) use table::TableJournal;

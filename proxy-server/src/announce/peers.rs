@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::{
     Announce, Announcement, INSTANCE_HEADER, MOST_WAIT, OwnEnd, PEER_PATH, PeerAnswer,
-    heard::{Heard, reason},
+    heard::{Heard, Seen, reason},
 };
 use crate::{
     engine::{ReplicaRow, ReplicaStatus, Told},
@@ -44,7 +44,6 @@ pub(crate) struct PeerAnnouncer {
 /// Which of the replicas that were found this one is.
 #[derive(Clone, Debug)]
 struct Myself {
-    place: usize,
     address: String,
     took: Duration,
 }
@@ -132,16 +131,15 @@ impl Announce for PeerAnnouncer {
             let _told = named.wait_for(Option::is_some).await;
             let named: Option<Myself> = myself.borrow().clone().flatten();
             told.send_modify(|told| match named {
-                Some(row) => {
-                    if let Some(old) = told.rows.get_mut(row.place) {
-                        *old = self.own_row(row.address, row.took, failure);
-                        told.own = Some(row.place);
-                    }
+                Some(Myself { address, took }) => {
+                    told.own = Some(address.clone());
+                    told.put(self.own_row(address, took, failure));
                 }
                 None => {
-                    let own = self.settings.own_address.clone();
-                    told.own = Some(told.rows.len());
-                    told.rows.push(self.own_row(own, Duration::ZERO, failure));
+                    let address = self.settings.own_address.clone();
+                    told.own = Some(address.clone());
+                    told.rows
+                        .push(self.own_row(address, Duration::ZERO, failure));
                 }
             });
         };
@@ -206,55 +204,43 @@ impl PeerAnnouncer {
             ..pending(self.settings.source.clone())
         }));
         told.send_modify(|told| told.rows = rows);
-        let calls = found.peers().iter().enumerate().map(|(place, peer)| {
+        let calls = found.peers().iter().map(|peer| {
             let (broadcast, call, one) = (&broadcast, &call, BTreeSet::from([peer.clone()]));
-            async move { (place, broadcast.call(&one, call).await) }
+            async move { broadcast.call(&one, call).await }
         });
         let mut calls: FuturesUnordered<_> = calls.collect();
         let mut heard = Heard::default();
-        while let Some((place, report)) = calls.next().await {
+        while let Some(report) = calls.next().await {
             let Some(row) = report.rows().first() else {
                 continue;
             };
-            let row = if let Outcome::Myself(_) = row.outcome() {
-                let (address, took) = (row.address().to_string(), row.took());
-                match once(&mut heard, self.own_row(address.clone(), took, None)) {
-                    Ok(_) => {
-                        let row = Myself {
-                            place,
-                            address,
-                            took,
-                        };
-                        myself.send_replace(Some(Some(row)));
-                        continue;
-                    }
-                    Err(row) => row,
-                }
-            } else {
-                once(&mut heard, self.row(row)).unwrap_or_else(|row| row)
+            let (address, took) = (row.address().to_string(), row.took());
+            let is_myself = matches!(row.outcome(), Outcome::Myself(_));
+            let mut said = match is_myself {
+                true => self.own_row(address.clone(), took, None),
+                false => self.row(row),
             };
-            if row.status != ReplicaStatus::Applied {
-                let (peer, reason) = (&row.address, &row.reason);
+            match heard.once(said.instance.as_deref(), row.address()) {
+                Ok(Seen::First) if is_myself => {
+                    myself.send_replace(Some(Some(Myself { address, took })));
+                    continue;
+                }
+                Ok(Seen::First) => {}
+                Ok(Seen::ByOtherFamily) => {
+                    told.send_modify(|told| told.fold(said));
+                    continue;
+                }
+                Err(reason) => {
+                    said.status = ReplicaStatus::Unconfirmed;
+                    said.reason = Some(reason);
+                }
+            }
+            if said.status != ReplicaStatus::Applied {
+                let (peer, reason) = (&said.address, &said.reason);
                 tracing::warn!(peer, reason, "a replica did not confirm");
             }
-            told.send_modify(|told| {
-                if let Some(old) = told.rows.get_mut(place) {
-                    *old = row;
-                }
-            });
+            told.send_modify(|told| told.put(said));
         }
-    }
-}
-
-/// The row of an answer; as an error where the same replica has answered at another address.
-fn once(heard: &mut Heard, row: ReplicaRow) -> Result<ReplicaRow, ReplicaRow> {
-    match heard.once(row.instance.as_deref(), &row.address) {
-        Ok(()) => Ok(row),
-        Err(reason) => Err(ReplicaRow {
-            status: ReplicaStatus::Unconfirmed,
-            reason: Some(reason),
-            ..row
-        }),
     }
 }
 

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Certificates, Entry};
 use crate::{
-    announce::{Heard, reason},
+    announce::{Heard, Seen, reason},
     chain::chain,
     engine::{EngineHandle, ReplicaRow, ReplicaStatus},
 };
@@ -168,10 +168,12 @@ impl CertificateExchange {
                 let report = broadcast.call(found.peers(), &call(sealed.clone())).await;
                 let mut heard = Heard::default();
                 for row in report.rows() {
-                    let address = row.address().to_string();
-                    match (heard.once(row.instance(), &address), row.outcome()) {
-                        (Ok(()), Outcome::Myself(_)) => own.address = address,
-                        (Ok(()), _) => rows.push(said(row, sealer, &sealed)),
+                    match (heard.once(row.instance(), row.address()), row.outcome()) {
+                        (Ok(Seen::ByOtherFamily), _) => {}
+                        (Ok(Seen::First), Outcome::Myself(_)) => {
+                            own.address = row.address().to_string();
+                        }
+                        (Ok(Seen::First), _) => rows.push(said(row, sealer, &sealed)),
                         (Err(again), _) => rows.push(unconfirmed(row, again)),
                     }
                 }
@@ -217,9 +219,12 @@ impl CertificateExchange {
                 continue;
             };
             let peer = row.address();
-            let once = heard.once(row.instance(), &peer.to_string());
+            let once = heard.once(row.instance(), peer);
+            if matches!(once, Ok(Seen::ByOtherFamily)) {
+                continue;
+            }
             let reply = open(sealer, &sealed, reply.body());
-            match once.and_then(|()| reply.map_err(|error| chain(&error))) {
+            match once.and_then(|_| reply.map_err(|error| chain(&error))) {
                 Ok(reply) => replies.push((peer, reply)),
                 Err(why) => tracing::debug!(%peer, why, "not compared with"),
             }

@@ -41,8 +41,8 @@ pub(crate) enum WaitFor {
 pub(crate) struct Told {
     /// A row per replica that is known; those that were not heard yet are pending.
     pub rows: Vec<ReplicaRow>,
-    /// Which of the rows is this replica's, once that is known.
-    pub own: Option<usize>,
+    /// The address of this replica's row, once that is known.
+    pub own: Option<String>,
     /// Whether no more is coming.
     pub done: bool,
 }
@@ -80,13 +80,41 @@ impl Wait {
         // Too late, or nobody tells any more: what was told counts.
         let _in_time = tokio::time::timeout(self.most + LAST_ROW, enough).await;
         let mut told = told.borrow().clone();
-        if let (Some(why), Some(own)) = (failure, told.own)
-            && let Some(row) = told.rows.get_mut(own)
+        let own = told.own.take();
+        if let (Some(why), Some(own)) = (failure, own)
+            // It comes last where discovery did not name it.
+            && let Some(row) = told.rows.iter_mut().rfind(|row| row.address == own)
         {
             row.status = ReplicaStatus::Failed;
             row.reason = Some(why.to_owned());
         }
         told.rows
+    }
+}
+
+// === impl Told ===
+
+impl Told {
+    /// Notes what was said at an address.
+    pub(crate) fn put(&mut self, row: ReplicaRow) {
+        if let Some(old) = self.rows.iter_mut().find(|it| it.address == row.address) {
+            *old = row;
+        }
+    }
+
+    /// Notes what a replica said that has a row already, at another address: it has that one row, and
+    /// serves a change that it says it serves at either. What this replica serves its own row says.
+    pub(crate) fn fold(&mut self, row: ReplicaRow) {
+        self.rows.retain(|it| it.address != row.address);
+        let own = self.own.as_deref();
+        let is_same =
+            |it: &&mut ReplicaRow| it.instance == row.instance && own != Some(it.address.as_str());
+        if row.status == ReplicaStatus::Applied
+            && let Some(first) = self.rows.iter_mut().find(is_same)
+            && first.status != ReplicaStatus::Applied
+        {
+            (first.status, first.reason) = (row.status, None);
+        }
     }
 }
 
@@ -124,16 +152,47 @@ mod tests {
     use super::*;
 
     fn rows(serving: usize, others: usize) -> Vec<ReplicaRow> {
-        let row = |status| ReplicaRow {
-            address: String::new(),
+        let applied = std::iter::repeat_n(ReplicaStatus::Applied, serving);
+        let pending = std::iter::repeat_n(ReplicaStatus::Pending, others);
+        let all = applied.chain(pending).enumerate();
+        all.map(|(place, status)| row(&place.to_string(), status))
+            .collect()
+    }
+
+    fn row(address: &str, status: ReplicaStatus) -> ReplicaRow {
+        ReplicaRow {
+            address: address.to_owned(),
             instance: None,
             status,
             took: Duration::ZERO,
             reason: None,
+        }
+    }
+
+    #[test]
+    fn a_replica_with_two_addresses_has_one_row_and_serves_what_it_serves_at_either() {
+        use ReplicaStatus::{Applied, Failed, Pending};
+        let said = |address, instance: &str, status| ReplicaRow {
+            instance: Some(instance.to_owned()),
+            ..row(address, status)
         };
-        let applied = std::iter::repeat_n(row(ReplicaStatus::Applied), serving);
-        let pending = std::iter::repeat_n(row(ReplicaStatus::Pending), others);
-        applied.chain(pending).collect()
+        let mut told = Told {
+            rows: rows(0, 4),
+            ..Told::default()
+        };
+        told.put(said("1", "b", Failed));
+        told.fold(said("3", "b", Failed));
+        assert_eq!(told.rows[1].status, Failed);
+        told.rows.push(row("3", Pending));
+        told.fold(said("3", "b", Applied));
+        // This replica's own row says what it serves, before it is known and after.
+        told.fold(said("2", "me", Applied));
+        told.put(said("0", "me", Failed));
+        told.own = Some("0".to_owned());
+        told.fold(said("2", "me", Applied));
+        let rows = told.rows.iter();
+        let rows: Vec<_> = rows.map(|it| (it.address.as_str(), it.status)).collect();
+        assert_eq!(rows, [("0", Failed), ("1", Applied)]);
     }
 
     #[test]
@@ -164,7 +223,7 @@ mod tests {
     async fn a_quorum_does_not_wait_for_the_last_and_a_deadline_ends_all() {
         let told = watch::Sender::new(Told {
             rows: rows(2, 1),
-            own: Some(0),
+            own: Some("0".to_owned()),
             done: false,
         });
         let most = Duration::from_secs(5);

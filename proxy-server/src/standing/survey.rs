@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use proxy_peers::{Broadcast, Call, Condition, Method, Outcome, Peers, Repeat, Row};
 
 use super::Standing;
-use crate::announce::{Heard, reason};
+use crate::announce::{Heard, Seen, reason};
 
 /// Where a peer tells where it stands.
 pub(crate) const STANDING_PATH: &str = "/v1/docker-flow-proxy/peer/standing";
@@ -20,7 +20,7 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(3);
 #[async_trait]
 pub(crate) trait Survey: Send + Sync + std::fmt::Debug {
     /// Asks everyone at once, each with a deadline. A row per peer that is known, this replica
-    /// among them where discovery names it.
+    /// among them where discovery names it; one row where a peer has an address of each family.
     async fn ask(&self) -> Vec<Surveyed>;
 }
 
@@ -67,7 +67,7 @@ impl Survey for PeerSurvey {
         let report = self.broadcast.call(found.peers(), &call).await;
         let mut heard = Heard::default();
         let rows = report.rows().iter();
-        let mut rows: Vec<_> = rows.map(|row| surveyed(row, &mut heard)).collect();
+        let mut rows: Vec<_> = rows.filter_map(|row| surveyed(row, &mut heard)).collect();
         let unknown = match found.condition() {
             Condition::Current => None,
             Condition::Stale { reason, .. } => Some(crate::chain::chain(reason)),
@@ -82,8 +82,8 @@ impl Survey for PeerSurvey {
     }
 }
 
-fn surveyed(row: &Row, heard: &mut Heard) -> Surveyed {
-    let address = row.address().to_string();
+/// What a row says; none where it was said at another address of the same peer.
+fn surveyed(row: &Row, heard: &mut Heard) -> Option<Surveyed> {
     let standing = match row.outcome() {
         Outcome::Confirmed(reply) | Outcome::Myself(reply) => {
             serde_json::from_slice::<Standing>(reply.body()).map_err(|_| {
@@ -92,15 +92,19 @@ fn surveyed(row: &Row, heard: &mut Heard) -> Surveyed {
         }
         _ => Err(reason(row)),
     };
-    let standing = standing.and_then(|standing| {
-        heard.once(Some(standing.instance.as_str()), &address)?;
-        Ok(standing)
-    });
-    Surveyed {
-        address,
+    let standing = match standing {
+        Ok(standing) => match heard.once(Some(standing.instance.as_str()), row.address()) {
+            Ok(Seen::First) => Ok(standing),
+            Ok(Seen::ByOtherFamily) => return None,
+            Err(why) => Err(why),
+        },
+        Err(why) => Err(why),
+    };
+    Some(Surveyed {
+        address: row.address().to_string(),
         took: row.took(),
         standing,
-    }
+    })
 }
 
 #[cfg(test)]
@@ -143,5 +147,21 @@ mod tests {
             let words = format!("the same replica answered at {first}; ");
             assert!(said[row].starts_with(&words), "{said:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_replica_with_an_address_of_each_family_stands_once() {
+        let ways = [
+            ("10.0.0.1:1", "me"),
+            ("10.0.0.2:1", "c"),
+            ("[fd00::1]:1", "me"),
+            ("[fd00::2]:1", "c"),
+        ];
+        let (peers, broadcast) = Ways::lead(&ways, stands);
+        let survey = PeerSurvey::new(Some(peers), &broadcast, String::new());
+        let rows = survey.ask().await;
+        let said = rows.iter().map(|row| row.standing.as_ref().unwrap());
+        let said: Vec<_> = said.map(|it| it.instance.as_str()).collect();
+        assert_eq!(said, ["me", "c"]);
     }
 }

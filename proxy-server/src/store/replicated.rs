@@ -32,7 +32,7 @@ use super::{JournalError, OpenError, StateLock};
 use crate::{chain::chain, clock::Clock, keeper::save_superseded};
 
 pub(crate) use attendance::Attendance;
-pub(crate) use exchange::{CALL_DEADLINE, Exchange, MOST_ASKED};
+pub(crate) use exchange::{CALL_DEADLINE, Exchange, MAX_DIGEST_BYTES};
 pub(crate) use wire::{RegisterAnswer, RegisterCall, answer};
 
 /// How many commits are remembered for the question what became of one.

@@ -75,3 +75,28 @@ async fn a_replica_that_answers_at_two_addresses_counts_once() {
     let words = format!("the same replica answered at {}; ", rows[1].0);
     assert!(reasons.starts_with(&words), "{reasons}");
 }
+
+#[tokio::test]
+async fn a_replica_with_an_address_of_each_family_is_one_that_confirmed() {
+    use ReplicaStatus::{Applied, Unconfirmed};
+    let mut ways = [
+        ("10.0.0.1:8080", "me"),
+        ("10.0.0.2:8080", "b"),
+        ("10.0.0.3:8080", "c"),
+        ("[fd00::1]:8080", "me"),
+        ("[fd00::2]:8080", "b"),
+        ("[fd00::3]:8080", "c"),
+    ];
+    let (rows, reasons) = told(&ways).await;
+    let all = [("b", Applied), ("c", Applied), ("me", Applied)];
+    assert_eq!((&statuses(&rows)[..], reasons.as_str()), (&all[..], ""));
+    // One that was led elsewhere is not confirmed, though its replica answered at the other address.
+    for (at, to) in [(1, "c"), (4, "me")] {
+        let own = std::mem::replace(&mut ways[at].1, to);
+        let (rows, reasons) = told(&ways).await;
+        let refused = rows.iter().filter(|(.., status)| *status == Unconfirmed);
+        assert_eq!(refused.count(), 1, "{rows:?}");
+        assert!(reasons.starts_with("the same replica answered at "));
+        ways[at].1 = own;
+    }
+}

@@ -17,7 +17,7 @@ use crate::{
     settings::{Discovery, Settings},
     standing::{PeerSurvey, Survey},
     statistics::MAX_STATISTICS_BYTES,
-    store::{CALL_DEADLINE, Exchange, MOST_ASKED},
+    store::{CALL_DEADLINE, Exchange, MAX_DIGEST_BYTES},
 };
 
 /// What is asked of other replicas. Each part has places of its own for its calls, so that none holds up
@@ -75,14 +75,17 @@ impl Calls {
             (Some(store), Some(peers)) => {
                 let calls = calls
                     .clone()
-                    .fan_out(MOST_ASKED)
                     .attempts(1)
                     .attempt_deadline(CALL_DEADLINE)
-                    .total_deadline(CALL_DEADLINE)
-                    .max_reply_bytes(MAX_TABLE_BODY);
-                let broadcast = Broadcast::over_http(calls)?;
+                    .total_deadline(CALL_DEADLINE);
+                let polling = calls.clone().max_reply_bytes(MAX_DIGEST_BYTES);
+                let copying = calls.max_reply_bytes(MAX_TABLE_BODY);
+                let broadcasts = [
+                    Broadcast::over_http(polling)?,
+                    Broadcast::over_http(copying)?,
+                ];
                 let (store, peers) = (Arc::clone(store), Arc::clone(peers));
-                Some(Exchange::new(store, peers, broadcast))
+                Some(Exchange::new(store, peers, broadcasts))
             }
             _ => None,
         };

@@ -5,7 +5,8 @@
 //! go both ways. A starting replica asks before it serves.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, hash_map::RandomState},
+    cmp::Reverse,
+    collections::{BTreeSet, hash_map::RandomState},
     hash::BuildHasher,
     sync::{
         Arc,
@@ -24,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Attendance, HearError, ReplicatedStore, wire::PAGE_BYTES};
 use crate::{
-    announce::{Heard, REGISTERS_PATH, reason},
+    announce::{Heard, REGISTERS_PATH, Seen, reason},
     chain::chain,
     store::{RegisterAnswer, RegisterCall},
 };
@@ -35,8 +36,14 @@ const LEAST_PAUSE: Duration = Duration::from_secs(2);
 const JITTER_MS: u64 = 2_000;
 /// The pause before a round that somebody waits for; many who wait share one.
 const SHORT_PAUSE: Duration = Duration::from_millis(50);
-/// How many replicas are asked in a round. News reach all of many in a few rounds.
-pub(crate) const MOST_ASKED: usize = 8;
+/// How many addresses are asked in a round, and how many that differ are made equal in one. News reach
+/// all of many in a few rounds.
+const MOST_ASKED: usize = 8;
+/// How many are asked while it matters whether everybody has answered: where there are more, replicas of
+/// which none knows the table do not come to rely on theirs.
+const MOST_OF_ALL: usize = 256;
+/// The longest answer to the question where a replica stands.
+pub(crate) const MAX_DIGEST_BYTES: usize = 64 * 1024;
 /// How long one call may take: a page of a few megabytes in a slow network.
 pub(crate) const CALL_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a round may take. What is left is for the next.
@@ -56,7 +63,10 @@ const DISCOVERY_DEADLINE: Duration = Duration::from_secs(1);
 pub(crate) struct Exchange {
     store: Arc<ReplicatedStore>,
     pub(super) peers: Arc<Peers>,
-    broadcast: Broadcast,
+    /// Asks all at once where they stand.
+    polling: Broadcast,
+    /// Asks one for what it holds.
+    copying: Broadcast,
     /// Whether a replica was found at two addresses, and that was said.
     warned: AtomicBool,
 }
@@ -95,16 +105,18 @@ enum ExchangeError {
 // === impl Exchange ===
 
 impl Exchange {
-    /// `broadcast` bounds each call; this bounds how many there are.
+    /// `polling` asks many at once, which answer with [`MAX_DIGEST_BYTES`] at most, and `copying` one
+    /// that has much to say. They bound each call; this bounds how many there are.
     pub(crate) fn new(
         store: Arc<ReplicatedStore>,
         peers: Arc<Peers>,
-        broadcast: Broadcast,
+        [polling, copying]: [Broadcast; 2],
     ) -> Self {
         Self {
             store,
             peers,
-            broadcast,
+            polling,
+            copying,
             warned: AtomicBool::new(false),
         }
     }
@@ -171,7 +183,10 @@ impl Exchange {
     /// Compares with some others and becomes equal with those that differ.
     pub(super) async fn round(&self) -> Round {
         let found = self.peers.current();
-        let asked = some_of(found.peers());
+        let asked = match self.needs_everybody() {
+            true => some_of(found.peers(), MOST_OF_ALL),
+            false => some_of(found.peers(), MOST_ASKED),
+        };
         let everybody =
             asked.len() == found.peers().len() && matches!(found.condition(), Condition::Current);
         let digest = match call(&RegisterCall::Digest) {
@@ -182,23 +197,22 @@ impl Exchange {
                 return Round::default();
             }
         };
-        let report = self.broadcast.call(&asked, &digest).await;
+        let report = self.polling.call(&asked, &digest).await;
         let mut others = 0;
         let mut answers = Vec::new();
         let mut heard = Heard::default();
-        let is_dual = are_of_two_families(report.rows());
         let mut doubled = None;
         for row in report.rows() {
-            let once = heard.once(row.instance(), &row.address().to_string());
-            let is_double = once.is_err();
-            if is_double && is_dual || !is_double && matches!(row.outcome(), Outcome::Myself(_)) {
-                continue;
-            }
-            others += 1;
-            if let Err(why) = once {
-                // Who is at this address was not asked.
-                doubled = Some((row.address(), why));
-                continue;
+            match heard.once(row.instance(), row.address()) {
+                Ok(Seen::ByOtherFamily) => continue,
+                Ok(Seen::First) if matches!(row.outcome(), Outcome::Myself(_)) => continue,
+                Ok(Seen::First) => others += 1,
+                Err(why) => {
+                    // Who is at this address was not asked.
+                    others += 1;
+                    doubled = Some((row.address(), why));
+                    continue;
+                }
             }
             match answer_of(row) {
                 Ok(mut answer) => {
@@ -236,12 +250,25 @@ impl Exchange {
             false => self.store.led(),
         }
         self.give_way(&answers).await;
-        // Who knows most comes first: after that, what others hold is judged by it.
-        answers.sort_by_key(|(_, answer)| std::cmp::Reverse(answer.attendance));
+        // Who knows most comes first: after that, what others hold is judged by it. Of the others, who
+        // cannot be made equal does not come first each time.
+        let lots = RandomState::new();
+        answers.sort_by_cached_key(|(peer, answer)| {
+            (Reverse(answer.attendance), lots.hash_one(peer.to_string()))
+        });
+        let mut differed = 0;
         for (peer, answer) in answers {
             let stale = matches!(answer.attendance, Attendance::Returned | Attendance::Alone);
             if led && stale {
                 continue;
+            }
+            if answer.revision != self.store.view().revision {
+                differed += 1;
+                if differed > MOST_ASKED {
+                    // Those that are left are for the next round.
+                    round.everybody = false;
+                    break;
+                }
             }
             match self.become_equal(peer, &answer).await {
                 Ok(equal) => round.known |= equal && answer.attendance != Attendance::New,
@@ -254,6 +281,13 @@ impl Exchange {
         }
         self.housekeeping().await;
         round
+    }
+
+    /// Whether it matters that everybody has answered: at the start, which then need not wait, and as
+    /// long as this replica cannot rely on what it holds.
+    fn needs_everybody(&self) -> bool {
+        self.store.view().condition == StoreCondition::Starting
+            || self.store.attendance() != Attendance::Current
     }
 
     /// Says, once while it lasts, that not everybody counts as asked, though all answer.
@@ -377,7 +411,7 @@ impl Exchange {
         ask: &RegisterCall,
     ) -> Result<RegisterAnswer, ExchangeError> {
         let one = BTreeSet::from([peer.clone()]);
-        let report = self.broadcast.call(&one, &call(ask)?).await;
+        let report = self.copying.call(&one, &call(ask)?).await;
         let Some(row) = report.rows().first() else {
             return Err(ExchangeError::NoAnswer("it was not asked".into()));
         };
@@ -415,32 +449,6 @@ fn call(ask: &RegisterCall) -> Result<Call, ExchangeError> {
         .repeat(Repeat::Harmless))
 }
 
-/// Whether all that answered did so at one IPv4 and one IPv6 address each: then a second address is a
-/// replica's own. A call that is led astray by one address of a family makes two of that family.
-fn are_of_two_families(rows: &[Row]) -> bool {
-    let mut heard: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
-    for row in rows {
-        if let Some(instance) = row.instance() {
-            heard.entry(instance).or_default().push(row);
-        }
-    }
-    let is_myself = |row: &Row| matches!(row.outcome(), Outcome::Myself(_));
-    let answered = |row: &Row| is_myself(row) || matches!(row.outcome(), Outcome::Confirmed(_));
-    let at = |row: &Row| row.address().socket_addr();
-    heard.values().all(|rows| match rows.as_slice() {
-        // Its own addresses are not looked for.
-        [row] => is_myself(row),
-        [one, other] => {
-            let (Some(a), Some(b)) = (at(one), at(other)) else {
-                return false;
-            };
-            let are_two = a.is_ipv4() != b.is_ipv4() && a.port() == b.port();
-            are_two && answered(one) && answered(other)
-        }
-        _ => false,
-    })
-}
-
 fn answer_of(row: &Row) -> Result<RegisterAnswer, ExchangeError> {
     match row.outcome() {
         Outcome::Confirmed(reply) => {
@@ -450,15 +458,15 @@ fn answer_of(row: &Row) -> Result<RegisterAnswer, ExchangeError> {
     }
 }
 
-/// All of a few, or some of many, other ones each time.
-fn some_of(peers: &BTreeSet<PeerAddress>) -> BTreeSet<PeerAddress> {
-    if peers.len() <= MOST_ASKED {
+/// All of a few, or so many of more, other ones each time.
+fn some_of(peers: &BTreeSet<PeerAddress>, most: usize) -> BTreeSet<PeerAddress> {
+    if peers.len() <= most {
         return peers.clone();
     }
     let lots = RandomState::new();
     let mut drawn: Vec<_> = peers.iter().collect();
     drawn.sort_by_key(|peer| lots.hash_one(peer.to_string()));
-    drawn.into_iter().take(MOST_ASKED).cloned().collect()
+    drawn.into_iter().take(most).cloned().collect()
 }
 
 fn jitter() -> Duration {

@@ -295,6 +295,13 @@ impl Cluster {
         store
     }
 
+    /// Another replica in the place of one, that begins with nothing.
+    fn reopen_as_new(&mut self, name: &'static str) -> Arc<ReplicatedStore> {
+        self.net.replicas.lock().unwrap().remove(&address(name));
+        self.folders.insert(name, folder_in_memory());
+        self.open(name)
+    }
+
     /// Ends a replica and starts it again after so long, as far as its marks tell.
     async fn reopen_after(&self, name: &str, away: Duration) -> Arc<ReplicatedStore> {
         let gone = self.net.replicas.lock().unwrap().remove(&address(name));
@@ -342,11 +349,20 @@ impl Cluster {
             net: Arc::clone(&self.net),
             from: address(name),
         });
-        Exchange::new(
-            self.store(name),
-            Arc::new(peers),
-            Broadcast::over(wire, settings),
-        )
+        let broadcast = Broadcast::over(wire, settings);
+        let broadcasts = [broadcast.clone(), broadcast];
+        Exchange::new(self.store(name), Arc::new(peers), broadcasts)
+    }
+
+    /// The first replica is found at the first of these addresses as well, and so on.
+    fn also_at(&mut self, addresses: &[&'static str]) {
+        let names = self.names.clone();
+        for (at, name) in addresses.iter().zip(names) {
+            self.names.push(at);
+            let line = (Line::Astray(name), self.store(name));
+            let mut replicas = self.net.replicas.lock().unwrap();
+            replicas.insert(address(at), line);
+        }
     }
 
     async fn round(&self, name: &str) -> exchange::Round {
@@ -654,17 +670,7 @@ async fn who_answers_at_two_addresses_does_not_stand_for_everybody() {
 #[tokio::test(start_paused = true)]
 async fn one_ipv4_and_one_ipv6_address_of_each_are_everybody_and_others_are_not() {
     let mut cluster = Cluster::new(&["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
-    let second = [
-        ("[fd00::1]", "10.0.0.1"),
-        ("[fd00::2]", "10.0.0.2"),
-        ("[fd00::3]", "10.0.0.3"),
-    ];
-    for (at, name) in second {
-        cluster.names.push(at);
-        let mut replicas = cluster.net.replicas.lock().unwrap();
-        let store = Arc::clone(&replicas[&address(name)].1);
-        replicas.insert(address(at), (Line::Astray(name), store));
-    }
+    cluster.also_at(&["[fd00::1]", "[fd00::2]", "[fd00::3]"]);
     let started = tokio::time::Instant::now();
     cluster.start("10.0.0.1").await;
     assert_eq!(started.elapsed(), Duration::ZERO);
@@ -691,6 +697,55 @@ async fn one_ipv4_and_one_ipv6_address_of_each_are_everybody_and_others_are_not(
     let replicas = &cluster.net.replicas;
     replicas.lock().unwrap().insert(address("10.0.0.4"), astray);
     assert!(!cluster.round("10.0.0.1").await.everybody);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_replicas_are_everybody_too_and_many_that_differ_are_made_equal_in_turns() {
+    let mut cluster = Cluster::new(&[
+        "10.0.0.1",
+        "10.0.0.2",
+        "10.0.0.3",
+        "10.0.0.4",
+        "10.0.0.5",
+        "10.0.0.6",
+        "10.0.0.7",
+        "10.0.0.8",
+        "10.0.0.9",
+        "10.0.0.10",
+    ]);
+    let all = cluster.names.clone();
+    let second = ["[fd00::1]", "[fd00::2]", "[fd00::3]", "[fd00::4]"];
+    let second = [second, ["[fd00::5]", "[fd00::6]", "[fd00::7]", "[fd00::8]"]].concat();
+    for other in [&[][..], &second] {
+        cluster.also_at(other);
+        let me = cluster.reopen_as_new(all[0]);
+        let started = tokio::time::Instant::now();
+        cluster.start(all[0]).await;
+        assert_eq!(started.elapsed(), Duration::ZERO, "{:?}", cluster.names);
+        assert_eq!(me.view().condition, StoreCondition::Live);
+        cluster.net.line(all[9], Line::Down);
+        assert!(!cluster.round(all[0]).await.everybody);
+        cluster.net.line(all[9], Line::Up);
+    }
+    for name in &all[1..] {
+        change(&cluster.store(name), &[put(&name.replace('.', "-"))]).await;
+    }
+    let round = cluster.round(all[0]).await;
+    assert!(!round.everybody, "{round:?}");
+    assert_eq!(names(&cluster.store(all[0])).len(), 8);
+    // The first were told before the last were heard.
+    for _ in 0..2 {
+        cluster.round(all[0]).await;
+    }
+    cluster.names = all.clone();
+    assert_eq!(cluster.revisions().len(), 1);
+    assert_eq!(names(&cluster.store(all[0])).len(), 9);
+    cluster.names.extend(second);
+    // Who knows that it is one of those who know asks a few.
+    cluster.store(all[0]).heard(Attendance::Current);
+    let before = cluster.net.calls.load(SeqCst);
+    assert!(!cluster.round(all[0]).await.everybody);
+    assert_eq!(cluster.net.calls.load(SeqCst) - before, 8);
 }
 
 #[tokio::test(start_paused = true)]
