@@ -41,6 +41,7 @@ pub(super) async fn announce(
     } else {
         let wait = announcement.wait(api.wait_timeout, MOST_WAIT);
         let wait = wait.saturating_sub(WAY_BACK);
+        let reach = announcement.reach;
         let taken = async {
             match &api.registers {
                 None if announcement.is_among_replicas() => Err(format!(
@@ -54,7 +55,7 @@ pub(super) async fn announce(
             }
         };
         let taken = tokio::time::timeout(wait, taken).await;
-        taken.unwrap_or_else(|_| Err("not live here in time; it goes on".to_owned()))
+        taken.unwrap_or_else(|_| Err(late(&api, reach)))
     };
     let status = match outcome {
         Ok(()) => StatusCode::OK,
@@ -70,6 +71,20 @@ pub(super) async fn announce(
 
 /// What to do about replicas that do not keep their table in the same way.
 const SAME_STORE: &str = "give all replicas of one proxy the same CONSUL_ADDRESS";
+
+/// Why what was announced was not live here in time.
+fn late(api: &Api, reach: Option<Revision>) -> String {
+    let own = api.store.view().revision;
+    match (reach, own) {
+        (Some(reach), Some(own)) if reach.epoch != own.epoch && api.registers.is_none() => {
+            format!(
+                "it holds another history than the caller: epoch {} in place of {}. Either one of them has not seen yet that the store was restored, or they have different stores, and are two proxies with one PROXY_INSTANCE_NAME; {SAME_STORE}",
+                own.epoch, reach.epoch
+            )
+        }
+        _ => "not live here in time; it goes on".to_owned(),
+    }
+}
 
 /// Replicas without a shared store compare what they hold.
 pub(super) async fn registers(State(api): State<Api>, Json(call): Json<RegisterCall>) -> Response {

@@ -2,7 +2,7 @@
 
 use proxy_peers::{AnswerError, BodyDigest, Nonce, PeerReply, SIGNATURE_HEADER, SignedCall};
 
-use proxy_core::{Counting, RegisterSet};
+use proxy_core::{Counting, Epoch, RegisterSet, Revision};
 
 use super::*;
 use crate::{
@@ -297,6 +297,23 @@ async fn what_is_stamped_far_ahead_is_refused_at_once_and_with_the_reason() {
     let reason = json["reason"].as_str().or(json["Reason"].as_str());
     let words = "the register of a has the counter 4503599627370496, which is years ahead";
     assert!(reason.unwrap().starts_with(words), "{json}");
+}
+
+/// The clock is simulated, so that nobody waits.
+#[tokio::test(start_paused = true)]
+async fn a_replica_of_another_store_says_that_its_history_is_another_one() {
+    let bench = Bench::new().await;
+    let base = bench.store.view();
+    let committed = bench.store.commit(&base, &[put("a")]).await.unwrap();
+    let own = committed.view.revision.unwrap();
+    let later = Revision::new(own.epoch, own.number + 9, own.id);
+    let other = Revision::new(Epoch::from_bytes([7; 16]), own.number, own.id);
+    for (reach, words) in [(later, "not live here in time"), (other, "another history")] {
+        let news = Announcement::new(Some(reach), Vec::new(), [].into());
+        let (status, json) = bench.announce("other", &news).await;
+        assert_eq!(status, 500, "{json}");
+        assert!(json.to_string().contains(words), "{json}");
+    }
 }
 
 /// The clock is simulated: nothing is judged while this asks.
