@@ -6,6 +6,7 @@
 
 mod heard;
 mod peers;
+mod turns;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 
 pub(crate) use heard::{Heard, Seen, reason};
 pub(crate) use peers::{AnnouncerSettings, PeerAnnouncer, identity};
+pub(crate) use turns::Turns;
 
 use crate::engine::Told;
 

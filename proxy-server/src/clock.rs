@@ -6,6 +6,11 @@
 //! each other their clocks when they compare what they hold: one that is ahead of the others goes by theirs. What
 //! it stamped before counts all the same, or replicas would never be equal; from then on everybody stamps as
 //! far ahead as that, and later changes win again.
+//!
+//! So what a replica changed before it could compare its clock, which was ahead, wins over what others changed
+//! later until they met. It is not stamped anew: nobody knows whether another has heard it already under the
+//! stamp that it has (then that one would win all the same), and with one other to compare with nobody knows whose
+//! clock is right, so that an acknowledged change could lose to an older one. It is named in the log.
 
 use std::{
     collections::VecDeque,
@@ -125,6 +130,11 @@ impl Clock {
             tracing::warn!(?ahead, "{what}");
         }
         state.warned = wrong.is_some();
+    }
+
+    /// Whether this machine's clock was found ahead of those of the others.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.state().warned
     }
 
     /// What another replica is told that this one stamps by. None before clocks were compared: then it may

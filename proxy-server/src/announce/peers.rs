@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use super::{
     Announce, Announcement, INSTANCE_HEADER, MOST_WAIT, OwnEnd, PEER_PATH, PeerAnswer,
     heard::{Heard, Seen, reason},
+    turns::Turns,
 };
 use crate::{
     engine::{ReplicaRow, ReplicaStatus, Told},
@@ -39,6 +40,7 @@ pub(crate) struct PeerAnnouncer {
     settings: AnnouncerSettings,
     metrics: Arc<Metrics>,
     hints: Semaphore,
+    turns: Turns,
 }
 
 /// Which of the replicas that were found this one is.
@@ -77,6 +79,7 @@ impl PeerAnnouncer {
             settings,
             metrics,
             hints: Semaphore::new(HINTS_AT_ONCE),
+            turns: Turns::default(),
         }
     }
 
@@ -209,6 +212,7 @@ impl PeerAnnouncer {
             async move { broadcast.call(&one, call).await }
         });
         let mut calls: FuturesUnordered<_> = calls.collect();
+        self.turns.keep(found.peers());
         let mut heard = Heard::default();
         while let Some(report) = calls.next().await {
             let Some(row) = report.rows().first() else {
@@ -220,7 +224,9 @@ impl PeerAnnouncer {
                 true => self.own_row(address.clone(), took, None),
                 false => self.row(row),
             };
-            match heard.once(said.instance.as_deref(), row.address()) {
+            let instance = said.instance.as_deref();
+            let is_led = self.turns.note(instance, row.address());
+            match is_led.and_then(|()| heard.once(instance, row.address())) {
                 Ok(Seen::First) if is_myself => {
                     myself.send_replace(Some(Some(Myself { address, took })));
                     continue;

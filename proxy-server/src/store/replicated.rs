@@ -15,7 +15,7 @@ mod wire;
 use std::{
     collections::{BTreeMap, VecDeque},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
 };
 
 use async_trait::async_trait;
@@ -60,6 +60,8 @@ pub(crate) struct ReplicatedStore {
     recent: Arc<Mutex<VecDeque<Revision>>>,
     attendance: Mutex<attendance::Record>,
     clock: Arc<Clock>,
+    /// Whether another replica has said what its clock says.
+    compared: AtomicBool,
     superseded_file: watch::Sender<Option<String>>,
     /// Somebody waits for registers that he was not told.
     wanted: Notify,
@@ -150,6 +152,7 @@ impl ReplicatedStore {
             recent: Arc::new(Mutex::new(revision.into_iter().collect())),
             attendance: Mutex::new(attendance::Record::new(marks, now)),
             clock: Arc::new(clock),
+            compared: AtomicBool::new(false),
             superseded_file: watch::Sender::new(None),
             wanted: Notify::new(),
         })

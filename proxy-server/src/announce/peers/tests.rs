@@ -1,5 +1,7 @@
 //! What is believed of answers that come from somebody else than whom the call was for.
 
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
 use proxy_core::{CommitId, Epoch, Revision};
 
 use super::*;
@@ -19,8 +21,15 @@ fn confirm(instance: &str, _: &Call) -> Vec<u8> {
 async fn told(
     ways: &[(&'static str, &'static str)],
 ) -> (Vec<(String, String, ReplicaStatus)>, String) {
+    tell(&announcer(ways, confirm)).await
+}
+
+fn announcer(
+    ways: &[(&'static str, &'static str)],
+    answer: fn(&str, &Call) -> Vec<u8>,
+) -> PeerAnnouncer {
     let instance: InstanceId = "me".parse().unwrap();
-    let (peers, broadcast) = Ways::lead(ways, confirm);
+    let (peers, broadcast) = Ways::lead(ways, answer);
     let settings = AnnouncerSettings {
         instance,
         own_address: "here:8080".to_owned(),
@@ -29,7 +38,10 @@ async fn told(
         wait_timeout: Duration::from_secs(5),
     };
     let metrics = Arc::new(Metrics::new());
-    let announcer = PeerAnnouncer::new(Some(peers), broadcast, settings, metrics);
+    PeerAnnouncer::new(Some(peers), broadcast, settings, metrics)
+}
+
+async fn tell(announcer: &PeerAnnouncer) -> (Vec<(String, String, ReplicaStatus)>, String) {
     let reach = Revision::new(Epoch::from_bytes([1; 16]), 1, CommitId::from_bytes([1; 16]));
     let names = BTreeSet::from(["a".parse().unwrap()]);
     let news = Announcement::new(Some(reach), Vec::new(), names);
@@ -98,5 +110,18 @@ async fn a_replica_with_an_address_of_each_family_is_one_that_confirmed() {
         assert_eq!(refused.count(), 1, "{rows:?}");
         assert!(reasons.starts_with("the same replica answered at "));
         ways[at].1 = own;
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_leads_to_one_now_and_to_another_then_confirms_nothing() {
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    let in_turn = |_: &str, call: &Call| confirm(["b", "c"][CALLS.fetch_add(1, SeqCst) % 2], call);
+    let announcer = announcer(&[("proxy:8080", "b")], in_turn);
+    for unconfirmed in [false, false, true, true] {
+        let (rows, reasons) = tell(&announcer).await;
+        let is_unconfirmed = rows.iter().any(|row| row.2 == ReplicaStatus::Unconfirmed);
+        assert_eq!(is_unconfirmed, unconfirmed, "{rows:?}");
+        assert_eq!(reasons.contains("answer there in turn"), unconfirmed);
     }
 }

@@ -142,7 +142,7 @@ pub(super) fn entry(name: &str) -> Value {
 
 /// A listener that says what a test has written down, the last for ever, and notes how often it was asked.
 #[derive(Clone, Default)]
-pub(in crate::sources) struct Script(Arc<Mutex<(Vec<ResponseTemplate>, usize)>>);
+pub(in crate::sources) struct Script(pub(super) Arc<Mutex<(Vec<ResponseTemplate>, usize)>>);
 
 impl Script {
     pub(in crate::sources) fn say(&self, answers: impl IntoIterator<Item = ResponseTemplate>) {

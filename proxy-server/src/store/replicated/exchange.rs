@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Attendance, HearError, ReplicatedStore, wire::PAGE_BYTES};
 use crate::{
-    announce::{Heard, REGISTERS_PATH, Seen, reason},
+    announce::{Heard, REGISTERS_PATH, Seen, Turns, reason},
     chain::chain,
     store::{RegisterAnswer, RegisterCall},
 };
@@ -53,6 +53,8 @@ const MOST_PAGES: usize = 256;
 /// How long a starting replica waits for one that knows the table, before it serves its own. Longer
 /// than a restart of all replicas at once takes, shorter than anybody waits for a proxy.
 const START_WAIT: Duration = Duration::from_secs(5);
+/// How many services are named in one line of the log.
+const MOST_NAMES: usize = 20;
 /// The pause between two rounds of a start.
 const START_PAUSE: Duration = Duration::from_millis(200);
 /// How long discovery may take at the start of a round of a start.
@@ -67,7 +69,8 @@ pub(crate) struct Exchange {
     polling: Broadcast,
     /// Asks one for what it holds.
     copying: Broadcast,
-    /// Whether a replica was found at two addresses, and that was said.
+    turns: Turns,
+    /// Whether it was said that an address stands for nobody.
     warned: AtomicBool,
 }
 
@@ -117,6 +120,7 @@ impl Exchange {
             peers,
             polling,
             copying,
+            turns: Turns::default(),
             warned: AtomicBool::new(false),
         }
     }
@@ -200,10 +204,13 @@ impl Exchange {
         let report = self.polling.call(&asked, &digest).await;
         let mut others = 0;
         let mut answers = Vec::new();
+        self.turns.keep(found.peers());
         let mut heard = Heard::default();
         let mut doubled = None;
         for row in report.rows() {
-            match heard.once(row.instance(), row.address()) {
+            let (instance, address) = (row.instance(), row.address());
+            let is_led = self.turns.note(instance, address);
+            match is_led.and_then(|()| heard.once(instance, address)) {
                 Ok(Seen::ByOtherFamily) => continue,
                 Ok(Seen::First) if matches!(row.outcome(), Outcome::Myself(_)) => continue,
                 Ok(Seen::First) => others += 1,
@@ -235,7 +242,21 @@ impl Exchange {
         };
         let clocks = answers.iter();
         let clocks: Vec<u64> = clocks.filter_map(|(_, it)| it.clock_unix_ms).collect();
-        self.store.compare(&clocks);
+        let early = self.store.compare(&clocks);
+        if !early.is_empty() {
+            let count = early.len();
+            let services: Vec<_> = early
+                .iter()
+                .take(MOST_NAMES)
+                .map(|it| it.as_str())
+                .collect();
+            let services = services.join(", ");
+            tracing::warn!(
+                count,
+                services,
+                "these services were changed here before this replica could compare its clock, which is ahead: what others made of them later, until now, gives way; look at them, and change anew what is wrong"
+            );
+        }
         let latest = self.store.view().revision;
         self.store
             .clock

@@ -1,10 +1,11 @@
 //! Looking after the registers: how far they can be relied on, and what is too old to be kept.
 
 use std::{
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
+use proxy_core::{ServiceName, Stamp};
 use tokio_util::sync::CancellationToken;
 
 use super::{Attendance, HearError, Held, JournalError, ReplicatedStore, attendance};
@@ -22,11 +23,22 @@ impl ReplicatedStore {
     }
 
     /// What other replicas' clocks say: from here on marks are read by the time that they are written by.
-    pub(super) fn compare(&self, clocks: &[u64]) {
+    /// Gives, once, the services that were changed here before, by a clock that is found to be ahead: these
+    /// changes win over later ones that others have made until now.
+    pub(super) fn compare(&self, clocks: &[u64]) -> Vec<ServiceName> {
         self.clock.compare(clocks);
-        if let Some(now) = self.clock.compared() {
-            self.record().compared(now);
+        let Some(now) = self.clock.compared() else {
+            return Vec::new();
+        };
+        self.record().compared(now);
+        let is_first = !self.compared.swap(true, Relaxed);
+        if !is_first || !self.clock.is_ahead() {
+            return Vec::new();
         }
+        let set = self.registers();
+        let early = |stamp: &Stamp| stamp.replica == self.instance && stamp.counter > now;
+        let early = set.iter().filter(|(_, it)| early(&it.stamp));
+        early.map(|(name, _)| name.clone()).collect()
     }
 
     /// This replica holds what one of that attendance holds.

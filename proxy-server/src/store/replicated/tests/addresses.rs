@@ -53,6 +53,21 @@ async fn who_answers_at_two_addresses_does_not_stand_for_everybody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_address_that_leads_to_the_caller_now_and_to_others_then_does_not_stand_for_everybody() {
+    let mut cluster = Cluster::new(&["a", "b", "c"]);
+    cluster.names = vec!["a"];
+    // One address, as of a load balancer. At first nobody can tell.
+    let exchange = cluster.exchange("a");
+    exchange.peers.refresh(Duration::from_secs(1)).await;
+    let mut rounds = Vec::new();
+    for to in ["a", "b", "a", "b"] {
+        cluster.net.line("a", Line::Astray(to));
+        rounds.push(exchange.round().await.everybody);
+    }
+    assert_eq!(rounds, [true, true, false, false]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_ipv4_and_one_ipv6_address_of_each_are_everybody_and_others_are_not() {
     let mut cluster = Cluster::new(&["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
     cluster.also_at(&["[fd00::1]", "[fd00::2]", "[fd00::3]"]);

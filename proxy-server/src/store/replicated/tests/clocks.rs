@@ -186,6 +186,32 @@ async fn what_a_clock_stamped_that_is_years_ahead_is_taken_once_the_clocks_are_c
     assert_eq!(cluster.path(), "second");
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_was_changed_by_a_clock_that_is_ahead_before_it_was_compared_is_named_once() {
+    let cluster = Cluster::new(&["a"]);
+    let a = cluster.store("a");
+    let right = a.clock.own();
+    let named = |names: &[&str]| {
+        names
+            .iter()
+            .map(|it| it.parse().unwrap())
+            .collect::<Vec<_>>()
+    };
+    change(&a, &[put("earlier")]).await;
+    a.clock.set_ahead(YEAR);
+    change(&a, &[put("x"), remove("y")]).await;
+    assert_eq!(a.compare(&[]), named(&[]));
+    // What was stamped as others stamp is in order.
+    a.clock.pass(HOUR);
+    assert_eq!(a.compare(&[right + 3_600_000]), named(&["x", "y"]));
+    assert_eq!(a.compare(&[right + 3_600_000]), named(&[]));
+    // Where this clock is not the one that is ahead, there is nothing to look at.
+    let a = cluster.restart(a, Duration::ZERO);
+    a.clock.set_ahead(Duration::ZERO);
+    change(&a, &[put("z")]).await;
+    assert_eq!(a.compare(&[a.clock.own() + 9_000_000]), named(&[]));
+}
+
 const PAGE: usize = 1_024;
 
 #[tokio::test(start_paused = true)]
