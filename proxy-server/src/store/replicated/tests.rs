@@ -8,13 +8,13 @@ mod equal;
 mod random;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     sync::atomic::{AtomicUsize, Ordering::SeqCst},
     time::Duration,
 };
 
-use proxy_core::{AWAY_AFTER, Counting, Epoch, Order};
+use proxy_core::{AWAY_AFTER, Counting, Epoch, Order, ServiceName, Stamp};
 use proxy_peers::{
     Broadcast, BroadcastSettings, Call, FollowSettings, PeerAddress, PeerReply, Peers,
     StaticDiscover, StatusCode, Transport, TransportError,
