@@ -18,6 +18,9 @@ use tokio::time::Instant;
 /// times a minute only, short enough that one that came back is used again soon.
 pub const DEFAULT_COOL_DOWN: Duration = Duration::from_secs(10);
 
+/// The port of an address that says neither scheme nor port: the one that Consul's API has unless it is told another.
+pub const DEFAULT_PORT: u16 = 8500;
+
 /// The most addresses of one list. Consul clusters have three to seven servers.
 pub const MAX_ADDRESSES: usize = 32;
 
@@ -38,7 +41,7 @@ pub enum AddressError {
     #[error("it names {0} servers; at most {MAX_ADDRESSES} are allowed")]
     TooMany(usize),
     /// It is not a URL, not even with `http://` before it.
-    #[error("{address:?} is no address: {problem}")]
+    #[error("{address:?} is no address: {problem}; it is written {SHAPE}")]
     NotUrl {
         /// What was given.
         address: String,
@@ -46,8 +49,19 @@ pub enum AddressError {
         problem: String,
     },
     /// Neither `http` nor `https`.
-    #[error("{address:?} must begin with http:// or https://")]
+    #[error(
+        "{address:?} begins with another scheme than http:// or https://; it is written {SHAPE}"
+    )]
     Scheme {
+        /// What was given.
+        address: String,
+    },
+    /// A path that leads to no Consul: that of its API, which is added to each request, or one that a slip of the
+    /// pen left behind.
+    #[error(
+        "{address:?} has a path where none belongs (that of the API, /v1, is added to it); it is written {SHAPE}"
+    )]
+    Path {
         /// What was given.
         address: String,
     },
@@ -61,6 +75,9 @@ pub enum AddressError {
         host: String,
     },
 }
+
+/// How an address is written.
+const SHAPE: &str = "host:port, http://host:port or https://host:port";
 
 /// The addresses in order, and which of them failed just now.
 pub struct Endpoints {
@@ -92,12 +109,12 @@ impl FromStr for Address {
         if text.is_empty() {
             return Err(AddressError::Empty);
         }
-        let with_scheme = if text.contains("://") {
-            text.to_owned()
-        } else {
-            format!("http://{text}")
+        let has_scheme = text.contains("://");
+        let url = match has_scheme {
+            true => Url::parse(text),
+            false => Url::parse(&format!("http://{text}")),
         };
-        let url = Url::parse(&with_scheme).map_err(|problem| AddressError::NotUrl {
+        let mut url = url.map_err(|problem| AddressError::NotUrl {
             address: without_user(text),
             problem: problem.to_string(),
         })?;
@@ -114,6 +131,24 @@ impl FromStr for Address {
             return Err(AddressError::Extra {
                 host: url.host_str().unwrap_or_default().to_owned(),
             });
+        }
+        let mut parts = url.path().trim_end_matches('/').split('/').skip(1);
+        // Who asks Consul through another server may need a path, and writes a whole URL.
+        if parts.any(|part| !has_scheme || part.is_empty() || part == "v1") {
+            return Err(AddressError::Path {
+                address: without_user(text),
+            });
+        }
+        // A URL does not show the port that is its scheme's own, so both are asked.
+        let is_port_given = || {
+            let other = Url::parse(&format!("https://{text}"));
+            url.port()
+                .or(other.ok().and_then(|other| other.port()))
+                .is_some()
+        };
+        if !has_scheme && !is_port_given() {
+            // Only a URL that cannot have one refuses it.
+            let _ = url.set_port(Some(DEFAULT_PORT));
         }
         Ok(Self {
             base: url.as_str().trim_end_matches('/').into(),
@@ -163,8 +198,8 @@ impl Endpoints {
     }
 
     /// Parses a comma list. White space and line breaks around an address do not matter, empty
-    /// places are skipped, a repeated address counts once, and `http://` is added where no scheme
-    /// is given.
+    /// places are skipped, a repeated address counts once, and where no scheme is given `http://` is
+    /// added, and [`DEFAULT_PORT`] where there is no port either.
     ///
     /// # Errors
     /// When the list names no server, or one of its parts is no address.
@@ -293,6 +328,47 @@ mod tests {
             "[::1]:8500".parse::<Address>().unwrap().as_str(),
             "http://[::1]:8500"
         );
+    }
+
+    #[test]
+    fn a_host_alone_is_asked_on_consuls_own_port() {
+        for (text, meant) in [
+            ("10.0.0.1", "http://10.0.0.1:8500"),
+            ("[::1]", "http://[::1]:8500"),
+            ("consul/", "http://consul:8500"),
+            // What is written counts, also where it is what a URL would not show.
+            ("10.0.0.1:80", "http://10.0.0.1"),
+            ("10.0.0.1:443", "http://10.0.0.1:443"),
+            ("http://10.0.0.1", "http://10.0.0.1"),
+            ("https://10.0.0.1", "https://10.0.0.1"),
+            ("https://gate/consul/", "https://gate/consul"),
+        ] {
+            assert_eq!(text.parse::<Address>().unwrap().as_str(), meant, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_leads_to_no_consul_is_refused_with_the_shape_of_an_address() {
+        for bad in [
+            "http//foo:abc",
+            "http:/foo:8500",
+            "10.0.0.1/v1",
+            "10.0.0.1:8500/ui",
+            "http://10.0.0.1:8500/v1",
+            "http://10.0.0.1:8500/v1/",
+            "https://gate/consul/v1/kv",
+            "http://gate//consul",
+        ] {
+            let error = bad.parse::<Address>().unwrap_err();
+            assert!(matches!(error, AddressError::Path { .. }), "{bad}: {error}");
+            let error = error.to_string();
+            assert!(
+                error.contains(bad) && error.contains("host:port"),
+                "{error}"
+            );
+        }
+        let error = "foo:abc".parse::<Address>().unwrap_err().to_string();
+        assert!(error.contains("host:port"), "{error}");
     }
 
     #[test]

@@ -93,7 +93,9 @@ mod watch;
 
 pub use catalog::{Catalog, CatalogView, Health, Instance, MAX_INSTANCES};
 pub use client::{Answer, Client};
-pub use endpoints::{Address, AddressError, DEFAULT_COOL_DOWN, Endpoints, MAX_ADDRESSES};
+pub use endpoints::{
+    Address, AddressError, DEFAULT_COOL_DOWN, DEFAULT_PORT, Endpoints, MAX_ADDRESSES,
+};
 pub use error::{AddressFailure, ClientError, FailureKind, Sent, TransportError};
 pub use key::KeyProblem;
 pub use kv::{CasOutcome, KvEntry};

@@ -47,7 +47,7 @@ pub const DEFINITIONS: &[Definition] = &[
     plain(
         "CONSUL_ADDRESS",
         "",
-        "Consul's addresses (`host:port`, comma list, `https://` allowed), tried in this order; absent: the replicas keep the table among themselves, each in its STATE_PATH",
+        "Consul's addresses (`host:port`, 8500 where the host stands alone, comma list, `https://` allowed), tried in this order; absent: the replicas keep the table among themselves, each in its STATE_PATH",
     ),
     secret("CONSUL_TOKEN", "Consul's ACL token"),
     plain(
