@@ -123,7 +123,7 @@ pub use service::{MAX_DESTINATIONS, MAX_PATTERNS, MAX_REGEXES, MAX_ROUTES, Servi
 pub use source::{Overruled, Source};
 pub use store::{
     BoxError, CommitError, Committed, HistoryError, OfferError, Order, Outcome, RereadError,
-    RouteStore, StoreCondition, StoreView, Superseded, ViewSeq,
+    RouteStore, StoreCondition, StoreTrouble, StoreView, Superseded, ViewSeq,
 };
 pub use stored::{Degradation, StoredTable};
 pub use table::{Change, Claim, RouteMatch, RouteTable};

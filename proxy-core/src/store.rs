@@ -146,7 +146,10 @@ pub struct StoreView {
 #[non_exhaustive]
 pub enum StoreCondition {
     /// Nothing was read yet and nothing is held: the table is not known.
-    Starting,
+    Starting {
+        /// Why not, once a first try has failed.
+        trouble: Option<StoreTrouble>,
+    },
     /// The store is followed.
     Live,
     /// The store cannot be followed now; the table is the last that was known.
@@ -159,6 +162,18 @@ pub enum StoreCondition {
         /// Why it was not filled again.
         why: String,
     },
+}
+
+/// Why a store cannot be read. It is tried again in either case.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreTrouble {
+    /// Nobody answers usefully; with each address.
+    #[error("{0}")]
+    Unavailable(String),
+    /// It answers, and does not let this replica read.
+    #[error("{0}")]
+    Denied(String),
 }
 
 /// A table that was served until the store turned out to hold another history.
@@ -257,7 +272,7 @@ impl StoreView {
             ViewSeq(0),
             None,
             StoredTable::default(),
-            StoreCondition::Starting,
+            StoreCondition::STARTING,
         )
     }
 
@@ -293,6 +308,19 @@ impl StoreView {
     #[must_use]
     pub fn degraded(&self) -> &BTreeMap<ServiceName, Degradation> {
         self.stored.degraded()
+    }
+}
+
+// === impl StoreCondition ===
+
+impl StoreCondition {
+    /// Nothing was tried yet.
+    pub const STARTING: Self = Self::Starting { trouble: None };
+
+    /// Whether the table is not known.
+    #[must_use]
+    pub fn is_starting(&self) -> bool {
+        matches!(self, Self::Starting { .. })
     }
 }
 

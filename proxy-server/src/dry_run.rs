@@ -122,9 +122,8 @@ impl DryRuns {
 
     async fn run(&self, mut request: ChangeRequest) -> Result<Tried, ChangeError> {
         let (view, snapshot) = (self.store.view(), self.engine.snapshot());
-        if view.condition == StoreCondition::Starting {
-            let why = "the store has not answered yet".to_owned();
-            return Err(ChangeError::Starting { why });
+        if let Some(why) = ChangeError::not_loaded(&view.condition) {
+            return Err(why);
         }
         request.complete(&view, view.stored.table())?;
         let order = self.carrier.route_order();

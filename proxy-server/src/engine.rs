@@ -34,7 +34,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use command::{
-    Answer, ChangeError, ChangeRequest, EngineHandle, ReplicaRow, ReplicaStatus,
+    Answer, ChangeError, ChangeRequest, EngineHandle, ReplicaRow, ReplicaStatus, not_read,
 };
 pub(crate) use snapshot::{Quarantined, Snapshot};
 pub(crate) use wait::{Told, Wait, WaitFor};

@@ -5,7 +5,7 @@ mod survey;
 
 use std::{sync::Arc, time::Duration};
 
-use proxy_core::{InstanceId, Revision, ServiceName, StoreCondition, ViewSeq};
+use proxy_core::{InstanceId, Revision, ServiceName, StoreCondition, StoreTrouble, ViewSeq};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -104,10 +104,19 @@ impl Station {
         if self.ending.is_cancelled() {
             return Some("this replica shuts down");
         }
-        if !self.engine.snapshot().is_loaded() {
-            return Some(
-                "no table is loaded yet: the store was not read, or what it holds is judged for the first time",
-            );
+        if let StoreCondition::Starting { trouble } = &self.engine.snapshot().view.condition {
+            // Whoever asks needs no token, so neither addresses nor names are told: `status` does.
+            return Some(match trouble {
+                Some(StoreTrouble::Denied(_)) => {
+                    "no table is loaded yet: the store does not let this replica read it (see CONSUL_TOKEN, and status)"
+                }
+                Some(_) => {
+                    "no table is loaded yet: the store cannot be read, which is tried again; see status"
+                }
+                None => {
+                    "no table is loaded yet: the store was not read, or what it holds is judged for the first time"
+                }
+            });
         }
         match self.carrier.condition() {
             CarrierCondition::Running if self.is_earlier() => Some(
@@ -146,7 +155,7 @@ impl Station {
 /// How a store is, in one word.
 pub(crate) fn store_word(condition: &StoreCondition) -> &'static str {
     match condition {
-        StoreCondition::Starting => "starting",
+        StoreCondition::Starting { .. } => "starting",
         StoreCondition::Live => "live",
         StoreCondition::Stale { .. } => "stale",
         StoreCondition::Wiped { .. } => "wiped",

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::{
     Shared,
     chain::{Chain, services_after},
+    fill::FillError,
     keys::{At, Head, Keys, LOG_KEPT},
     outcome::Mine,
     read::Caught,
@@ -104,7 +105,7 @@ impl Shared {
             // The newer table must be in hand before the caller plans on it.
             Sealed::Lost => match timeout_at(self.deadline(), self.catch_up(None)).await {
                 Ok(Ok(_)) => Err(CommitError::LostRace { view: self.view() }),
-                Ok(Err(why)) => Err(unavailable(why)),
+                Ok(Err(why)) => Err(why.of_commit()),
                 Err(_) => Err(unavailable(self.out_of_time())),
             },
             Sealed::Refused(why) => Err(CommitError::Refused { why }),
@@ -125,7 +126,7 @@ impl Shared {
                 let why = "the store is empty or is being filled again".to_owned();
                 return Err(unavailable(Trouble::NotWhole(why)));
             }
-            Ok(Err(why)) => return Err(unavailable(why)),
+            Ok(Err(why)) => return Err(why.of_commit()),
             Err(_) => return Err(unavailable(self.out_of_time())),
         }
         self.view().confirm(base)
@@ -150,7 +151,12 @@ impl Shared {
                     _ => unavailable(Trouble::Restless),
                 },
                 Ok(Caught::Empty(head)) => {
-                    self.fill_empty(head).await.map_err(unavailable)?;
+                    let filled = self.fill_empty(head).await;
+                    filled.map_err(|why| match why {
+                        FillError::Refused(_) => refused(why),
+                        FillError::Read(why) => why.of_commit(),
+                        why => unavailable(why),
+                    })?;
                     unavailable(Trouble::Restless)
                 }
                 Ok(Caught::Filling(head)) => {
@@ -159,7 +165,7 @@ impl Shared {
                     unavailable(Trouble::Filling(by))
                 }
                 Err(why) if why.may_mend() => unavailable(why),
-                Err(why) => return Err(unavailable(why)),
+                Err(why) => return Err(why.of_commit()),
             };
             let live = self.with(|state| state.is_live());
             let pause = if live { Duration::ZERO } else { pauses.next() };
@@ -357,7 +363,7 @@ pub(super) fn unix_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn refused(why: impl Into<BoxError>) -> CommitError {
+pub(super) fn refused(why: impl Into<BoxError>) -> CommitError {
     CommitError::Refused { why: why.into() }
 }
 

@@ -11,7 +11,8 @@
 use std::sync::Arc;
 
 use proxy_core::{
-    BoxError, CommitId, CommitRecord, Document, Epoch, RecordedChange, Revision, StoredTable,
+    BoxError, CommitId, CommitRecord, Document, Epoch, RecordedChange, Revision, StoreTrouble,
+    StoredTable,
 };
 
 use super::{
@@ -275,6 +276,18 @@ impl Shared {
                 self.with(|state| state.wiped(told(&why)));
                 Err(why)
             }
+        }
+    }
+}
+
+// === impl FillError ===
+
+impl FillError {
+    /// The same, for a view.
+    pub(super) fn trouble(&self) -> StoreTrouble {
+        match self {
+            Self::Read(error) if error.is_denied() => StoreTrouble::Denied(told(self)),
+            _ => StoreTrouble::Unavailable(told(self)),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use proxy_core::ViewSeq;
+use proxy_core::{StoreTrouble, ViewSeq};
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
@@ -38,7 +38,8 @@ async fn for_ever(shared: &Shared) {
     while AssertUnwindSafe(run(shared)).catch_unwind().await.is_err() {
         let why = "the task that follows the store panicked; it begins anew";
         tracing::error!(why);
-        shared.with(|state| state.stale(why.to_owned()));
+        let trouble = StoreTrouble::Unavailable(why.to_owned());
+        shared.with(|state| state.stale(trouble));
         sleep(pauses.next()).await;
     }
 }
@@ -67,8 +68,9 @@ async fn run(shared: &Shared) {
                 None => continue,
             },
             Err(error) => {
-                let (why, before) = (told(&error), shared.view().seq);
-                shared.with(|state| state.stale(why.clone()));
+                let (trouble, before) = (error.trouble(), shared.view().seq);
+                let why = trouble.to_string();
+                shared.with(|state| state.stale(trouble));
                 warn_once(shared, before, &why);
                 sleep(pauses.next()).await;
                 continue;
@@ -135,7 +137,7 @@ async fn empty(shared: &Shared) -> Result<(), FillError> {
     if let Err(error @ (FillError::NotNow(_) | FillError::Unknown { .. } | FillError::Read(_))) =
         &filled
     {
-        shared.with(|state| state.stale(told(error)));
+        shared.with(|state| state.stale(error.trouble()));
     }
     filled.map(drop)
 }
@@ -161,7 +163,8 @@ async fn filling(shared: &Shared, head: HeadSeen, waiting: &mut Waiting) -> Opti
     let mine = by.as_ref() == Some(&shared.instance);
     if !mine && !left.is_zero() {
         let by = by.map(|by| by.to_string()).unwrap_or_default();
-        shared.with(|state| state.stale(format!("the store is being filled again by {by}")));
+        let why = format!("the store is being filled again by {by}");
+        shared.with(|state| state.stale(StoreTrouble::Unavailable(why)));
         return Some(left);
     }
     if let Err(error) = go_on(shared, at).await {

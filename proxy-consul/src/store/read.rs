@@ -1,9 +1,10 @@
 //! Reading the store until what is known is what it holds.
 
-use proxy_core::CommitRecord;
+use proxy_core::{CommitError, CommitRecord, StoreTrouble};
 
 use super::{
     Shared,
+    commit::{refused, told, unavailable},
     keys::{AllRead, HeadSeen},
     step::Step,
 };
@@ -54,6 +55,14 @@ pub(super) enum ReadError {
         #[source]
         problem: serde_json::Error,
     },
+    /// The token may not even ask.
+    #[error("Consul at {address} denied to read: {what}; check the rights of the ACL token")]
+    Denied {
+        /// Who was asked.
+        address: Address,
+        /// Its words.
+        what: String,
+    },
     /// A transaction that only reads was refused for another reason than a missing key.
     #[error("Consul at {address} refused to read: {what}")]
     Refused {
@@ -75,6 +84,30 @@ impl ReadError {
         };
         let mends = |kind| matches!(kind, FailureKind::ServerError | FailureKind::RateLimited);
         failures.iter().any(|failure| mends(failure.error.kind))
+    }
+
+    /// Whether a server is there and says that the token may not read.
+    pub(super) fn is_denied(&self) -> bool {
+        matches!(
+            self,
+            Self::Denied { .. } | Self::Client(ClientError::Denied { .. })
+        )
+    }
+
+    /// The same, for a view.
+    pub(super) fn trouble(&self) -> StoreTrouble {
+        match self.is_denied() {
+            true => StoreTrouble::Denied(told(self)),
+            false => StoreTrouble::Unavailable(told(self)),
+        }
+    }
+
+    /// Why nothing was committed.
+    pub(super) fn of_commit(self) -> CommitError {
+        match self.is_denied() {
+            true => refused(self),
+            false => unavailable(self),
+        }
     }
 }
 
@@ -208,6 +241,10 @@ impl Shared {
             }
             TxnOutcome::Refused(problems) => match problems.into_iter().next() {
                 Some(problem) if problem.is_missing() => Ok(self.keys.all(None, &[])),
+                Some(problem) if problem.is_denied() => Err(ReadError::Denied {
+                    address: answer.address,
+                    what: problem.what,
+                }),
                 problem => Err(ReadError::Refused {
                     address: answer.address,
                     what: problem.map(|problem| problem.what).unwrap_or_default(),

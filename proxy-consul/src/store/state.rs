@@ -15,7 +15,8 @@ use std::{
 };
 
 use proxy_core::{
-    CommitId, CommitRecord, Revision, StoreCondition, StoreView, StoredTable, Superseded,
+    CommitId, CommitRecord, Revision, StoreCondition, StoreTrouble, StoreView, StoredTable,
+    Superseded,
 };
 
 use super::{
@@ -61,7 +62,8 @@ impl State {
                 services: None,
                 stored,
             });
-            state.stale("the store was not read since the start".to_owned());
+            let why = "the store was not read since the start".to_owned();
+            state.stale(StoreTrouble::Unavailable(why));
         }
         state
     }
@@ -316,10 +318,14 @@ impl State {
     }
 
     /// The store cannot be followed now.
-    pub(crate) fn stale(&mut self, why: String) {
+    pub(crate) fn stale(&mut self, trouble: StoreTrouble) {
         let condition = match &self.chain {
-            Some(_) => StoreCondition::Stale { why },
-            None => StoreCondition::Starting,
+            Some(_) => StoreCondition::Stale {
+                why: trouble.to_string(),
+            },
+            None => StoreCondition::Starting {
+                trouble: Some(trouble),
+            },
         };
         self.publish(condition, None);
     }
@@ -368,7 +374,7 @@ impl State {
     /// Live, unless the store has services of which not even the names are known here.
     fn condition(&self) -> StoreCondition {
         let Some(chain) = &self.chain else {
-            return StoreCondition::Starting;
+            return StoreCondition::STARTING;
         };
         let known = chain.stored.documents().count() as u64;
         match chain.services {

@@ -15,7 +15,7 @@ use crate::support::{
 async fn a_change_is_stored_and_every_replica_follows() {
     let fake = FakeConsul::start(1).await;
     let [one, two] = ["r1", "r2"].map(|name| replica(&fake.addresses(), name));
-    assert_eq!(one.view().condition, StoreCondition::Starting);
+    assert_eq!(one.view().condition, StoreCondition::STARTING);
     let base = live(&one).await;
     assert_eq!(base.revision, None);
     let made = one.commit(&base, &[put("go-demo", 8080)]).await.unwrap();

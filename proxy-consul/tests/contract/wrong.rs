@@ -10,7 +10,9 @@ use proxy_consul::{
     Address, ConsulStore, HeldTable, OnEmptyStore, Operation, Request, Response, Transport,
     TransportError,
 };
-use proxy_core::{CommitError, CommitId, Degradation, Epoch, Revision, RouteStore, StoreCondition};
+use proxy_core::{
+    CommitError, CommitId, Degradation, Epoch, Revision, RouteStore, StoreCondition, StoreTrouble,
+};
 use testkit::consul::{FakeConsul, Right};
 
 use crate::support::{
@@ -75,7 +77,19 @@ async fn a_token_without_rights_empties_nothing() {
     })
     .await;
     assert_eq!(names(&two.view()), ["a", "b", "c"]);
-    assert_eq!(three.view().condition, StoreCondition::Starting);
+    let nothing = until(&three, "told why it has nothing", |view| {
+        matches!(&view.condition, StoreCondition::Starting { trouble: Some(StoreTrouble::Denied(why)) }
+            if why.contains("Permission denied") && why.contains("ACL token"))
+    });
+    assert!(names(&*nothing.await).is_empty());
+    // To say why costs no change its answer: it is denied, and not unavailable.
+    for store in [&two, &three] {
+        let refused = store.commit(&store.view(), &[put("d", 1)]).await;
+        assert!(
+            matches!(refused, Err(CommitError::Refused { .. })),
+            "{refused:?}"
+        );
+    }
     // Rights on a part: the list comes back short, without a word.
     fake.kv().allow("", "proxy/head", Right::Read);
     fake.kv().allow("", "proxy/services/a", Right::Read);

@@ -7,11 +7,11 @@ use axum::{
 };
 use proxy_core::{
     CommitId, Conflict, ConflictOutcome, DeadRoute, FieldErrors, ParamWarning, ParamsError,
-    RefusalKind,
+    RefusalKind, StoreCondition, StoreTrouble,
 };
 use serde_json::{Map, Value, json};
 
-use crate::engine::{Answer, ChangeError, ReplicaRow, ReplicaStatus, WaitFor};
+use crate::engine::{Answer, ChangeError, ReplicaRow, ReplicaStatus, Snapshot, WaitFor, not_read};
 
 /// Past this many rules every answer warns: a request then spends more than a tenth of a millisecond
 /// on them.
@@ -45,9 +45,14 @@ impl Answered {
     }
 
     /// There is no table to speak of yet.
-    pub(super) fn not_loaded() -> Self {
-        let message = "the table was not read from the store yet; try again; see status";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, message.to_owned())
+    pub(super) fn not_loaded(snapshot: &Snapshot) -> Self {
+        let why = match &snapshot.view.condition {
+            StoreCondition::Starting { trouble } => not_read(trouble.as_ref()),
+            _ => "what was read is judged for the first time".to_owned(),
+        };
+        let message =
+            format!("the table was not read from the store yet; try again; see status: {why}");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
     }
 
     fn new(status: StatusCode, message: String) -> Self {
@@ -236,6 +241,9 @@ impl From<ChangeError> for Answered {
             ChangeError::Unable { commits, .. }
             | ChangeError::Unavailable { commits, .. }
             | ChangeError::Contended { commits, .. } => (StatusCode::SERVICE_UNAVAILABLE, *commits),
+            ChangeError::Starting {
+                trouble: Some(StoreTrouble::Denied(_)),
+            } => (StatusCode::FORBIDDEN, 0),
             ChangeError::Starting { .. } | ChangeError::Busy | ChangeError::ShuttingDown => {
                 (StatusCode::SERVICE_UNAVAILABLE, 0)
             }

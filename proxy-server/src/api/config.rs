@@ -22,7 +22,7 @@ pub(super) async fn config(State(api): State<Api>, uri: Uri) -> Response {
     };
     let mut response = match params.get("type") {
         Some("json") if api.engine.snapshot().is_loaded() => services(&api).into_response(),
-        Some("json") => Answered::not_loaded().into_response(),
+        Some("json") => Answered::not_loaded(&api.engine.snapshot()).into_response(),
         None | Some("text") => text(&api),
         Some(other) => {
             let message = format!("type: {other:?} is not known; allowed: text, json");
@@ -46,7 +46,7 @@ fn text(api: &Api) -> Response {
             let plain = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
             (plain, redacted(&text).into_owned()).into_response()
         }
-        None => Answered::not_loaded().into_response(),
+        None => Answered::not_loaded(&api.engine.snapshot()).into_response(),
     }
 }
 

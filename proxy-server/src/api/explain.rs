@@ -17,7 +17,9 @@ const SHOWN_NAMES: usize = 5;
 pub(super) async fn explain(State(api): State<Api>, uri: Uri) -> Response {
     let query = uri.query().unwrap_or_default();
     match Asked::read(query) {
-        Ok(_) if !api.engine.snapshot().is_loaded() => Answered::not_loaded().into_response(),
+        Ok(_) if !api.engine.snapshot().is_loaded() => {
+            Answered::not_loaded(&api.engine.snapshot()).into_response()
+        }
         Ok(asked) => asked.answer(&api),
         Err(message) => Answered::refused(StatusCode::BAD_REQUEST, message).into_response(),
     }

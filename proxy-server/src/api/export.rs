@@ -40,7 +40,7 @@ pub(super) async fn export(State(api): State<Api>) -> Result<Json<Export>, Answe
     let snapshot = api.engine.snapshot();
     if !snapshot.is_loaded() {
         // An empty file would be taken for an empty table.
-        return Err(Answered::not_loaded());
+        return Err(Answered::not_loaded(&snapshot));
     }
     let view = &snapshot.view;
     Ok(Json(Export::new(view.revision, &view.stored)))

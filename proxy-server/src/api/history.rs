@@ -33,7 +33,7 @@ const MOST_DIFFERING: usize = 1_000;
 pub(super) async fn history(State(api): State<Api>, uri: Uri) -> Response {
     let asked = match Asked::read(uri.query().unwrap_or_default()) {
         Ok(_) if !api.engine.snapshot().is_loaded() => {
-            return Answered::not_loaded().into_response();
+            return Answered::not_loaded(&api.engine.snapshot()).into_response();
         }
         Ok(asked) => asked,
         Err(refused) => return refused.into_response(),
@@ -197,7 +197,7 @@ async fn differing(api: &Api, query: &str) -> Result<Response, Answered> {
         .map(|text| number("to", text))
         .transpose()?;
     if !api.engine.snapshot().is_loaded() {
-        return Err(Answered::not_loaded());
+        return Err(Answered::not_loaded(&api.engine.snapshot()));
     }
     let view = api.store.view();
     let to = to.or(view.revision.map(|it| it.number)).unwrap_or(0);

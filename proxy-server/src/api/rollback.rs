@@ -31,7 +31,7 @@ async fn run(api: &Api, query: &str) -> Result<Answered, Answered> {
     let wanted = params.get("revision").ok_or_else(|| missing("revision"))?;
     let wanted = number("revision", wanted)?;
     if !api.engine.snapshot().is_loaded() {
-        return Err(Answered::not_loaded());
+        return Err(Answered::not_loaded(&api.engine.snapshot()));
     }
     let view = api.store.view();
     let then = table_at(&*api.store, &view, wanted).await?;

@@ -66,6 +66,7 @@ fn describe(api: &Api) -> Answered {
     let store = store_word(&view.condition);
     let why = match &view.condition {
         StoreCondition::Stale { why } | StoreCondition::Wiped { why } => Some(why.clone()),
+        StoreCondition::Starting { trouble } => trouble.as_ref().map(ToString::to_string),
         _ => None,
     };
     let haproxy = api.carrier.condition();
@@ -108,6 +109,9 @@ fn describe(api: &Api) -> Answered {
             "not all instances of the catalog are known or can be used; see Catalog"
         }
         (None, "live") => "all is well",
+        (None, "starting") if why.is_some() => {
+            "the table could not be read from the store yet; see Store"
+        }
         (None, "starting") => "the table was not read from the store yet",
         (None, _) => "the store is not followed; the last known table is served",
     };

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use proxy_core::{
     Change, CommitId, Conflict, DeadRoute, Degradation, PlannedChange, Revision, RouteTable,
-    Service, ServiceName, StoreView, ViewSeq,
+    Service, ServiceName, StoreCondition, StoreTrouble, StoreView, ViewSeq,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -129,9 +129,9 @@ pub(crate) enum ChangeError {
     /// Somebody else changed the service after this was decided.
     #[error("the service was changed meanwhile; nothing was changed; look again")]
     Overtaken,
-    /// The table is not known yet.
-    #[error("the table was not read from the store yet; nothing was changed; try again: {why}")]
-    Starting { why: String },
+    /// The table is not known yet, and why, where that is known.
+    #[error("the table was not read from the store yet; nothing was changed; try again: {}", not_read(trouble.as_ref()))]
+    Starting { trouble: Option<StoreTrouble> },
     /// Too many requests wait.
     #[error("too many changes wait already; nothing was changed; try again")]
     Busy,
@@ -152,6 +152,14 @@ fn extent(commits: usize) -> String {
     }
 }
 
+/// Why there is no table yet.
+pub(crate) fn not_read(trouble: Option<&StoreTrouble>) -> String {
+    trouble.map_or_else(
+        || "the store has not answered yet".to_owned(),
+        ToString::to_string,
+    )
+}
+
 /// What the engine understands.
 #[derive(Debug)]
 pub(super) enum Command {
@@ -170,6 +178,20 @@ pub(crate) struct EngineHandle {
     commands: mpsc::Sender<Command>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     pulse: Pulse,
+}
+
+// === impl ChangeError ===
+
+impl ChangeError {
+    /// Why nothing can be changed while the store is so, where the table is not known yet.
+    pub(crate) fn not_loaded(condition: &StoreCondition) -> Option<Self> {
+        match condition {
+            StoreCondition::Starting { trouble } => Some(Self::Starting {
+                trouble: trouble.clone(),
+            }),
+            _ => None,
+        }
+    }
 }
 
 // === impl ChangeRequest ===

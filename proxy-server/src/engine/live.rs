@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use proxy_core::{Change, RouteTable};
 
 use super::{
-    ChangeError, Engine, Refused,
+    Engine, Refused,
     isolate::{Loading, Searched},
 };
 use crate::{
@@ -41,7 +41,7 @@ impl<C: Carrier> Engine<C> {
     /// Renders the served table again and makes it live.
     pub(super) async fn render_again(&mut self, force: Reload) -> Result<(), String> {
         if let Some(why) = self.not_loaded() {
-            return Err(ChangeError::Starting { why }.to_string());
+            return Err(why.to_string());
         }
         self.render_served(force).await;
         self.settle_retry();

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use proxy_core::{Revision, RouteTable, ServiceName, StoreCondition, StoreView, ViewSeq};
+use proxy_core::{Revision, RouteTable, ServiceName, StoreView, ViewSeq};
 
 /// What is said where nothing tries a service again by itself.
 const NOT_TRIED: &str =
@@ -97,6 +97,6 @@ impl Snapshot {
     /// Whether a table was loaded at all.
     #[must_use]
     pub(crate) fn is_loaded(&self) -> bool {
-        self.view.condition != StoreCondition::Starting
+        !self.view.condition.is_starting()
     }
 }

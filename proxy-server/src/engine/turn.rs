@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use proxy_core::{Change, CommitError, CommitRecord, Order, StoreCondition, plan};
+use proxy_core::{Change, CommitError, CommitRecord, Order, plan};
 
 use super::{
     ChangeError, Engine, Refused,
@@ -115,7 +115,7 @@ impl<C: Carrier> Engine<C> {
     ) -> Option<Ready<C::Candidate>> {
         self.look();
         if let Some(why) = self.not_loaded() {
-            refuse_all(open, |_| ChangeError::Starting { why: why.clone() });
+            refuse_all(open, |_| why.clone());
             return None;
         }
         self.plan_round(open);
@@ -176,11 +176,8 @@ impl<C: Carrier> Engine<C> {
         }
     }
 
-    pub(super) fn not_loaded(&self) -> Option<String> {
-        match &self.view.condition {
-            StoreCondition::Starting => Some("the store has not answered yet".to_owned()),
-            _ => None,
-        }
+    pub(super) fn not_loaded(&self) -> Option<ChangeError> {
+        ChangeError::not_loaded(&self.view.condition)
     }
 
     /// Whether nothing was made live in this run: what HAProxy runs may be older than all that is

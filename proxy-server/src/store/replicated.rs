@@ -115,7 +115,7 @@ impl ReplicatedStore {
         let stored = StoredTable::from_documents(documents.cloned());
         let condition = match others {
             Others::None => StoreCondition::Live,
-            Others::Possible => StoreCondition::Starting,
+            Others::Possible => StoreCondition::STARTING,
         };
         let revision = set.revision();
         clock.saw(revision.map_or(0, |revision| revision.number));
@@ -152,7 +152,7 @@ impl ReplicatedStore {
     /// The table is known as well as it can be: it may be served and changed.
     async fn go_live(&self) -> Result<(), HearError> {
         let live = self.write(|_, held| {
-            if held.view.condition == StoreCondition::Starting {
+            if held.view.condition.is_starting() {
                 let mut view = held.next_view(&held.set, held.view.stored.clone());
                 view.condition = StoreCondition::Live;
                 held.view = Arc::new(view);

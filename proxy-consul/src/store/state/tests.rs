@@ -1,7 +1,8 @@
 //! What the state makes of what it hears, case by case; [`model`] has every order of it.
 
 use proxy_core::{
-    Document, Epoch, InstanceId, Params, RecordedChange, ServiceName, ViewSeq, parse_reconfigure,
+    Document, Epoch, InstanceId, Params, RecordedChange, ServiceName, StoreTrouble, ViewSeq,
+    parse_reconfigure,
 };
 
 use super::{
@@ -227,7 +228,25 @@ fn what_changes_nothing_makes_no_view() {
     replica.settle(&model);
     replica.state.on_watch(Some(model.head.clone()));
     assert_eq!(replica.state.view().seq, seq);
-    replica.state.stale("down".to_owned());
-    replica.state.stale("down".to_owned());
+    let down = || StoreTrouble::Unavailable("down".to_owned());
+    replica.state.stale(down());
+    replica.state.stale(down());
     assert_eq!(replica.state.view().seq, ViewSeq(seq.0 + 1));
+}
+
+#[test]
+fn a_replica_that_has_nothing_says_why_it_could_not_read_and_says_it_anew_where_that_changes() {
+    let mut replica = Replica::new();
+    assert_eq!(replica.state.view().condition, StoreCondition::STARTING);
+    let down = StoreTrouble::Unavailable("no server answers".to_owned());
+    let denied = StoreTrouble::Denied("ACL not found".to_owned());
+    for (seq, trouble) in [(1, &down), (1, &down), (2, &denied), (3, &down)] {
+        replica.state.stale(trouble.clone());
+        let view = replica.state.view();
+        let trouble = Some(trouble.clone());
+        assert_eq!(view.condition, StoreCondition::Starting { trouble });
+        assert_eq!(view.seq, ViewSeq(seq));
+    }
+    replica.settle(&Model::new());
+    assert_eq!(replica.state.view().condition, StoreCondition::Live);
 }

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use proxy_core::{RouteStore, StoreCondition};
+use proxy_core::RouteStore;
 use proxy_peers::{Broadcast, Condition, Outcome, PeerAddress, Peers};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -283,8 +283,7 @@ impl Exchange {
     /// Whether it matters that everybody has answered: at the start, which then need not wait, and as
     /// long as this replica cannot rely on what it holds.
     fn needs_everybody(&self) -> bool {
-        self.store.view().condition == StoreCondition::Starting
-            || self.store.attendance() != Attendance::Current
+        self.store.view().condition.is_starting() || self.store.attendance() != Attendance::Current
     }
 
     /// Says, once while it lasts, that not everybody counts as asked, though all answer.
@@ -299,7 +298,7 @@ impl Exchange {
 
     async fn housekeeping(&self) {
         self.store.note_alive().await;
-        if self.store.view().condition != StoreCondition::Starting
+        if !self.store.view().condition.is_starting()
             && let Err(error) = self.store.expire().await
         {
             let why = chain(&error);

@@ -174,7 +174,7 @@ async fn a_store_without_others_has_one_order_and_one_with_others_has_none() {
     drop(store);
     let store = open(folder.path(), "me", Others::Possible).unwrap();
     assert_eq!(store.order(), Order::LastWriterWins);
-    assert_eq!(store.view().condition, StoreCondition::Starting);
+    assert_eq!(store.view().condition, StoreCondition::STARTING);
     let history = store.history(None, 5).await;
     assert!(matches!(history, Err(HistoryError::NotKept)));
 }

@@ -28,4 +28,5 @@ mod spread;
 mod story;
 mod templates;
 mod traffic;
+mod unread;
 mod users;

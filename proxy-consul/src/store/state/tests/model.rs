@@ -265,7 +265,7 @@ fn check(before: &StoreView, after: &StoreView, past: &[Model]) {
     let then = past
         .iter()
         .find(|model| model.head.head.at().revision() == after.revision);
-    if after.condition != StoreCondition::Starting {
+    if !after.condition.is_starting() {
         assert_eq!(after.stored.table(), then.unwrap().table().table());
     }
 }

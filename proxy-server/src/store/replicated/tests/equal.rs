@@ -67,7 +67,7 @@ async fn a_starting_replica_has_the_table_before_it_is_served() {
     cluster.reopen_after("a", Duration::ZERO).await;
     cluster.net.line("b", Line::Down);
     let new = cluster.store("new");
-    assert_eq!(new.view().condition, StoreCondition::Starting);
+    assert_eq!(new.view().condition, StoreCondition::STARTING);
     let started = tokio::time::Instant::now();
     cluster.start("new").await;
     assert_eq!(new.view().condition, StoreCondition::Live);
