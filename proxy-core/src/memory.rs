@@ -117,6 +117,9 @@ impl RouteStore for MemoryStore {
     }
 
     async fn commit(&self, base: &StoreView, changes: &[Change]) -> Result<Committed, CommitError> {
+        if changes.is_empty() {
+            return Err(CommitError::nothing());
+        }
         let mut state = self.state();
         if base.revision != state.view.revision {
             return Err(CommitError::LostRace {
@@ -213,6 +216,40 @@ mod tests {
 
     fn store() -> MemoryStore {
         MemoryStore::new(Epoch::from_bytes([1; 16]), "me".parse().unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_commit_of_nothing_is_refused_and_makes_no_revision() {
+        let store = store();
+        let base = store.view();
+        let refused = store.commit(&base, &[]).await;
+        assert!(
+            matches!(refused, Err(CommitError::Refused { .. })),
+            "{refused:?}"
+        );
+        assert_eq!(store.view().seq, base.seq);
+        assert_eq!(store.view().revision, None);
+        assert_eq!(store.commit(&base, &[put("a")]).await.unwrap().taken, 1);
+    }
+
+    #[test]
+    fn nothing_comes_after_the_last_number() {
+        let at = |number| {
+            Revision::new(
+                Epoch::from_bytes([1; 16]),
+                number,
+                CommitId::from_bytes([2; 16]),
+            )
+        };
+        let record = |number| {
+            let previous = Some(CommitId::from_bytes([2; 16]));
+            let origin = "me".parse().unwrap();
+            CommitRecord::new(at(number), previous, origin, 0, BTreeMap::new())
+        };
+        assert!(record(u64::MAX).follows(&at(u64::MAX - 1)));
+        assert!(!record(0).follows(&at(u64::MAX)));
+        assert!(!record(u64::MAX).follows(&at(u64::MAX)));
+        assert_eq!(ViewSeq(u64::MAX).next(), ViewSeq(u64::MAX));
     }
 
     #[tokio::test]

@@ -168,7 +168,7 @@ impl CommitRecord {
     #[must_use]
     pub fn follows(&self, base: &Revision) -> bool {
         self.revision.epoch == base.epoch
-            && self.revision.number == base.number + 1
+            && base.number.checked_add(1) == Some(self.revision.number)
             && self.previous == Some(base.id)
     }
 }

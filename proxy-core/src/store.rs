@@ -27,7 +27,8 @@ pub trait RouteStore: Send + Sync + fmt::Debug {
     /// Makes changes on top of `base` in one commit, or refuses.
     ///
     /// A store with limits takes as many of the changes as fit, in order, and says how many; the
-    /// caller asks again for the rest. Not cancel safe: a dropped call may have committed.
+    /// caller asks again for the rest. It takes one at least: no changes at all are refused
+    /// ([`CommitError::nothing`]), as no revision stands for them. Not cancel safe: a dropped call may have committed.
     ///
     /// # Errors
     /// [`CommitError`] says for each case what state the store is in.
@@ -352,6 +353,18 @@ impl Committed {
     }
 }
 
+// === impl CommitError ===
+
+impl CommitError {
+    /// The refusal of a commit without any change.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self::Refused {
+            why: "there is nothing to commit".into(),
+        }
+    }
+}
+
 // === impl OfferError ===
 
 impl OfferError {
@@ -375,9 +388,9 @@ impl RereadError {
 // === impl ViewSeq ===
 
 impl ViewSeq {
-    /// The number after this one.
+    /// The number after this one; the last has itself.
     #[must_use]
     pub fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }

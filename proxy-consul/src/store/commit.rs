@@ -51,8 +51,8 @@ pub(super) enum Sealed {
 /// The store says nothing about its own refusal that helps; this says what it was.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Trouble {
-    #[error("there is nothing to commit")]
-    Nothing,
+    #[error("the history of the store is at its last number")]
+    LastNumber,
     #[error("the change is too large for one transaction of Consul")]
     TooLarge,
     #[error("Consul refused the transaction: {0}")]
@@ -78,7 +78,7 @@ impl Shared {
         changes: &[Change],
     ) -> Result<Committed, CommitError> {
         if changes.is_empty() {
-            return Err(refused(Trouble::Nothing));
+            return Err(CommitError::nothing());
         }
         // One deadline for all of it: the turn, the looks at the store, the certainty.
         let deadline = self.deadline();
@@ -179,9 +179,10 @@ impl Shared {
     /// The longest prefix of the changes that fits one transaction.
     fn draft(&self, chain: &Chain, index: u64, changes: &[Change]) -> Result<Draft, CommitError> {
         let id = CommitId::from_bytes(super::random().map_err(unavailable)?);
+        let number = chain.at.number.checked_add(1);
         let at = At {
             epoch: chain.at.epoch,
-            number: chain.at.number + 1,
+            number: number.ok_or_else(|| refused(Trouble::LastNumber))?,
             id,
         };
         let now = unix_ms();

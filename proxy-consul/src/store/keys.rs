@@ -178,7 +178,7 @@ impl At {
     /// Whether a record comes directly after this point.
     pub(crate) fn is_before(self, record: &CommitRecord) -> bool {
         record.revision.epoch == self.epoch
-            && record.revision.number == self.number + 1
+            && self.number.checked_add(1) == Some(record.revision.number)
             && record.previous == self.previous()
     }
 }

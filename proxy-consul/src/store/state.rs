@@ -427,7 +427,7 @@ impl State {
 
 fn read_log(mine: At, head: HeadSeen) -> Step {
     let from = mine.number + 1;
-    let to = head.head.revision.min(mine.number + LOG_PAGE);
+    let to = head.head.revision.min(mine.number.saturating_add(LOG_PAGE));
     Step::ReadLog { from, to, head }
 }
 

@@ -199,6 +199,9 @@ impl RouteStore for ReplicatedStore {
     }
 
     async fn commit(&self, base: &StoreView, changes: &[Change]) -> Result<Committed, CommitError> {
+        if changes.is_empty() {
+            return Err(CommitError::nothing());
+        }
         let (base, changes) = (base.revision, changes.to_vec());
         let (instance, recent) = (self.instance.clone(), Arc::clone(&self.recent));
         let clock = Arc::clone(&self.clock);

@@ -67,6 +67,17 @@ fn names(store: &ReplicatedStore) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn a_commit_of_nothing_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = alone(folder.path());
+    let refused = store.commit(&store.view(), &[]).await;
+    assert!(
+        matches!(refused, Err(CommitError::Refused { .. })),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
 async fn what_may_be_on_disk_is_not_said_to_have_changed_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let store = alone(folder.path());
