@@ -28,6 +28,11 @@
 //! | remember | [`RouteStore`], [`MemoryStore`] |
 //! | agree without a store | [`RegisterSet`] |
 //!
+//! # Foreign types in this interface
+//! `SecretString` of `secrecy`, where a password is taken; `Value` of `serde_json`, as which
+//! [`Document::shown`] gives a document; the traits of `serde`, which what is stored implements; and
+//! `async_trait`, with which [`RouteStore`] is implemented.
+//!
 //! The crate has no features.
 
 mod closed;

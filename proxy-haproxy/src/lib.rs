@@ -47,6 +47,11 @@
 //! tells the running HAProxy the new one instead of reloading it. So it does with a server that is at
 //! another address, in both forms.
 //!
+//! # Foreign types in this interface
+//!
+//! Tables, services and names of `proxy_core`; `SecretString` of `secrecy`, for what holds private keys; with `run`
+//! the `watch::Receiver` of `tokio`, and `async_trait`, with which `Reload` and `Validate` are implemented.
+//!
 //! # Features
 //!
 //! None is on by default, and without any this crate is pure: no runtime, no files, no processes.

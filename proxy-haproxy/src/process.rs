@@ -159,7 +159,7 @@ pub enum StartError {
     #[error("the run path cannot be taken")]
     Lock(#[from] LockError),
     /// The binary cannot be run.
-    #[error("{} cannot be run; is HAProxy installed, and does HAPROXY_BIN name it?", binary.display())]
+    #[error("{} cannot be run; is it the program of an HAProxy that is installed?", binary.display())]
     Spawn {
         /// The binary.
         binary: std::path::PathBuf,

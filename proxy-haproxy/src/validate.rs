@@ -62,7 +62,7 @@ pub enum ValidateError {
     #[error("the check of the configuration took longer than {0:?} and was ended")]
     Deadline(Duration),
     /// HAProxy cannot be run.
-    #[error("{} cannot be run; is HAProxy installed, and does HAPROXY_BIN name it?", binary.display())]
+    #[error("{} cannot be run; is it the program of an HAProxy that is installed?", binary.display())]
     Run {
         /// The binary.
         binary: PathBuf,

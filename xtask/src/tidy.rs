@@ -31,6 +31,7 @@ pub(crate) fn tidy(workspace: &Workspace) -> Result<()> {
     let mut problems = Vec::new();
     problems.extend(graph::check(&metadata));
     problems.extend(licences::check(&metadata));
+    problems.extend(licences::check_texts(workspace.root()));
     for file in &files {
         problems.extend(sources::check(file));
     }

@@ -7,6 +7,7 @@ pub(super) mod held;
 mod loading;
 mod ports;
 mod start;
+mod unrunnable;
 mod written;
 
 use std::{

@@ -1,6 +1,13 @@
 //! The licences of everything that is built in: each must leave a choice that we accept.
 
+use std::{fs, path::Path};
+
 use serde_json::Value;
+
+use crate::workspace::LIBRARIES;
+
+/// Both licences ask for their text to go with what is published.
+const TEXTS: [&str; 2] = ["LICENSE-APACHE", "LICENSE-MIT"];
 
 /// Licences that ask for no more than their text and names being kept, and the MPL,
 /// which binds its own files alone: we use them unchanged. `deny.toml` holds the same
@@ -37,6 +44,20 @@ pub(super) fn check(metadata: &Value) -> Vec<String> {
             }
         })
         .collect()
+}
+
+/// Whether each published crate brings the texts of its licences: those of the root.
+pub(super) fn check_texts(root: &Path) -> Vec<String> {
+    let mut problems = Vec::new();
+    for name in LIBRARIES {
+        for text in TEXTS {
+            let ours = fs::read(root.join(text)).ok();
+            if ours.is_none() || fs::read(root.join(name).join(text)).ok() != ours {
+                problems.push(format!("{name}: its {text} is not the root's"));
+            }
+        }
+    }
+    problems
 }
 
 /// Whether an SPDX expression leaves an accepted choice. An expression that cannot
@@ -128,6 +149,28 @@ mod tests {
         ] {
             assert!(!accepts(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_crate_without_its_licences_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        for folder in LIBRARIES.iter().map(|name| root.path().join(name)) {
+            fs::create_dir(&folder).unwrap();
+            for text in TEXTS {
+                fs::write(root.path().join(text), text).unwrap();
+                fs::write(folder.join(text), text).unwrap();
+            }
+        }
+        assert_eq!(check_texts(root.path()), [""; 0]);
+        fs::remove_file(root.path().join("proxy-peers/LICENSE-MIT")).unwrap();
+        fs::write(root.path().join("proxy-core/LICENSE-APACHE"), "").unwrap();
+        assert_eq!(
+            check_texts(root.path()),
+            [
+                "proxy-core: its LICENSE-APACHE is not the root's",
+                "proxy-peers: its LICENSE-MIT is not the root's"
+            ]
+        );
     }
 
     #[test]

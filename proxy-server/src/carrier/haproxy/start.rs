@@ -6,7 +6,7 @@ use proxy_haproxy::{
     Applier, ConfigDir, Haproxy, LeftHaproxy, ProcessSettings, Start, StartError, probe_bind,
 };
 
-use super::{Candidate, CarrierSettings, HaproxyCarrier, Stage};
+use super::{Candidate, CarrierSettings, HaproxyCarrier, Stage, unrunnable::Unrunnable};
 use crate::{
     carrier::{Applied, ApplyError},
     chain::chain,
@@ -61,7 +61,7 @@ impl HaproxyCarrier {
                     StartError::Exited { .. } => ApplyError::Refused {
                         words: chain(&error),
                     },
-                    error => ApplyError::new(error),
+                    error => ApplyError::new(Unrunnable::start(error)),
                 });
             }
         };

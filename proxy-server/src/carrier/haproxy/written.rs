@@ -2,7 +2,7 @@
 
 use proxy_haproxy::{ApplyStep, Diagnostic, RenderedConfig, Staged, Validate as _, ValidateError};
 
-use super::{HaproxyCarrier, Stage};
+use super::{HaproxyCarrier, Stage, unrunnable::Unrunnable};
 use crate::{carrier::CheckError, chain::chain, settings::RefusedConfig};
 
 /// A configuration on disk, beside the live one.
@@ -84,7 +84,9 @@ impl HaproxyCarrier {
             ValidateError::Refused { .. } => CheckError::Rejected {
                 words: chain(&error),
             },
-            error => CheckError::Unable { why: error.into() },
+            error => CheckError::Unable {
+                why: Unrunnable::check(error),
+            },
         })
     }
 }
