@@ -40,6 +40,8 @@ const FUEL: u64 = 200_000;
 /// `%[env(TOKEN)]` behind `set-header X`. Text outside the braces is the author's own and is left as it is, as are the
 /// lines of the parameters and settings whose purpose is raw HAProxy text; expressions that the model gives as such may
 /// stand anywhere.
+///
+#[doc = include_str!("template/names.md")]
 #[derive(Clone)]
 pub struct Template {
     environment: Arc<Environment<'static>>,
@@ -298,6 +300,31 @@ mod tests {
 
     fn render(text: &str, value: &str) -> Result<String, TemplateError> {
         Template::new(text)?.render(context! { value, list => [1, 2] })
+    }
+
+    #[test]
+    fn the_names_that_a_template_may_use_are_those_that_the_suites_own_reads() {
+        let listed: Vec<&str> = include_str!("template/names.md")
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split(" | ").next())
+            .flat_map(|names| names.split([',', '`']).map(str::trim))
+            .filter(|name| !name.is_empty())
+            .collect();
+        let own = Template::default();
+        let own = own.environment.get_template(NAME).unwrap();
+        let firsts = listed.iter().map(|name| {
+            let first = name.split(['.', '[']).next();
+            first.unwrap().to_owned()
+        });
+        let firsts: std::collections::HashSet<String> = firsts.collect();
+        assert_eq!(firsts, own.undeclared_variables(false));
+        for name in listed {
+            let read = match name.rsplit_once('.') {
+                Some((_, member)) => format!(".{member}"),
+                None => name.to_owned(),
+            };
+            assert!(own.source().contains(&read), "{name}");
+        }
     }
 
     #[test]
