@@ -168,10 +168,11 @@ fn texts<T: ToString>(items: &[T]) -> Vec<String> {
     items.iter().map(ToString::to_string).collect()
 }
 
-/// The path with what the expression finds replaced, as a format.
+/// The path with what the expression finds replaced, as a format. What would be empty or begin with another character
+/// begins with a slash: anything else is no path, and makes a request that no service can read.
 fn rewritten(rewrite: &PathRewrite) -> Expression {
     let (search, replace) = (argument(rewrite.search()), argument(rewrite.replace()));
-    format!("%[path,regsub({search},{replace})]").into()
+    format!("%[path,regsub({search},{replace}),regsub('^/?','/')]").into()
 }
 
 /// A text as one argument of a converter, whatever it holds (configuration manual, section 2.2). This is

@@ -87,6 +87,7 @@ async fn each_parameter_does_what_it_says() {
                 "reqPathSearch=/older/([^/]+)&reqPathReplace=/new,\\1",
             ),
             ("shorter", "reqPathSearchReplace=^/shorter,"),
+            ("twice", "reqPathSearchReplace=^/twice,:^/,"),
             (
                 "extra",
                 r#"backendExtra=http-request return status 418 if { path /extra/tea }\nhttp-request set-header X-Extra "a b""#,
@@ -180,6 +181,12 @@ async fn each_parameter_does_what_it_says() {
         (r#"/rewritten/x]yz"#, r#"/v1/-z'"-"#),
         ("/older/a/b", "/new,a/b"),
         ("/shorter/a", "/a"),
+        ("/shorter", "/"),
+        ("/shorter?b=c", "/?b=c"),
+        ("/shortermore", "/more"),
+        ("/shorter//a", "//a"),
+        ("/twice/a/b?c", "/a/b?c"),
+        ("/twice", "/"),
     ] {
         let (answer, head) = stage.get(asked).await;
         assert_eq!(answer.status, 200, "{asked}");
