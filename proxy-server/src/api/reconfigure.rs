@@ -1,9 +1,11 @@
 //! `reconfigure`: a service becomes what the parameters say.
 
+mod unserved;
+
 use std::sync::Arc;
 
 use axum::extract::State;
-use proxy_core::{Change, ClientCertificates, Destination, Distribute, Params, Service};
+use proxy_core::{Change, Distribute, Params};
 
 use super::{
     Api,
@@ -17,6 +19,8 @@ use super::{
     service_json::service_json,
     wait::{Given, Manner},
 };
+use unserved::{Certificate, unserved};
+
 use crate::{
     engine::{ChangeError, ChangeRequest, WaitFor},
     sources::Intent,
@@ -77,12 +81,17 @@ async fn run(
     let change = Change::Put(Arc::clone(&service));
     let request = ChangeRequest::new(vec![change], wait);
     let named = service_json(&service);
-    let shut = shut(api, &service);
+    let shown = match certificate {
+        Some(_) => Certificate::ComesToo,
+        None => Certificate::AsShown,
+    };
     if mode == Mode::Tried {
         let answered = tried(api, request, &parsed.warnings).await;
         let said = certificate.iter().flat_map(|good| good.warnings());
         let answered = said.fold(answered, |answered, said| answered.warn(Some(said.clone())));
-        return Ok(answered.warn(shut).with_all(named));
+        return Ok(unserved(api, &service, shown, answered)
+            .await
+            .with_all(named));
     }
     let answer = api.engine.change(request).await;
     let done = format!("the service {} is configured", service.name());
@@ -103,8 +112,8 @@ async fn run(
         Some(parameter) => answered.with("Parameter", parameter),
         None => answered,
     };
+    let answered = unserved(api, &service, shown, answered).await;
     Ok(answered
-        .warn(shut)
         .warn(left)
         .and(certificate, "Certificate")
         .with_all(named)
@@ -118,11 +127,4 @@ fn distribute(intent: &Intent) -> Distribute {
         Intent::Remove(parsed) => parsed.value.distribute,
         Intent::NotOurs(_) => Distribute::No,
     }
-}
-
-/// What is to be said of a service that wants certificates of its clients, where nobody is asked for one.
-fn shut(api: &Api, service: &Service) -> Option<String> {
-    let wants = |to: &Destination| to.options().tls.clients == ClientCertificates::Required;
-    let is_shut = !api.certificates.asks_clients() && service.destinations().iter().any(wants);
-    is_shut.then(|| "verifyClientSsl: this proxy has no CA_FILE and asks no client for a certificate, so all of them are answered with 403".to_owned())
 }

@@ -181,6 +181,47 @@ async fn a_service_comes_back_under_docker_flow_proxys_names() {
 }
 
 #[tokio::test]
+async fn a_service_that_shuts_everybody_out_says_so() {
+    let bench = Bench::new().await;
+    let call = "reconfigure?serviceName=a&servicePath=/a&port=80";
+    for (more, told) in [
+        (
+            "denyHttp=true",
+            Some("denyHttp: this proxy has no certificate"),
+        ),
+        (
+            "httpsOnly=true",
+            Some("httpsOnly: this proxy has no certificate"),
+        ),
+        (
+            "httpsOnly=true&dryRun=true",
+            Some("httpsOnly: this proxy has no certificate"),
+        ),
+        (
+            "verifyClientSsl=true",
+            Some("verifyClientSsl: this proxy has no CA_FILE"),
+        ),
+        ("httpsOnly=true&redirectWhenHttpProto=true", None),
+        ("denyHttp=false", None),
+    ] {
+        let (status, json) = bench.get(&format!("{call}&{more}")).await;
+        let warnings = json["Warnings"].as_array().unwrap();
+        assert_eq!(status, 200, "{more}: {json}");
+        assert_eq!(
+            warnings.len(),
+            usize::from(told.is_some()),
+            "{more}: {json}"
+        );
+        if let Some(told) = told {
+            assert!(
+                warnings[0].as_str().unwrap().starts_with(told),
+                "{more}: {json}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn every_refusal_has_its_status_and_changes_nothing() {
     let bench = Bench::new().await;
     bench.carrier.bad.lock().unwrap().insert("evil");

@@ -42,6 +42,9 @@ const NAMES_REST: Duration = Duration::from_secs(1);
 /// How long that may take.
 const NAMES_ROUND: Duration = Duration::from_secs(5);
 
+/// How long the answer to a change waits to hear whether anything is registered. It was just read for the change itself.
+const UNREGISTERED_DEADLINE: Duration = Duration::from_secs(1);
+
 /// Knows the instances of the table's services.
 #[derive(Debug)]
 pub(crate) struct CatalogFollower {
@@ -110,6 +113,18 @@ impl CatalogFollower {
         let mut known = self.known().clone();
         known.fill(&places.keys, &places.templated, &view, &self.addresses);
         known
+    }
+
+    /// Those of these of which nothing is registered, as far as that is known or can be read by now.
+    pub(crate) async fn unregistered<'a>(
+        &self,
+        keys: &'a BTreeSet<CatalogKey>,
+    ) -> Vec<&'a CatalogKey> {
+        let until = Instant::now() + UNREGISTERED_DEADLINE;
+        let view = self.catalog.look_up(&names(keys), until).await;
+        let is_empty =
+            |key: &&CatalogKey| view.instances(&key.service).is_some_and(|i| i.is_empty());
+        keys.iter().filter(is_empty).collect()
     }
 
     async fn read(&self, keys: &BTreeSet<CatalogKey>, deadline: Duration) -> CatalogView {

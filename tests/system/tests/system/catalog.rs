@@ -89,14 +89,31 @@ fn load(replica: &Replica) -> Load {
 #[tokio::test(flavor = "multi_thread")]
 async fn instances_come_and_go_without_a_reload_or_a_failed_request() -> Result<(), Failure> {
     let mut topology = start(2).await?;
-    // Nothing is registered yet.
-    configured(topology.replica(1), "&distribute=true").await?;
+    // Nothing is registered yet, and the answer says so.
+    for more in ["&distribute=true", "&dryRun=true"] {
+        let call = format!("reconfigure?serviceName=web&servicePath=/web{more}");
+        let answer = topology.replica(1).call(&call).await?;
+        let told = answer.json["Warnings"].to_string();
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        for part in ["nothing is registered as web", "the parameter port"] {
+            assert!(told.contains(part), "{}", answer.text);
+        }
+    }
     assert_eq!(topology.replica(1).request("/web").await?.status, 503);
     let one = Instance::registered(&topology, "web", "web-1").await?;
     for number in [1, 2] {
         topology.replica(number).until_status("/web", 200).await?;
     }
     let replica = topology.replica(1);
+    let again = replica
+        .call("reconfigure?serviceName=web&servicePath=/web")
+        .await?;
+    assert_eq!(
+        again.json["Warnings"],
+        serde_json::json!([]),
+        "{}",
+        again.text
+    );
     let reloads = applies(replica, "reloaded").await?;
     let mut load = load(replica);
     let two = Instance::registered(&topology, "web", "web-2").await?;
