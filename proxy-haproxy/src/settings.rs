@@ -296,6 +296,12 @@ impl RenderSettings {
         &self.binds
     }
 
+    /// What an operator adds.
+    #[must_use]
+    pub fn extras(&self) -> &Extras {
+        &self.extras
+    }
+
     /// The folder of HAProxy's sockets.
     #[must_use]
     pub fn run_path(&self) -> &RunPath {

@@ -8,7 +8,7 @@ use proxy_core::{Change, CommitError, Degradation, Params, ServiceName, StoreCon
 
 use super::{
     Api,
-    answer::Answered,
+    answer::{Answered, Meanwhile},
     dry_run::{Mode, tried},
     wait::{Manner, manner_of},
 };
@@ -144,7 +144,7 @@ async fn drop_named(api: &Api, names: Vec<ServiceName>, manner: Manner) -> Answe
         [] => "the store lost no service; nothing was changed".to_owned(),
         some => format!("dropped: {}", some.join(", ")),
     };
-    Answered::change(answer, &done, &[]).with("Dropped", dropped)
+    Answered::change(answer, &done, &[], Meanwhile::of(api)).with("Dropped", dropped)
 }
 
 async fn drop_all(api: &Api, held: Vec<ServiceName>, manner: Manner) -> Result<Answered, Answered> {
@@ -166,7 +166,7 @@ async fn drop_all(api: &Api, held: Vec<ServiceName>, manner: Manner) -> Result<A
         dropped.len()
     );
     let answered = match answer {
-        Ok(answer) => Answered::change(Ok(answer), &done, &[]),
+        Ok(answer) => Answered::change(Ok(answer), &done, &[], Meanwhile::of(api)),
         // The words of a refusal are about a change that was not stored.
         Err(why) => {
             tracing::warn!(%why, "an empty store is accepted, and not confirmed");

@@ -11,7 +11,11 @@ use proxy_core::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::engine::{Answer, ChangeError, ReplicaRow, ReplicaStatus, Snapshot, WaitFor, not_read};
+use super::Api;
+use crate::{
+    carrier::CarrierCondition,
+    engine::{Answer, ChangeError, ReplicaRow, ReplicaStatus, Snapshot, WaitFor, not_read},
+};
 
 /// Past this many rules every answer warns: a request then spends more than a tenth of a millisecond
 /// on them.
@@ -22,6 +26,15 @@ const MANY_RULES: usize = 500;
 pub(super) struct Answered {
     status: StatusCode,
     fields: Map<String, Value>,
+}
+
+/// What HAProxy does while something is not live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meanwhile {
+    /// It serves what it served.
+    AsBefore,
+    /// It does not run, or never did.
+    Nothing,
 }
 
 // === impl Answered ===
@@ -134,14 +147,20 @@ impl Answered {
         answer: Result<Answer, ChangeError>,
         done: &str,
         warnings: &[ParamWarning],
+        meanwhile: Meanwhile,
     ) -> Self {
         match answer {
-            Ok(answer) => Self::changed(&answer, done, warnings),
+            Ok(answer) => Self::changed(&answer, done, warnings, meanwhile),
             Err(error) => error.into(),
         }
     }
 
-    fn changed(answer: &Answer, done: &str, warnings: &[ParamWarning]) -> Self {
+    fn changed(
+        answer: &Answer,
+        done: &str,
+        warnings: &[ParamWarning],
+        meanwhile: Meanwhile,
+    ) -> Self {
         let missing: Vec<_> = answer
             .replicas
             .iter()
@@ -164,7 +183,8 @@ impl Answered {
             (Some(why), _) => (
                 StatusCode::BAD_GATEWAY,
                 format!(
-                    "stored, and not live here: {why}; the last good configuration runs on and this is tried again"
+                    "stored, and not live here: {why}; {} and this is tried again",
+                    meanwhile.words()
                 ),
             ),
             (None, []) => (StatusCode::OK, done.to_owned()),
@@ -226,6 +246,24 @@ impl Answered {
         Self::new(status, message)
             .with("Stored", true)
             .with("Peers", rows.iter().map(row).collect::<Vec<_>>())
+    }
+}
+
+// === impl Meanwhile ===
+
+impl Meanwhile {
+    pub(super) fn of(api: &Api) -> Self {
+        match api.carrier.condition() {
+            CarrierCondition::Running => Self::AsBefore,
+            _ => Self::Nothing,
+        }
+    }
+
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::AsBefore => "what ran before runs on",
+            Self::Nothing => "HAProxy does not run",
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use proxy_core::{Change, Params, RawConfig, ServiceName};
 
 use super::{
     Api,
-    answer::Answered,
+    answer::{Answered, Meanwhile},
     dry_run::{Mode, tried},
     export::{EXPORT_FORMAT, Export},
     request::Whole,
@@ -53,6 +53,7 @@ async fn run(api: &Api, uri: &Uri, body: &Bytes) -> Answered {
         answer,
         &format!("the table is the file's: {count} services"),
         &[],
+        Meanwhile::of(api),
     )
 }
 

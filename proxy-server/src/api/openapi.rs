@@ -46,7 +46,7 @@ and `Diff` say what it would do.
 Parameters come in the URL, and those of reconfigure in a form as well; one that is given twice with different values \
 is refused, and one that is not known is taken with a warning. Where API_TOKEN is set, all but \
 the probes need it. Any call may be answered with 413 (a body over 2 MiB, 64 MiB for an import), 414 (a URL over 64 \
-KiB), and 500 where a bug ended it.";
+KiB), 415 (JSON or multipart where parameters are read), and 500 where a bug ended it.";
 
 pub(super) async fn document(State(api): State<Api>) -> Response {
     let json = text(api.writes.get_writes);

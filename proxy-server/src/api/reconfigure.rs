@@ -9,7 +9,7 @@ use proxy_core::{Change, Distribute, Params};
 
 use super::{
     Api,
-    answer::Answered,
+    answer::{Answered, Meanwhile},
     blame,
     cert::{self, After},
     dry_run::{Mode, tried},
@@ -107,7 +107,7 @@ async fn run(
         Err(ChangeError::Rejected { words, .. }) => blame::parameter(&service, words),
         _ => None,
     };
-    let answered = Answered::change(answer, &done, &parsed.warnings);
+    let answered = Answered::change(answer, &done, &parsed.warnings, Meanwhile::of(api));
     let answered = match blamed {
         Some(parameter) => answered.with("Parameter", parameter),
         None => answered,

@@ -6,7 +6,7 @@ use axum::{extract::State, http::StatusCode};
 
 use super::{
     Api,
-    answer::Answered,
+    answer::{Answered, Meanwhile},
     cert::undone,
     dry_run::{Mode, tried},
     request::{Received, flag, params},
@@ -92,7 +92,10 @@ async fn run(api: &Api, (uri, headers, body): &Received) -> Result<Answered, Ans
         }),
         Err(why) => Answered::refused(
             StatusCode::INTERNAL_SERVER_ERROR,
-            format!("HAProxy was not reloaded: {why}; what ran before runs on"),
+            format!(
+                "HAProxy was not reloaded: {why}; {}",
+                Meanwhile::of(api).words()
+            ),
         ),
     })
 }

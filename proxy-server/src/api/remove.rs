@@ -5,7 +5,7 @@ use proxy_core::{Change, ChangeKind, Parsed, Remove, parse_remove};
 
 use super::{
     Api,
-    answer::Answered,
+    answer::{Answered, Meanwhile},
     dry_run::{Mode, tried},
     request::{Received, asked},
     wait::Manner,
@@ -50,7 +50,7 @@ pub(super) async fn removed(
         true => format!("the service {name} is removed"),
         false => format!("there is no service {name}; nothing was changed"),
     };
-    Answered::change(answer, &done, &asked.warnings)
+    Answered::change(answer, &done, &asked.warnings, Meanwhile::of(api))
         .with("ServiceName", name.as_str())
         .with("Distribute", wait.who == WaitFor::Everyone)
         .with("Wait", wait.who.word())

@@ -5,7 +5,7 @@ use axum::{
     extract::{FromRequest, Request, rejection::BytesRejection},
     http::{HeaderMap, StatusCode, Uri, header},
 };
-use proxy_core::{Params, ParamsError};
+use proxy_core::Params;
 
 use super::{answer::Answered, wait::Given};
 
@@ -55,19 +55,22 @@ pub(super) fn flag(params: &Params, name: &str) -> Result<bool, Answered> {
     }
 }
 
-/// The parameters of a request.
+/// The parameters of a request. A body in another form that has them is refused: what it says would count for nothing.
 pub(super) fn params(
     uri: &Uri,
     headers: &HeaderMap,
     Whole(body): &Whole,
-) -> Result<Params, ParamsError> {
+) -> Result<Params, Answered> {
     let mut params = Params::from_query(uri.query().unwrap_or_default())?;
-    let form = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.starts_with("application/x-www-form-urlencoded"));
-    if form {
+    let kind = headers.get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|value| value.to_str().ok());
+    let kind = kind.unwrap_or_default().to_ascii_lowercase();
+    if kind.starts_with("application/x-www-form-urlencoded") {
         params.extend_from_query(body)?;
+    } else if !body.is_empty() && (kind.contains("json") || kind.starts_with("multipart/")) {
+        let message = "the body is no form: send the parameters in the URL, or as a form (Content-Type: application/x-www-form-urlencoded); nothing was changed";
+        let refused = Answered::refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
+        return Err(refused.with("Stored", false));
     }
     Ok(params)
 }

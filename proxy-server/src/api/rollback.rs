@@ -10,7 +10,7 @@ use proxy_core::{Change, Params, RecordedChange, ServiceName, StoredTable};
 
 use super::{
     Api,
-    answer::Answered,
+    answer::{Answered, Meanwhile},
     dry_run::{Mode, tried},
     history::{missing, number},
     wait::{Manner, manner_of},
@@ -49,7 +49,7 @@ async fn run(api: &Api, query: &str) -> Result<Answered, Answered> {
         0 => format!("the table is that of revision {wanted} already"),
         n => format!("the table of revision {wanted} is restored: {n} services changed"),
     };
-    Ok(Answered::change(answer, &done, &[])
+    Ok(Answered::change(answer, &done, &[], Meanwhile::of(api))
         .with("RestoredRevision", wanted)
         .with("Wait", wait.who.word()))
 }

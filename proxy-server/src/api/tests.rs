@@ -222,6 +222,49 @@ async fn a_service_that_shuts_everybody_out_says_so() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_no_form_is_refused_in_so_many_words() {
+    let bench = Bench::new().await;
+    let send = async |kind: &str, query: &str, body: &'static str| {
+        let call = Request::put(format!("/v1/docker-flow-proxy/reconfigure{query}"))
+            .header("content-type", kind)
+            .body(Body::from(body))
+            .unwrap();
+        bench.send(call).await
+    };
+    let all = "?serviceName=a&servicePath=/a&port=80";
+    for (kind, query, body) in [
+        ("application/json", "", "{\"serviceName\": \"a\"}"),
+        ("Application/Problem+JSON; charset=utf-8", all, "{}"),
+        ("multipart/form-data; boundary=x", "", "--x--"),
+    ] {
+        let (status, json) = send(kind, query, body).await;
+        assert_eq!((status, &json["Stored"]), (415, &false.into()), "{json}");
+        let message = json["Message"].as_str().unwrap();
+        assert!(message.contains("as a form"), "{message}");
+    }
+    // Some clients say so of nothing.
+    assert_eq!(send("application/json", all, "").await.0, 200);
+    assert_eq!(send("text/plain", all, "x").await.0, 200);
+}
+
+#[tokio::test]
+async fn what_is_not_live_is_not_said_to_be_served_by_what_never_ran() {
+    let bench = Bench::new().await;
+    bench.carrier.broken.store(true, SeqCst);
+    *bench.carrier.live.lock().unwrap() = None;
+    let (status, json) = bench
+        .get("reconfigure?serviceName=a&servicePath=/a&port=80")
+        .await;
+    let message = json["Message"].as_str().unwrap();
+    assert_eq!(status, 502, "{json}");
+    assert!(
+        message.contains("HAProxy does not run and this is tried again"),
+        "{message}"
+    );
+    assert!(!message.contains("runs on"), "{message}");
+}
+
+#[tokio::test]
 async fn every_refusal_has_its_status_and_changes_nothing() {
     let bench = Bench::new().await;
     bench.carrier.bad.lock().unwrap().insert("evil");

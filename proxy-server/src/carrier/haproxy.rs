@@ -373,7 +373,7 @@ impl Carrier for HaproxyCarrier {
             HaproxyState::Running { .. } => CarrierCondition::Running,
             HaproxyState::Starting => CarrierCondition::Starting,
             HaproxyState::Down { why, attempts, .. } => {
-                CarrierCondition::Down(format!("{why:?}, {attempts} starts failed since"))
+                CarrierCondition::Down(format!("{why}, {attempts} starts failed since"))
             }
             _ => CarrierCondition::Down("it was ended".to_owned()),
         }

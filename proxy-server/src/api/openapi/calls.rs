@@ -54,6 +54,7 @@ fn reconfigure(methods: &[HttpMethod]) -> Endpoint {
     .takes(of_reconfigure())
     .takes(manner())
     .body(FORM, form_of_reconfigure(), Required::False, &[Put, Post])
+    .refuses(&[415])
     .changes("Reconfigured")
     .means(
         504,

@@ -218,6 +218,7 @@ fn meaning(status: u16) -> &'static str {
         }
         410 => "That revision is no longer kept. Nothing was changed.",
         413 => "The body is too large. Nothing was changed.",
+        415 => "The body is no form. Nothing was changed.",
         429 => "There were too many changes in the last seconds. Nothing was changed.",
         500 => "It did not go through.",
         501 => "This store keeps no history. Nothing was changed.",

@@ -1,6 +1,8 @@
 //! Configurations on disk that are not live yet, and what HAProxy says of them.
 
-use proxy_haproxy::{ApplyStep, Diagnostic, RenderedConfig, Staged, Validate as _, ValidateError};
+use proxy_haproxy::{
+    ApplyStep, Diagnostic, Extras, RenderedConfig, Staged, Validate as _, ValidateError,
+};
 
 use super::{HaproxyCarrier, Stage, unrunnable::Unrunnable};
 use crate::{carrier::CheckError, chain::chain, settings::RefusedConfig};
@@ -73,20 +75,70 @@ impl HaproxyCarrier {
     /// Asks HAProxy whether it would take what was written.
     pub(super) async fn validate(&self, staged: &Staged) -> Result<Vec<Diagnostic>, CheckError> {
         let judged = self.validator.validate(&staged.main_path()).await;
-        if let (Err(ValidateError::Refused { .. }), RefusedConfig::Logged) =
-            (&judged, self.settings.refused)
-        {
-            let config = std::fs::read_to_string(staged.main_path()).unwrap_or_default();
+        let refused = match judged {
+            Ok(warnings) => return Ok(warnings),
+            Err(ref refused @ ValidateError::Refused { .. }) => refused,
+            Err(error) => {
+                return Err(CheckError::Unable {
+                    why: Unrunnable::check(error),
+                });
+            }
+        };
+        let config = std::fs::read_to_string(staged.main_path()).unwrap_or_default();
+        if let RefusedConfig::Logged = self.settings.refused {
             let config = proxy_haproxy::redacted(&config);
             tracing::error!("HAProxy would not take this configuration:\n{config}");
         }
-        judged.map_err(|error| match error {
-            ValidateError::Refused { .. } => CheckError::Rejected {
-                words: chain(&error),
-            },
-            error => CheckError::Unable {
-                why: Unrunnable::check(error),
+        let first = refused.alerts().find_map(|alert| alert.line);
+        let setting = first.and_then(|line| setting(&config, line, self.settings.render.extras()));
+        let words = chain(refused);
+        Err(CheckError::Rejected {
+            words: match setting {
+                Some(setting) => format!(
+                    "{words}; the line stands in the setting {setting}: correct it there and start the proxy anew"
+                ),
+                None => words,
             },
         })
+    }
+}
+
+/// The setting in which an operator wrote a line of a configuration, if it is one of theirs.
+fn setting(config: &str, line: usize, extras: &Extras) -> Option<&'static str> {
+    let before: Vec<&str> = config.lines().take(line).collect();
+    let said = before.last()?.trim();
+    let begins = |line: &&&str| line.starts_with(|first: char| first.is_ascii_alphabetic());
+    let section = before.iter().rev().find(begins)?;
+    let (setting, lines) = match section.split_whitespace().next()? {
+        "global" => ("EXTRA_GLOBAL", &extras.global),
+        "frontend" => ("EXTRA_FRONTEND", &extras.frontend),
+        _ => return None,
+    };
+    lines
+        .iter()
+        .any(|own| own.trim() == said)
+        .then_some(setting)
+}
+
+#[cfg(test)]
+mod tests {
+    use proxy_core::{RawLimits, RawLines};
+
+    use super::*;
+
+    #[test]
+    fn a_line_of_an_operators_own_has_the_name_of_its_setting() {
+        let lines = |text| RawLines::of_text(text, RawLimits::default()).unwrap();
+        let mut extras = Extras::default();
+        extras.global = lines("nonsense foo");
+        extras.frontend = lines("acl a path /");
+        let config = "global\n    maxconn 1\n    nonsense foo\n\nfrontend services\n    acl a path /\n    acl b path /\nbackend x\n    nonsense foo\n";
+        let told: Vec<_> = (0..=10)
+            .map(|line| setting(config, line, &extras))
+            .collect();
+        let mut expected = [None; 11];
+        expected[3] = Some("EXTRA_GLOBAL");
+        expected[6] = Some("EXTRA_FRONTEND");
+        assert_eq!(told, expected);
     }
 }
