@@ -7,6 +7,7 @@ mod extras;
 mod options;
 mod own;
 mod sections;
+mod secure;
 mod tcp;
 mod users;
 
@@ -23,7 +24,7 @@ pub use self::own::ServiceTemplateProblem;
 pub(crate) use self::sections::Sections;
 use self::{
     backend::Backend, compression::CompressionLines, extras::ExtraLines, own::FrontendLines,
-    tcp::Tcp,
+    secure::SecurePort, tcp::Tcp,
 };
 use crate::{
     address_book::AddressBook,
@@ -215,6 +216,7 @@ pub(crate) fn whole(
     let (mut with_domains, mut by_forwarded_proto) = (0, false);
     let mut lists = users::Lists::new(&settings.users, &mut names);
     let mut own_lines = FrontendLines::default();
+    let secure = SecurePort::of(&settings.binds);
     for service in table.iter() {
         by_forwarded_proto |= service.options().forwarded_proto != ForwardedProto::Ignored;
         let destinations = service.destinations().iter();
@@ -227,7 +229,7 @@ pub(crate) fn whole(
                 renamed.insert((service.name().clone(), destination.key()), name.clone());
             }
             name_of.insert((service.name().as_str(), destination.key()), name.clone());
-            let backend = Backend::new(name, service, destination, addresses);
+            let backend = Backend::new(name, service, destination, addresses, secure);
             let auth = lists.ask(service, destination, &mut names);
             backends.push(backend.with_auth(auth));
             with_domains += usize::from(!destination.domains().is_empty());

@@ -11,7 +11,7 @@ use proxy_core::{
 };
 use serde::Serialize;
 
-use super::{options::BackendOptions, own, users::Auth};
+use super::{options::BackendOptions, own, secure::SecurePort, users::Auth};
 use crate::{
     address_book::{AddressBook, MOST_ADDRESSES, Resolution},
     raw::RawText,
@@ -98,6 +98,7 @@ impl Backend {
         service: &Service,
         destination: &Destination,
         addresses: &AddressBook,
+        secure: SecurePort,
     ) -> Self {
         let sticky = service.options().upstream.session == Session::Sticky;
         Self {
@@ -105,7 +106,7 @@ impl Backend {
             name,
             at: Server::new(service, destination, addresses),
             auth: None,
-            options: BackendOptions::new(service, destination),
+            options: BackendOptions::new(service, destination, secure),
             own_lines: None,
         }
     }

@@ -7,7 +7,7 @@ use proxy_core::{
 };
 use serde::Serialize;
 
-use super::compression::CompressionLines;
+use super::{compression::CompressionLines, secure::SecurePort};
 use crate::{expression::Expression, raw::RawText};
 
 /// The options of one backend: its service's and its destination's. Every field is there for templates,
@@ -20,6 +20,8 @@ pub(super) struct BackendOptions {
     compression: CompressionLines,
     methods: Methods,
     plain_http: PlainHttp,
+    /// What the URL begins with that such a redirect leads to, as a format; none: that of the request, but for https.
+    secure_url: Option<Expression>,
     redirect_code: String,
     forwarded_proto: ForwardedProto,
     domain_redirect: Option<Redirect>,
@@ -79,7 +81,11 @@ struct Header {
 
 impl BackendOptions {
     /// None where neither asks for any.
-    pub(super) fn new(service: &Service, destination: &Destination) -> Option<Self> {
+    pub(super) fn new(
+        service: &Service,
+        destination: &Destination,
+        secure: SecurePort,
+    ) -> Option<Self> {
         let (of_all, own) = (service.options(), destination.options());
         if *of_all == ServiceOptions::default() && *own == DestinationOptions::default() {
             return None;
@@ -103,6 +109,13 @@ impl BackendOptions {
             plain_http: match (destination.leg(), own.redirects.plain_http) {
                 (Leg::Https, PlainHttp::Redirected) => PlainHttp::default(),
                 (_, plain_http) => plain_http,
+            },
+            secure_url: match (of_all.forwarded_proto, own.redirects.plain_http) {
+                (ForwardedProto::Ignored, PlainHttp::Redirected) => {
+                    secure.url(own.https.map(|https| https.entry_port))
+                }
+                // Whoever says how a request came in has ports of its own.
+                _ => None,
             },
             redirect_code: own.redirects.redirect_code.to_string(),
             forwarded_proto: of_all.forwarded_proto,

@@ -233,6 +233,60 @@ async fn tls_to_the_service_and_certificates_of_clients() {
     }
 }
 
+#[tokio::test]
+async fn a_redirect_to_https_leads_to_the_port_that_speaks_it() {
+    let bench = TlsBench::new();
+    let issued = bench.issue(&["acme.com"]);
+    let demo = DemoBackend::start("demo").await.unwrap();
+    let only = |name: &str, more: &str| {
+        let place = at(name, &format!("/{name}"), demo.address());
+        format!("{place}&httpsOnly=true{more}")
+    };
+    let plain = bench.bench.address().port();
+    let own = format!("&httpsPort=81&srcPort={plain}&srcHttpsPort=9443");
+    let proto = "&redirectWhenHttpProto=true";
+    let services = [only("a", ""), only("own", &own), only("behind", proto)];
+    let set = set(&[("acme", &issued)], &[]);
+    let (haproxy, _applier) = bench.serve(&table(&services), set).await;
+
+    let (plain, secure) = (plain.to_string(), bench.https().port().to_string());
+    // A client that says no port came to 80, which is not ours here, and what maps it to ours maps 443 too.
+    for (host, path, to) in [
+        (
+            format!("acme.com:{plain}"),
+            "/a/x?y=:1",
+            format!("https://acme.com:{secure}/a/x?y=:1"),
+        ),
+        ("acme.com".to_owned(), "/a", "https://acme.com/a".to_owned()),
+        (
+            format!("[::1]:{plain}"),
+            "/a",
+            format!("https://[::1]:{secure}/a"),
+        ),
+        (
+            format!("acme.com:{plain}"),
+            "/own",
+            "https://acme.com:9443/own".to_owned(),
+        ),
+        (
+            format!("acme.com:{plain}"),
+            "/behind",
+            format!("https://acme.com:{plain}/behind"),
+        ),
+    ] {
+        let answer = testkit::haproxy::get(bench.bench.address(), &host, path);
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status, 302, "{host} {path}: {}", answer.head);
+        let line = format!("location: {to}\r\n");
+        let head = answer.head.to_ascii_lowercase();
+        assert!(head.contains(&line), "{host} {path}: {head}");
+    }
+    let client = TlsClient::default();
+    let answer = client.get(bench.https(), "acme.com", "/a").await.unwrap();
+    assert_eq!(answer.http.status, 200);
+    haproxy.shutdown(std::time::Duration::from_secs(5)).await;
+}
+
 /// Asks over TLS again and again, a connection each time. Gives how many were answered, and what failed.
 struct TlsLoad {
     stop: tokio::sync::watch::Sender<bool>,
