@@ -1,6 +1,7 @@
 //! HAProxy's own figures: its CSV as it is, and under the names that dashboards for HAProxy's exporter have.
 
 mod exposition;
+mod servers;
 
 use std::{
     collections::BTreeSet,
@@ -27,6 +28,8 @@ const MAX_GATHERED_BYTES: usize = 128 * 1024 * 1024;
 const GATHER_DEADLINE: Duration = Duration::from_secs(20);
 /// Whoever asks again within this is told the same: several scrapers cost HAProxy one answer.
 const FRESH: Duration = Duration::from_secs(1);
+/// How long an answer waits for figures that it could do without.
+const GLANCE_DEADLINE: Duration = Duration::from_secs(1);
 /// How long discovery may take before the peers that are known already are asked.
 const DISCOVERY_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -124,6 +127,12 @@ impl Statistics {
                 ));
             }
         }
+    }
+
+    /// Why no server of a backend takes requests; none where one does, and where that is not known soon.
+    pub(crate) async fn why_none_is_up(&self, backend: &str) -> Option<&'static str> {
+        let csv = tokio::time::timeout(GLANCE_DEADLINE, self.here()).await;
+        servers::why_none_is_up(&csv.ok()?.ok()?, backend)
     }
 
     /// The figures of this HAProxy as metrics, without an end mark.

@@ -20,7 +20,7 @@ pub(super) async fn explain(State(api): State<Api>, uri: Uri) -> Response {
         Ok(_) if !api.engine.snapshot().is_loaded() => {
             Answered::not_loaded(&api.engine.snapshot()).into_response()
         }
-        Ok(asked) => asked.answer(&api),
+        Ok(asked) => asked.answer(&api).await,
         Err(message) => Answered::refused(StatusCode::BAD_REQUEST, message).into_response(),
     }
 }
@@ -78,7 +78,7 @@ impl Asked {
         Ok(Self { head, as_text })
     }
 
-    fn answer(&self, api: &Api) -> Response {
+    async fn answer(&self, api: &Api) -> Response {
         let snapshot = api.engine.snapshot();
         let told = snapshot.served.explain(&self.head);
         let runners_up = told
@@ -103,6 +103,13 @@ impl Asked {
         if !asked_before.is_empty() {
             message.push_str("; but templates are asked before all routes, and are not read here: templateFePath of ");
             message.push_str(&some_of(&asked_before));
+        }
+        if let Some(route) = winner {
+            let backend = route.service.backend_name(route.destination);
+            if let Some(why) = api.statistics.why_none_is_up(&backend).await {
+                message.push_str("; no server of it is up: ");
+                message.push_str(why);
+            }
         }
         if self.as_text {
             let mut text = message;

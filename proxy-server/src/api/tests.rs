@@ -487,6 +487,25 @@ async fn a_body_that_is_too_large_is_refused_in_our_words() {
 }
 
 #[tokio::test]
+async fn an_explanation_ends_with_a_service_that_is_down() {
+    let bench = Bench::new().await;
+    bench
+        .get("reconfigure?serviceName=a&servicePath=/a&port=80")
+        .await;
+    // Of what is not known nothing is said.
+    let (_, told) = bench.get("explain?url=/a").await;
+    let unknown = told["Message"].as_str().unwrap().to_owned();
+    assert!(!unknown.contains("server"), "{unknown}");
+    let csv = "# pxname,svname,status\na-be80,a,MAINT (resolution)\na-be80,BACKEND,UP\n";
+    *bench.carrier.statistics.lock().unwrap() = Some(csv.to_owned());
+    let (_, told) = bench.get("explain?url=/a").await;
+    let expected = format!("{unknown}; no server of it is up: its name does not resolve");
+    assert_eq!(told["Message"], expected);
+    let (_, none) = bench.get("explain?url=/b").await;
+    assert_eq!(none["Message"], "no route takes the request: 404");
+}
+
+#[tokio::test]
 async fn a_request_is_explained() {
     let bench = Bench::new().await;
     for query in [

@@ -169,7 +169,7 @@ fn add(samples: &mut BTreeMap<String, String>, headers: &StringRecord, record: &
 }
 
 /// A server whose checks are on their way, or that is not checked, takes requests.
-fn is_up(status: &str) -> bool {
+pub(super) fn is_up(status: &str) -> bool {
     let up = ["UP", "OPEN", "no check", "DRAIN"];
     up.iter().any(|word| status.starts_with(word))
 }
