@@ -9,7 +9,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, BufRead, BufReader, Seek, SeekFrom, Write},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -89,14 +89,7 @@ impl Journal {
         let log_path = folder.join(format!("{name}.log"));
         fs::create_dir_all(folder).map_err(io_error(folder, "create the folder"))?;
         let base = read_base(&base_path)?;
-        let mut log = OpenOptions::new()
-            // Services have password hashes.
-            .mode(0o600)
-            .create(true)
-            .read(true)
-            .append(true)
-            .open(&log_path)
-            .map_err(io_error(&log_path, "open"))?;
+        let mut log = open_log(&log_path)?;
         let (lines, length) = read_log(&mut log, &log_path)?;
         let found = log.metadata().map_err(io_error(&log_path, "measure"))?;
         let mut journal = Self {
@@ -144,6 +137,19 @@ impl Journal {
         Ok(())
     }
 
+    /// Whether somebody removed its files, or put others in their place: what is appended then is nowhere at the next
+    /// start. Writing all of it anew makes them again.
+    pub(super) fn is_lost(&self) -> bool {
+        let is_ours = |log: fs::Metadata, named: fs::Metadata| {
+            (log.dev(), log.ino()) == (named.dev(), named.ino())
+        };
+        let log = self.log.metadata().and_then(|log| {
+            let named = fs::metadata(&self.log_path)?;
+            Ok(is_ours(log, named))
+        });
+        !matches!(log, Ok(true)) || !self.base_path.exists()
+    }
+
     /// Whether the log has outgrown a base of so many parts.
     pub(super) fn wants_rewrite(&self, parts: usize) -> bool {
         self.lines > MIN_LOG_LINES.max(parts)
@@ -154,6 +160,11 @@ impl Journal {
         let text = serde_json::to_vec(base).map_err(|problem| JournalError::Encode {
             problem: problem.to_string(),
         })?;
+        if self.is_lost() {
+            let folder = folder_of(&self.log_path);
+            fs::create_dir_all(folder).map_err(io_error(folder, "create the folder"))?;
+            self.log = open_log(&self.log_path)?;
+        }
         replace_file(&self.base_path, &text)?;
         self.folder = Folder::Synced;
         // A crash here leaves a log that the base holds already, or took the place of.
@@ -218,6 +229,14 @@ pub(crate) fn replace_file(path: &Path, text: &[u8]) -> Result<(), JournalError>
 
 fn sync_folder_of(path: &Path) -> io::Result<()> {
     File::open(folder_of(path))?.sync_all()
+}
+
+fn open_log(path: &Path) -> Result<File, JournalError> {
+    let mut options = OpenOptions::new();
+    let options = options.create(true).read(true).append(true);
+    // Services have password hashes.
+    let opened = options.mode(0o600).open(path);
+    opened.map_err(io_error(path, "open"))
 }
 
 fn folder_of(path: &Path) -> &Path {

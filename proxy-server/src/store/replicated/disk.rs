@@ -129,6 +129,12 @@ impl RegisterJournal {
         if self.unsure {
             return self.rewrite(set);
         }
+        if self.journal.is_lost() {
+            tracing::warn!(
+                "the files of this replica in STATE_PATH were removed or replaced while it runs; all that it holds is written there again"
+            );
+            return self.rewrite(set);
+        }
         self.journal.append(&Line {
             generation: self.generation,
             registers,

@@ -102,6 +102,35 @@ async fn what_may_be_on_disk_is_not_said_to_have_changed_nothing() {
 }
 
 #[tokio::test]
+async fn files_that_somebody_removed_are_written_again_with_the_next_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let remove = |name: &str| std::fs::remove_file(state.join(name)).unwrap();
+    for round in 0..4 {
+        let store = alone(&state);
+        let (before, after) = (format!("{round}-before"), format!("{round}-after"));
+        change(&store, &[put(&before)]).await;
+        match round {
+            0 => remove("registers.log"),
+            1 => remove("registers.base"),
+            2 => {
+                remove("registers.log");
+                std::fs::write(state.join("registers.log"), "").unwrap();
+            }
+            _ => std::fs::remove_dir_all(&state).unwrap(),
+        }
+        change(&store, &[put(&after)]).await;
+        drop(store);
+        let names = names(&alone(&state));
+        assert!(
+            names.contains(&before) && names.contains(&after),
+            "{round}: {names:?}"
+        );
+        assert_eq!(names.len(), 2 * (round + 1));
+    }
+}
+
+#[tokio::test]
 async fn an_acknowledged_commit_survives_the_process() {
     let folder = tempfile::tempdir().unwrap();
     let store = alone(folder.path());
