@@ -77,7 +77,7 @@ impl CatalogFollower {
             catalog: Catalog::start(client, saved.instances.into_iter().collect()),
             known: Mutex::new(Known {
                 slots: saved.slots.into_iter().collect(),
-                instances: InstanceBook::default(),
+                ..Known::default()
             }),
             addresses: Addresses::new(resolver, saved.names),
             live: Mutex::new(Live {
@@ -103,7 +103,7 @@ impl CatalogFollower {
         }
         let view = self.read(&places.keys, deadline).await;
         let mut known = self.known();
-        known.fill(&places.keys, &places.templated, &view, &self.addresses);
+        known.fill_for(places, &view, &self.addresses);
         known.clone()
     }
 
@@ -111,7 +111,7 @@ impl CatalogFollower {
     pub(super) async fn look_up_once(&self, places: &Places, deadline: Duration) -> Known {
         let view = self.read(&places.keys, deadline).await;
         let mut known = self.known().clone();
-        known.fill(&places.keys, &places.templated, &view, &self.addresses);
+        known.fill_for(places, &view, &self.addresses);
         known
     }
 
@@ -173,6 +173,7 @@ impl CatalogFollower {
         let mut known = self.known();
         known.slots.retain(&places.keys);
         known.instances.retain(&places.templated);
+        known.destinations = Arc::clone(&places.destinations);
         drop(known);
         self.catalog.follow(names(&places.keys));
     }
@@ -268,11 +269,8 @@ impl CatalogFollower {
     /// Puts what is known into the slots of all that is followed, and tells the engine where they changed.
     fn fill_all(&self, view: &CatalogView) {
         let mut known = self.known();
-        let keys = known.slots.iter().map(|(key, _)| key.clone()).collect();
-        let templated = known.instances.iter().map(|(key, _)| key.clone());
-        let templated = templated.collect();
         let before = known.clone();
-        known.fill(&keys, &templated, view, &self.addresses);
+        known.fill_again(view, &self.addresses);
         if *known != before {
             self.moved.notify_one();
         }

@@ -1,12 +1,17 @@
 //! What services have in the catalog: addresses in slots, and instances whole for templates.
 
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use proxy_consul::{CatalogView, Health, Instance};
 use proxy_core::{CatalogKey, Checks};
-use proxy_haproxy::{AddressBook, CatalogInstance, InstanceBook, SlotBook};
+use proxy_haproxy::{AddressBook, CatalogInstance, InstanceBook, SlotBook, Slots};
 
 use super::addresses::Addresses;
+use crate::carrier::places::{Destinations, Places};
 
 /// What services have in the catalog.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +19,8 @@ pub(in crate::carrier) struct Known {
     pub(super) slots: SlotBook,
     /// Of those that have templates.
     pub(super) instances: InstanceBook,
+    /// Whose servers the slots are in what is live.
+    pub(super) destinations: Arc<Destinations>,
 }
 
 // === impl Known ===
@@ -24,12 +31,36 @@ impl Known {
         names.with_slots(self.slots).with_instances(self.instances)
     }
 
-    /// Puts the instances that a view shows into their slots. A service of which it shows nothing keeps
-    /// what it has.
-    pub(super) fn fill(
+    /// Puts the instances that a view shows into the slots of a table's services. Where another set of
+    /// instances than before is a destination's, as with another colour, they come into the same slots: its
+    /// servers are the same, and none goes from one address to the next.
+    pub(super) fn fill_for(&mut self, table: &Places, view: &CatalogView, addresses: &Addresses) {
+        let mut before = BTreeMap::new();
+        for (destination, key) in &*table.destinations {
+            let live = self.destinations.get(destination);
+            let known = live.and_then(|live| self.slots.get(live));
+            if let (None, Some(slots)) = (self.slots.get(key), known) {
+                before.entry(key.clone()).or_insert_with(|| slots.clone());
+            }
+        }
+        self.fill(&table.keys, &table.templated, &before, view, addresses);
+    }
+
+    /// Puts the instances that a view shows into the slots that are there already.
+    pub(super) fn fill_again(&mut self, view: &CatalogView, addresses: &Addresses) {
+        let keys = self.slots.iter().map(|(key, _)| key.clone()).collect();
+        let templated = self.instances.iter().map(|(key, _)| key.clone());
+        let templated = templated.collect();
+        self.fill(&keys, &templated, &BTreeMap::new(), view, addresses);
+    }
+
+    /// Puts the instances that a view shows into their slots, which begin with those of other instances where
+    /// their servers had others before. A service of which it shows nothing keeps what it has.
+    fn fill(
         &mut self,
         keys: &BTreeSet<CatalogKey>,
         templated: &BTreeSet<CatalogKey>,
+        before: &BTreeMap<CatalogKey, Slots>,
         view: &CatalogView,
         places: &Addresses,
     ) {
@@ -40,7 +71,8 @@ impl Known {
                 (None, Some(_)) => continue,
                 (None, None) => BTreeSet::new(),
             };
-            let filled = known.cloned().unwrap_or_default().filled_with(&addresses);
+            let known = known.or_else(|| before.get(key)).cloned();
+            let filled = known.unwrap_or_default().filled_with(&addresses);
             self.slots.insert(key.clone(), filled);
         }
         for key in templated {

@@ -1,9 +1,9 @@
 //! Instances with addresses and with names.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use proxy_consul::{Health, Instance};
-use proxy_core::Host;
+use proxy_core::{Host, Service};
 use proxy_haproxy::{AddressBook, Resolution};
 
 use super::{known::usable, *};
@@ -20,13 +20,21 @@ fn instance(id: &str, address: &str, health: Health) -> Instance {
     serde_json::from_value(text).unwrap()
 }
 
-fn key() -> CatalogKey {
-    let query = "serviceName=web&servicePath=/&discoveryType=catalog";
-    let params = proxy_core::Params::from_query(query).unwrap();
+fn service(more: &str) -> Arc<Service> {
+    let query = format!("serviceName=web&servicePath=/&discoveryType=catalog{more}");
+    let params = proxy_core::Params::from_query(&query).unwrap();
     let rules =
         proxy_core::ReconfigureRules::default().with_catalog(proxy_core::CatalogUse::WithoutPort);
     let parsed = proxy_core::parse_reconfigure_with(&params, &rules).unwrap();
-    let service = parsed.value.service;
+    parsed.value.service
+}
+
+fn table(more: &str) -> Places {
+    Places::of(&[service(more)].into_iter().collect())
+}
+
+fn key() -> CatalogKey {
+    let service = service("");
     service.catalog_key(&service.destinations()[0]).unwrap()
 }
 
@@ -134,14 +142,59 @@ fn who_passes_is_asked_and_where_nobody_does_all_but_those_in_maintenance() {
 #[test]
 fn a_service_of_which_nothing_is_shown_keeps_what_it_has() {
     let (_folder, places) = places("", AddressBook::new());
-    let keys = BTreeSet::from([key()]);
+    let table = table("");
     let view: CatalogView = [("web", vec![instance("ip", "10.0.0.1", Health::Passing)])]
         .into_iter()
         .collect();
     let mut known = Known::default();
-    known.fill(&keys, &keys, &view, &places);
+    known.fill_for(&table, &view, &places);
     let before = known.clone();
     assert_ne!(before, Known::default());
-    known.fill(&keys, &keys, &CatalogView::default(), &places);
+    known.fill_for(&table, &CatalogView::default(), &places);
     assert_eq!(known, before);
+}
+
+#[test]
+fn another_colour_begins_behind_the_slots_of_the_one_before() {
+    let (_folder, places) = places("", AddressBook::new());
+    let [blue, green] = ["blue", "green"].map(|color| table(&format!("&serviceColor={color}")));
+    let view: CatalogView = [("web-blue", "10.0.0.1"), ("web-green", "10.0.0.2")]
+        .map(|(name, ip)| (name, vec![instance("a", ip, Health::Passing)]))
+        .into_iter()
+        .collect();
+    let slots = |known: &Known, table: &Places| -> Vec<Option<u8>> {
+        let slots = known.slots.get(table.keys.first().unwrap()).unwrap();
+        let last = |slot: &Option<SocketAddr>| match slot.as_ref()?.ip() {
+            IpAddr::V4(ip) => Some(ip.octets()[3]),
+            IpAddr::V6(_) => None,
+        };
+        slots.as_slice().iter().map(last).collect()
+    };
+    let goes_live = |known: &mut Known, table: &Places| {
+        known.slots.retain(&table.keys);
+        known.destinations = Arc::clone(&table.destinations);
+    };
+    let mut known = Known::default();
+    known.fill_for(&blue, &view, &places);
+    assert_eq!(slots(&known, &blue), [Some(1), None, None, None]);
+    goes_live(&mut known, &blue);
+    let mut unknown = known.clone();
+    for (color, expected) in [
+        (&green, [None, Some(2), None, None]),
+        (&blue, [None, None, Some(1), None]),
+        (&green, [None, None, None, Some(2)]),
+        (&blue, [Some(1), None, None, None]),
+    ] {
+        known.fill_for(color, &view, &places);
+        assert_eq!(slots(&known, color), expected);
+        goes_live(&mut known, color);
+    }
+    // Of which nothing is known yet: it has nothing of the one before.
+    unknown.fill_for(&green, &CatalogView::default(), &places);
+    assert_eq!(slots(&unknown, &green), [None; 4]);
+    assert_eq!(
+        slots(&unknown, &blue),
+        [Some(1), None, None, None],
+        "while it is live"
+    );
 }
