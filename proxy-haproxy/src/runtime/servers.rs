@@ -3,7 +3,9 @@
 //!
 //! A server that is an address in both configurations, and in the newer another one, or disabled in one
 //! of them alone, is told with `set server`, looked up with `show servers state` before and afterwards.
-//! Connections that HAProxy kept open to the old address are not used for requests that begin later.
+//! Idle connections to the old address are closed then. Those of requests under way are not, and HAProxy uses
+//! such a one for the next request of the same client too, for as long as that client keeps its own: so a server
+//! that took no requests and shall take some is given another address only where nothing is under way on it.
 
 use std::{
     collections::BTreeMap,
@@ -180,6 +182,9 @@ pub(crate) async fn change_servers(
     for change in changes {
         cli.expect_place(change, change.from, READING).await?;
     }
+    for change in changes.iter().filter(|change| change.is_filled()) {
+        cli.expect_unused(change).await?;
+    }
     for change in changes {
         for command in commands(change) {
             // What it says to this differs with what changed, so what the server is then decides.
@@ -210,7 +215,27 @@ fn commands(change: &ServerChange) -> impl Iterator<Item = String> {
     goes.into_iter().chain(moves).chain(comes)
 }
 
+impl ServerChange {
+    /// Whether it took no requests and takes some afterwards, elsewhere.
+    fn is_filled(&self) -> bool {
+        let (from, to) = (self.from, self.to);
+        let is_admitted = (from.admission, to.admission) == (Admission::Disabled, Admission::Ready);
+        is_admitted && from.address != to.address
+    }
+}
+
 impl Cli {
+    /// Looks up that nothing is under way on a server.
+    async fn expect_unused(&mut self, change: &ServerChange) -> Result<(), RuntimeError> {
+        let question = format!("show servers conn {}\n", change.backend);
+        let what = format!("that nothing is under way on {change}");
+        let known = self.ask(&question).await.map_err(fail(&what, READING))?;
+        match connections_of(&known, change) {
+            Some(0) => Ok(()),
+            _ => Err(unlike(&what, READING, &known)),
+        }
+    }
+
     /// Waits until a server is what it was told to be.
     async fn until_place(&mut self, change: &ServerChange) -> Result<(), RuntimeError> {
         let until = Instant::now() + MOVE_LIMIT;
@@ -240,6 +265,16 @@ impl Cli {
             Err(unlike(&what, operation, &state))
         }
     }
+}
+
+/// How many connections to a server are used at the moment. The columns are found by their names.
+fn connections_of(known: &str, change: &ServerChange) -> Option<u64> {
+    let mut lines = known.lines().skip_while(|line| !line.starts_with("# "));
+    let mut names = lines.next()?.split(' ').skip(1);
+    let used = names.position(|name| name == "used_cur")?;
+    let whose = format!("{}/{} ", change.backend, change.server);
+    let server = lines.find(|line| line.starts_with(&whose))?;
+    server.split(' ').nth(used)?.parse().ok()
 }
 
 /// Forced maintenance, which `disabled` and `state maint` give.
@@ -292,6 +327,7 @@ pub(crate) fn read_answers(text: &str) {
         line: ServerLine::Own,
     };
     let _ = place_of(text, &change);
+    let _ = connections_of(text, &change);
     let (old, new) = text.split_once("\n\n").unwrap_or((text, text));
     let _ = changes_between(old, new);
 }

@@ -10,13 +10,18 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use proxy_core::RouteTable;
+use proxy_core::{CatalogUse, Params, ReconfigureRules, RouteTable, parse_reconfigure_with};
 use proxy_haproxy::{
-    AddressBook, Applied, Applier, ApplyStep, Haproxy, RenderedConfig, Resolution, Routing, render,
+    AddressBook, Applied, Applier, ApplyStep, Haproxy, RenderedConfig, Resolution, Routing, Slots,
+    render,
 };
 use testkit::{
     haproxy::DemoBackend,
     load::{Connections, Load, LoadPlan, Transport},
+};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufStream},
+    net::{TcpListener, TcpStream},
 };
 
 use crate::bench::{Bench, at, running, table};
@@ -285,4 +290,137 @@ async fn servers_move_under_load_without_a_reload_and_survive_a_crash() {
 #[tokio::test]
 async fn servers_move_with_and_without_the_map() {
     servers_move(Routing::Map).await;
+}
+
+/// A client of HAProxy that keeps its connection.
+struct Client(BufStream<TcpStream>);
+
+impl Client {
+    async fn asks(&mut self) {
+        let request = b"GET /web HTTP/1.1\r\nHost: acme.com\r\n\r\n";
+        self.0.write_all(request).await.unwrap();
+        self.0.flush().await.unwrap();
+    }
+
+    /// The answer's body, which is three characters.
+    async fn hears(&mut self) -> String {
+        let head = head(&mut self.0).await;
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        let mut body = [0; 3];
+        self.0.read_exact(&mut body).await.unwrap();
+        String::from_utf8_lossy(&body).into_owned()
+    }
+}
+
+/// A request that an instance holds.
+struct Held(BufStream<TcpStream>);
+
+impl Held {
+    async fn at(instance: &TcpListener) -> Self {
+        let mut stream = BufStream::new(instance.accept().await.unwrap().0);
+        assert!(head(&mut stream).await.starts_with("GET /web "));
+        Self(stream)
+    }
+
+    async fn answers(mut self) -> Self {
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nold";
+        self.0.write_all(answer).await.unwrap();
+        self.0.flush().await.unwrap();
+        self
+    }
+}
+
+async fn head(stream: &mut BufStream<TcpStream>) -> String {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert_ne!(stream.read_line(&mut head).await.unwrap(), 0, "{head:?}");
+    }
+    head
+}
+
+async fn a_slot_is_vacated_and_taken() {
+    let bench = Bench::new();
+    let old = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (new, third) = (
+        DemoBackend::start("new").await,
+        DemoBackend::start("3rd").await,
+    );
+    let (new, third) = (new.unwrap(), third.unwrap());
+    let at_old = Some(old.local_addr().unwrap());
+    let (at_new, at_third) = (Some(new.address()), Some(third.address()));
+    let rules = ReconfigureRules::default().with_catalog(CatalogUse::WhenAsked);
+    let query = "serviceName=web&servicePath=/web&discoveryType=catalog&skipCheck=true";
+    let parsed = parse_reconfigure_with(&Params::from_query(query).unwrap(), &rules);
+    let service = parsed.unwrap().value.service;
+    let key = service.catalog_key(&service.destinations()[0]).unwrap();
+    let table: RouteTable = [service].into_iter().collect();
+    let config = |slots: [Option<SocketAddr>; 4]| {
+        let slots = [(key.clone(), Slots::from(slots.to_vec()))];
+        let book = AddressBook::new().with_slots(slots.into_iter().collect());
+        render(&table, &bench.render_settings(), &book).unwrap()
+    };
+    let (haproxy, mut applier) = bench.serve::<&str>(&[]).await;
+    applier
+        .apply(&config([at_old, None, None, None]))
+        .await
+        .unwrap();
+    let mut client = Client(BufStream::new(
+        TcpStream::connect(bench.address()).await.unwrap(),
+    ));
+
+    // Its request is under way while the instance goes: the next one is the other instance's.
+    client.asks().await;
+    let held = Held::at(&old).await;
+    let applied = applier
+        .apply(&config([None, at_new, None, None]))
+        .await
+        .unwrap();
+    assert!(matches!(applied, Applied::Runtime { .. }), "{applied:?}");
+    let kept = held.answers().await;
+    assert_eq!(client.hears().await, "old");
+    for _ in 0..3 {
+        client.asks().await;
+        assert_eq!(client.hears().await, "new");
+    }
+    // Nothing is under way on the server that was vacated, so it may be anywhere.
+    let applied = applier
+        .apply(&config([at_third, None, None, None]))
+        .await
+        .unwrap();
+    assert!(matches!(applied, Applied::Runtime { .. }), "{applied:?}");
+    client.asks().await;
+    assert_eq!(client.hears().await, "3rd");
+    drop(kept);
+
+    // Where something is, HAProxy is loaded anew.
+    let applied = applier
+        .apply(&config([None, at_old, None, None]))
+        .await
+        .unwrap();
+    assert!(matches!(applied, Applied::Runtime { .. }), "{applied:?}");
+    client.asks().await;
+    let held = Held::at(&old).await;
+    let applied = applier
+        .apply(&config([None, None, at_new, None]))
+        .await
+        .unwrap();
+    assert!(matches!(applied, Applied::Runtime { .. }), "{applied:?}");
+    let applied = applier
+        .apply(&config([None, at_third, None, None]))
+        .await
+        .unwrap();
+    assert!(matches!(applied, Applied::Loaded { .. }), "{applied:?}");
+    let _kept = held.answers().await;
+    assert_eq!(client.hears().await, "old", "it is not cut off");
+    let mut more = Vec::new();
+    client.0.read_to_end(&mut more).await.unwrap();
+    assert!(more.is_empty(), "it has to connect again");
+    assert_eq!(bench.get("/web").await.body, "3rd");
+    haproxy.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_client_with_a_request_under_way_leaves_an_instance_that_goes() {
+    let all = tokio::time::timeout(Duration::from_secs(60), a_slot_is_vacated_and_taken());
+    all.await.unwrap();
 }

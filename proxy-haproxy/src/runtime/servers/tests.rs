@@ -170,6 +170,37 @@ fn what_a_server_is_is_read_from_all_its_states() {
     assert_eq!(admission(32), None);
 }
 
+#[test]
+fn what_is_under_way_on_a_server_is_read_by_its_column() {
+    let filled = ServerChange {
+        backend: "a".to_owned(),
+        server: "a-1".to_owned(),
+        from: place("127.0.0.1:1", Admission::Disabled),
+        to: place("10.0.0.1:80", Admission::Ready),
+        line: ServerLine::Own,
+    };
+    let used = |text: &str| connections_of(text, &filled);
+    let head = "# bkname/svname bkid/svid addr port - purge_delay used_cur used_max\n";
+    let known =
+        format!("{head}a/a-10 3/9 10.0.0.9 80 - 5000 7 9\na/a-1 3/1 10.0.0.1 80 - 5000 2 9\n");
+    assert_eq!(used(&known), Some(2));
+    assert_eq!(used(&known.replace("a/a-1 ", "a/a-2 ")), None);
+    assert_eq!(used(&known.replace("used_cur", "used")), None);
+    assert_eq!(used("Can't find backend.\n"), None);
+
+    let is_filled = |from: ServerPlace, to: ServerPlace| {
+        let change = filled.clone();
+        ServerChange { from, to, ..change }.is_filled()
+    };
+    let (free, there) = (filled.from, filled.to);
+    assert!(is_filled(free, there));
+    assert!(!is_filled(there, free), "it goes");
+    assert!(
+        !is_filled(place("10.0.0.1:80", Admission::Disabled), there),
+        "it is there already"
+    );
+}
+
 /// What a worker does wrong.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
