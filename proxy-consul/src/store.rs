@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use proxy_core::{
     Change, CommitError, CommitId, CommitRecord, Committed, HistoryError, InstanceId, OfferError,
-    Outcome, RereadError, Revision, RouteStore, StoreView, StoredTable, ViewSeq,
+    Outcome, RereadError, Revision, RouteStore, ServiceName, StoreView, StoredTable, ViewSeq,
 };
 use tokio::{sync::watch, task::JoinHandle};
 
@@ -32,6 +32,7 @@ use crate::{
 
 mod chain;
 mod commit;
+mod confirm;
 mod fill;
 mod follow;
 mod history;
@@ -199,8 +200,8 @@ impl RouteStore for ConsulStore {
         self.shared.commit(base, changes).await
     }
 
-    async fn confirm(&self, base: &StoreView) -> Result<(), CommitError> {
-        self.shared.confirm(base).await
+    async fn confirm(&self, base: &StoreView, services: &[ServiceName]) -> Result<(), CommitError> {
+        self.shared.confirm(base, services).await
     }
 
     async fn offer(&self, record: CommitRecord) -> Result<ViewSeq, OfferError> {

@@ -134,7 +134,7 @@ impl RouteStore for MemoryStore {
         Ok(committed)
     }
 
-    async fn confirm(&self, base: &StoreView) -> Result<(), CommitError> {
+    async fn confirm(&self, base: &StoreView, _: &[crate::ServiceName]) -> Result<(), CommitError> {
         self.view().confirm(base)
     }
 

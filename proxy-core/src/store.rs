@@ -43,11 +43,12 @@ pub trait RouteStore: Send + Sync + fmt::Debug {
     async fn offer(&self, record: CommitRecord) -> Result<ViewSeq, OfferError>;
 
     /// Makes sure that `base` is what the store holds now, for a caller that asks for what is there
-    /// already: an older view may show what another replica has changed since.
+    /// already: an older view may show what another replica has changed since. Of these services the store's
+    /// documents are looked at too, where somebody may have changed them behind its log's back.
     ///
     /// # Errors
     /// [`CommitError::LostRace`] with the newer view, or that no store could be asked.
-    async fn confirm(&self, base: &StoreView) -> Result<(), CommitError>;
+    async fn confirm(&self, base: &StoreView, services: &[ServiceName]) -> Result<(), CommitError>;
 
     /// What became of a commit whose answer was lost.
     async fn outcome(&self, id: CommitId) -> Outcome;

@@ -9,7 +9,7 @@ use std::{
 use imbl::{OrdMap, ordmap::DiffItem};
 
 use crate::{
-    document::{Document, DocumentError},
+    document::{Document, DocumentError, NoDocument},
     name::ServiceName,
     revision::{CommitRecord, RecordedChange},
     service::Service,
@@ -33,7 +33,10 @@ pub struct StoredTable {
 pub enum Degradation {
     /// Its document cannot be read; its last good version is served, if there was one.
     Unreadable(DocumentError),
-    /// The store does not show it, and no change removed it; its last version is served.
+    /// What the store holds under its name is no document, and no change put that there; its last version is
+    /// served, if there was one.
+    NoDocument(NoDocument),
+    /// The store does not show it, and no change removed it; its last version is served, if it could be read.
     Missing,
 }
 
@@ -67,7 +70,8 @@ impl StoredTable {
         self.documents.get(name)
     }
 
-    /// Services that are not served as the store has them.
+    /// Services that are not served as the store has them. Of one that was never more than
+    /// [`Degradation::NoDocument`] here, nothing else is known.
     #[must_use]
     pub fn degraded(&self) -> &BTreeMap<ServiceName, Degradation> {
         &self.degraded
@@ -116,16 +120,35 @@ impl StoredTable {
         }
     }
 
-    /// The table after the whole store was read: what was read, and what was held and neither read
-    /// nor removed, which is named as missing.
+    /// How many services the store has, as far as they are known by name here.
     #[must_use]
-    pub fn reread(&self, read: Vec<Arc<Document>>, removed: &BTreeSet<ServiceName>) -> Self {
+    pub fn known(&self) -> usize {
+        let names = self.degraded.keys();
+        let nameless = names.filter(|name| !self.documents.contains_key(*name));
+        self.documents.len() + nameless.count()
+    }
+
+    /// The table after the whole store was read: what was read, what is no document, and what was held
+    /// and neither read nor removed, which is named as missing.
+    #[must_use]
+    pub fn reread(
+        &self,
+        read: Vec<Arc<Document>>,
+        unreadable: BTreeMap<ServiceName, NoDocument>,
+        removed: &BTreeSet<ServiceName>,
+    ) -> Self {
         let mut next = self.clone();
+        // Of these only what was read tells whether they are there.
+        let documents = &next.documents;
+        next.degraded.retain(|name, _| documents.contains_key(name));
         let there: BTreeSet<ServiceName> = read.iter().map(|d| d.name().clone()).collect();
         for document in read {
             // Equal documents are not applied again, so a re-read costs what changed.
             let same = next.documents.get(document.name()) == Some(&document);
-            let missed = next.degraded.get(document.name()) == Some(&Degradation::Missing);
+            let missed = matches!(
+                next.degraded.get(document.name()),
+                Some(Degradation::Missing | Degradation::NoDocument(_))
+            );
             if !same || missed {
                 next.put(document);
             }
@@ -142,6 +165,9 @@ impl StoredTable {
             } else {
                 next.degraded.insert(name, Degradation::Missing);
             }
+        }
+        for (name, problem) in unreadable {
+            next.degraded.insert(name, Degradation::NoDocument(problem));
         }
         next
     }
@@ -187,11 +213,29 @@ impl fmt::Debug for StoredTable {
 impl fmt::Display for Degradation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable(problem) => write!(f, "{problem}; its last good version is served"),
-            Self::Missing => f.write_str(
-                "the store does not show it and no change removed it; its last version is served",
-            ),
+            Self::Unreadable(problem) => write!(f, "{problem}"),
+            Self::NoDocument(problem) => {
+                write!(f, "what the store holds of it cannot be read: {problem}")
+            }
+            Self::Missing => f.write_str("the store does not show it and no change removed it"),
         }
+    }
+}
+
+impl Degradation {
+    /// Why, and what is served of the service, which is this, if anything.
+    #[must_use]
+    pub fn told(&self, served: Option<&Arc<Service>>) -> String {
+        match served {
+            Some(_) => format!("{self}; its last good version is served"),
+            None => format!("{self}; and nothing of it is served here"),
+        }
+    }
+
+    /// Whether what is served of the service, if anything, is another version than the store's log says.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        matches!(self, Self::Unreadable(_))
     }
 }
 
@@ -267,15 +311,59 @@ mod tests {
             document("c", 1, 80),
         ]);
         let removed = BTreeSet::from(["c".parse().unwrap()]);
-        let next = held.reread(vec![document("a", 1, 81)], &removed);
+        let next = held.reread(vec![document("a", 1, 81)], BTreeMap::new(), &removed);
         let names: Vec<_> = next.table().iter().map(|s| s.name().to_string()).collect();
         assert_eq!(names, ["a", "b"]);
         assert_eq!(next.degraded()["b"], Degradation::Missing);
         // It is shown again: all is well.
         let healed = next.reread(
             vec![document("a", 1, 81), document("b", 1, 80)],
+            BTreeMap::new(),
             &BTreeSet::new(),
         );
         assert!(healed.degraded().is_empty());
+    }
+
+    #[test]
+    fn what_is_no_document_takes_nothing_away_and_is_named_until_it_is_one() {
+        let nonsense = |names: &[&str]| -> BTreeMap<ServiceName, NoDocument> {
+            let name = |name: &&str| name.parse().unwrap();
+            let problem = Document::parse(b"rubbish").unwrap_err();
+            names.iter().map(|it| (name(it), problem.clone())).collect()
+        };
+        let (a, b) = (document("a", 1, 80), document("b", 1, 80));
+        let gone = BTreeSet::new();
+        let held = StoredTable::from_documents([a.clone(), b.clone()]);
+        // One that holds it, and one that never had it.
+        for (held, served) in [(held, true), (StoredTable::default(), false)] {
+            let next = held.reread(vec![a.clone()], nonsense(&["b"]), &gone);
+            assert_eq!(
+                (next.known(), next.table().len()),
+                (2, 1 + usize::from(served))
+            );
+            let why = &next.degraded()["b"];
+            assert!(matches!(why, Degradation::NoDocument(_)), "{why}");
+            let told = why.told(next.service(&"b".parse().unwrap()));
+            assert!(told.contains("cannot be read"), "{told}");
+            assert_eq!(
+                told.ends_with("nothing of it is served here"),
+                !served,
+                "{told}"
+            );
+            assert_eq!(
+                told.ends_with("its last good version is served"),
+                served,
+                "{told}"
+            );
+            // The same once more is the same; then it is mended, with the very document that is held.
+            assert_eq!(next.reread(vec![a.clone()], nonsense(&["b"]), &gone), next);
+            let healed = next.reread(vec![a.clone(), b.clone()], nonsense(&[]), &gone);
+            assert!(healed.degraded().is_empty());
+            assert_eq!(healed.table().len(), 2);
+            let removed = BTreeSet::from(["b".parse().unwrap()]);
+            let removed = next.reread(vec![a.clone()], nonsense(&[]), &removed);
+            assert!(removed.degraded().is_empty());
+            assert_eq!((removed.known(), removed.table().len()), (1, 1));
+        }
     }
 }

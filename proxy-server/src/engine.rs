@@ -8,6 +8,7 @@
 
 mod anew;
 mod command;
+mod degraded;
 mod finish;
 mod isolate;
 mod live;

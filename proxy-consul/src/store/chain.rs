@@ -28,29 +28,35 @@ impl Chain {
             && self.stored.documents().next().is_some()
     }
 
-    /// Whether the store did not show a service that no change removed.
+    /// Whether the store did not show a service that no change removed, or something else in its place.
     pub(crate) fn misses(&self) -> bool {
-        let degraded = self.stored.degraded();
-        degraded.values().any(|why| *why == Degradation::Missing)
+        let mut degraded = self.stored.degraded().values();
+        degraded.any(|why| matches!(why, Degradation::Missing | Degradation::NoDocument(_)))
     }
 
     pub(crate) fn apply(&mut self, record: &CommitRecord) {
+        let count = |before| services_after(before, record, &self.stored);
+        self.services = self.services.map(count);
         self.stored.apply(record);
         self.at = record.revision.into();
         self.index = None;
-        self.services = self.services.map(|before| services_after(before, record));
     }
 }
 
-/// How many services there are after a commit.
-pub(crate) fn services_after(before: u64, record: &CommitRecord) -> u64 {
-    record.services.values().fold(before, |count, change| {
-        match (&change.before, &change.after) {
-            (None, Some(_)) => count + 1,
-            (Some(_), None) => count.saturating_sub(1),
-            _ => count,
-        }
-    })
+/// How many services there are after a commit on top of this table.
+pub(crate) fn services_after(before: u64, record: &CommitRecord, table: &StoredTable) -> u64 {
+    record
+        .services
+        .iter()
+        .fold(before, |count, (name, change)| {
+            // What is there and is no document is counted, and has no version before.
+            let nameless = table.degraded().contains_key(name);
+            match (change.before.is_some() || nameless, &change.after) {
+                (false, Some(_)) => count + 1,
+                (true, None) => count.saturating_sub(1),
+                _ => count,
+            }
+        })
 }
 
 /// How many commits lie between two points of one epoch; none where the other is not later.

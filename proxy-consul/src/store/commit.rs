@@ -118,20 +118,6 @@ impl Shared {
         }
     }
 
-    /// Reads the head, to know that nothing was committed on top of `base`.
-    pub(super) async fn confirm(&self, base: &StoreView) -> Result<(), CommitError> {
-        match timeout_at(self.deadline(), self.catch_up(None)).await {
-            Ok(Ok(Caught::Up)) => {}
-            Ok(Ok(_)) => {
-                let why = "the store is empty or is being filled again".to_owned();
-                return Err(unavailable(Trouble::NotWhole(why)));
-            }
-            Ok(Err(why)) => return Err(why.of_commit()),
-            Err(_) => return Err(unavailable(self.out_of_time())),
-        }
-        self.view().confirm(base)
-    }
-
     /// The chain with the index of its head, read from the store where it is not known. What a
     /// moment mends (a leader that is being chosen, a filling) is waited for, half the time at most;
     /// the other half is the commit's.
@@ -196,7 +182,9 @@ impl Shared {
                 CommitRecord::new(revision, previous, self.instance.clone(), now, services);
             let head = Head::new(
                 at,
-                chain.services.map(|count| services_after(count, &record)),
+                chain
+                    .services
+                    .map(|count| services_after(count, &record, &chain.stored)),
             );
             let txn = write(&self.keys, index, &head, &record).ok()?;
             let record = Arc::new(record);

@@ -8,7 +8,7 @@
 //! own table has is added. So no half of a table is ever served, and nothing that a living replica
 //! holds is lost.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use proxy_core::{
     BoxError, CommitId, CommitRecord, Document, Epoch, RecordedChange, Revision, StoreTrouble,
@@ -298,7 +298,7 @@ impl Fill {
     /// What the store has stays as it is; what only the table has is added.
     fn new(at: At, index: u64, table: StoredTable, leftovers: AllRead) -> Self {
         let mut target = table;
-        let mut there = leftovers.unreadable;
+        let mut there: BTreeSet<_> = leftovers.unreadable.into_keys().collect();
         for document in leftovers.documents {
             there.insert(document.name().clone());
             target.put(document);

@@ -6,9 +6,11 @@
 //! | `<instance>/log/<revision>` | one `CommitRecord` |
 //! | `<instance>/services/<name>` | the service's `Document` |
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
-use proxy_core::{CommitId, CommitRecord, Document, Epoch, InstanceId, Revision, ServiceName};
+use proxy_core::{
+    CommitId, CommitRecord, Document, Epoch, InstanceId, NoDocument, Revision, ServiceName,
+};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -87,8 +89,8 @@ pub(crate) struct AllRead {
     pub(crate) shown: u64,
     /// Those that are documents at all.
     pub(crate) documents: Vec<Arc<Document>>,
-    /// The names of those that are not.
-    pub(crate) unreadable: BTreeSet<ServiceName>,
+    /// Those that are not, and why.
+    pub(crate) unreadable: BTreeMap<ServiceName, NoDocument>,
 }
 
 // === impl Keys ===
@@ -133,7 +135,7 @@ impl Keys {
             head,
             shown: 0,
             documents: Vec::new(),
-            unreadable: BTreeSet::new(),
+            unreadable: BTreeMap::new(),
         };
         let parse = |entry: &KvEntry| Document::parse(&entry.value);
         let parsed: Vec<_> = match entries.len() < MANY {
@@ -145,18 +147,22 @@ impl Keys {
                 continue;
             };
             all.shown += 1;
-            match document {
+            let problem = match document {
                 Ok(document) if document.name().as_str() == name => {
                     all.documents.push(Arc::new(document));
                     continue;
                 }
                 Ok(document) => {
                     let other = document.name();
-                    tracing::warn!(entry.key, %other, "the document of another service");
+                    NoDocument::NotJson(format!("it is the document of {other}"))
                 }
-                Err(problem) => tracing::warn!(entry.key, %problem, "no document"),
+                Err(problem) => problem,
+            };
+            match name.parse() {
+                // The view names it.
+                Ok(name) => drop(all.unreadable.insert(name, problem)),
+                Err(_) => tracing::warn!(entry.key, %problem, "no document, and no service's key"),
             }
-            all.unreadable.extend(name.parse());
         }
         all
     }

@@ -202,7 +202,10 @@ impl State {
         let at = seen.head.at();
         let complete = seen.head.services == Some(all.shown);
         let Some(mine) = self.chain.clone() else {
-            let stored = StoredTable::from_documents(all.documents);
+            let mut stored = StoredTable::from_documents(all.documents.iter().cloned());
+            if !all.unreadable.is_empty() {
+                stored = stored.reread(all.documents, all.unreadable, &BTreeSet::new());
+            }
             self.adopt(&seen, stored, None);
             return Step::Done;
         };
@@ -218,10 +221,10 @@ impl State {
         // does not show was removed. Otherwise nothing is taken as removed.
         let held = mine.stored.documents().map(|document| document.name());
         let removed: BTreeSet<_> = held
-            .filter(|name| complete && !all.unreadable.contains(*name))
+            .filter(|name| complete && !all.unreadable.contains_key(*name))
             .cloned()
             .collect();
-        let stored = mine.stored.reread(all.documents, &removed);
+        let stored = mine.stored.reread(all.documents, all.unreadable, &removed);
         let superseded = (!on_the_chain && !stored.changes_since(&mine.stored).is_empty())
             .then(|| mine.at.revision())
             .flatten()
@@ -376,7 +379,7 @@ impl State {
         let Some(chain) = &self.chain else {
             return StoreCondition::STARTING;
         };
-        let known = chain.stored.documents().count() as u64;
+        let known = chain.stored.known() as u64;
         match chain.services {
             Some(services) if services > known => StoreCondition::Stale {
                 why: format!(

@@ -11,7 +11,8 @@ use proxy_consul::{
     TransportError,
 };
 use proxy_core::{
-    CommitError, CommitId, Degradation, Epoch, Revision, RouteStore, StoreCondition, StoreTrouble,
+    CommitError, CommitId, Degradation, Epoch, Revision, RouteStore, ServiceName, StoreCondition,
+    StoreTrouble,
 };
 use testkit::consul::{FakeConsul, Right};
 
@@ -195,6 +196,96 @@ async fn nonsense_in_the_store_hurts_one_service_only() {
     assert_eq!(names(&*view.await), ["a", "b", "c"]);
     fake.kv().put("proxy/head", good);
     live(&two).await;
+    // A newcomer never had a good version: the rest is served, and nobody takes it for hidden.
+    let three = replica(&fake.addresses(), "r3");
+    let view = live(&three).await;
+    assert_eq!(names(&view), ["b", "c"]);
+    let why = &view.degraded()["a"];
+    assert!(matches!(why, Degradation::NoDocument(_)), "{why}");
+    commit(&three, &[put("a", 2)]).await.unwrap();
+    let four = replica(&fake.addresses(), "r4");
+    for store in [&store, &two, &three, &four] {
+        let view = until(store, "mended", |view| {
+            has(view, "a") && view.degraded().is_empty() && view.condition == StoreCondition::Live
+        });
+        assert_eq!(names(&*view.await), ["a", "b", "c"]);
+    }
+    // What is no document is counted, and goes as any other.
+    fake.kv().put("proxy/services/a", "nonsense");
+    let five = replica(&fake.addresses(), "r5");
+    assert_eq!(names(&*live(&five).await), ["b", "c"]);
+    commit(&five, &[remove("a")]).await.unwrap();
+    assert!(fake.kv().get("proxy/services/a").is_none());
+    let six = replica(&fake.addresses(), "r6");
+    for store in [&store, &two, &three, &four, &five, &six] {
+        let view = until(store, "without it", |view| {
+            !has(view, "a") && view.degraded().is_empty() && view.condition == StoreCondition::Live
+        });
+        assert_eq!(names(&*view.await), ["b", "c"]);
+    }
+    let head = String::from_utf8(fake.kv().get("proxy/head").unwrap().value).unwrap();
+    assert!(head.contains(r#""services":2"#), "{head}");
+}
+
+#[tokio::test]
+async fn what_is_there_already_is_confirmed_only_while_the_store_holds_it() {
+    let fake = FakeConsul::start(1).await;
+    let store = replica(&fake.addresses(), "r1");
+    commit(&store, &[put("a", 1), put("b", 1)]).await.unwrap();
+    let [a, b]: [ServiceName; 2] = ["a", "b"].map(|name| name.parse().unwrap());
+    let key = "proxy/services/a";
+    let good = || fake.kv().get(key).unwrap().value;
+    for (spoilt, degraded) in [
+        (Some("nonsense"), true),
+        (
+            Some(r#"{"version":1,"name":"a","destinations":[{"port":"x"}]}"#),
+            true,
+        ),
+        (Some(r#"{"version":99,"name":"a"}"#), true),
+        (Some(r#"{"version":1,"name":"b","destinations":[]}"#), true),
+        (None, true),
+        // Another service that can be read: it is what the store holds, until it is written again.
+        (
+            Some(
+                r#"{"version":1,"name":"a","destinations":[{"port":7,"paths":[{"kind":"path","text":"/x"}]}]}"#,
+            ),
+            false,
+        ),
+    ] {
+        let (view, document) = (store.view(), good());
+        store.confirm(&view, &[a.clone(), b.clone()]).await.unwrap();
+        match spoilt {
+            Some(text) => fake.kv().put(key, text),
+            None => fake.kv().delete(key),
+        }
+        store
+            .confirm(&view, std::slice::from_ref(&b))
+            .await
+            .unwrap();
+        assert_eq!(store.view().seq, view.seq, "nobody asked");
+        let confirmed = store.confirm(&view, &[b.clone(), a.clone()]).await;
+        let Err(CommitError::LostRace { view: newer }) = confirmed else {
+            panic!("{spoilt:?}: {confirmed:?}");
+        };
+        assert_eq!(newer.degraded().contains_key(&a), degraded, "{spoilt:?}");
+        assert!(has(&newer, "a"), "{spoilt:?}");
+        commit(&store, &[put("a", 1)]).await.unwrap();
+        assert_eq!(good(), document, "{spoilt:?}");
+    }
+    // More than one transaction reads are looked at all the same.
+    let many: Vec<_> = (0..100).map(|nth| put(&format!("s{nth}"), 1)).collect();
+    for some in many.chunks(40) {
+        commit(&store, some).await.unwrap();
+    }
+    let view = store.view();
+    let all: Vec<_> = many.iter().map(|it| it.service_name().clone()).collect();
+    store.confirm(&view, &all).await.unwrap();
+    fake.kv().put("proxy/services/s99", "nonsense");
+    let confirmed = store.confirm(&view, &all).await;
+    assert!(
+        matches!(confirmed, Err(CommitError::LostRace { .. })),
+        "{confirmed:?}"
+    );
 }
 
 /// A Consul that hides everything without a word, as some versions do.

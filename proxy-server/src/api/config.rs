@@ -74,7 +74,8 @@ fn services(api: &Api) -> Json<Value> {
             .entry(name.to_string())
             .or_insert_with(|| Value::Object(Map::new()));
         if let Value::Object(fields) = entry {
-            fields.insert("Degraded".into(), why.to_string().into());
+            let told = why.told(snapshot.served.get(name));
+            fields.insert("Degraded".into(), told.into());
         }
     }
     Json(Value::Object(services))

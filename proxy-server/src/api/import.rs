@@ -1,6 +1,9 @@
 //! `import`: the table becomes what a file says, as one change: what the file lacks is removed.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use axum::{
     body::Bytes,
@@ -42,23 +45,30 @@ async fn run(api: &Api, uri: &Uri, body: &Bytes) -> Answered {
             return Answered::refused(StatusCode::BAD_REQUEST, message).with("Stored", false);
         }
     };
+    let (wanted, missing) = wanted;
     let count = wanted.len();
     let changes = wanted.into_values().collect();
-    let request = ChangeRequest::whole(changes, wait);
+    let left = (!missing.is_empty()).then(|| {
+        let names: Vec<&str> = missing.iter().map(ServiceName::as_str).collect();
+        format!(
+            "where the file comes from these could not be read, so what is stored of them is left as it is: {}",
+            names.join(", ")
+        )
+    });
+    let request = ChangeRequest::whole(changes, wait).sparing(missing);
     if mode == Mode::Tried {
-        return tried(api, request, &[]).await;
+        return tried(api, request, &[]).await.warn(left);
     }
     let answer = api.engine.change(request).await;
-    Answered::change(
-        answer,
-        &format!("the table is the file's: {count} services"),
-        &[],
-        Meanwhile::of(api),
-    )
+    let done = format!("the table is the file's: {count} services");
+    Answered::change(answer, &done, &[], Meanwhile::of(api)).warn(left)
 }
 
+/// What a file asks for: its services, and those that it says it lacks.
+type Read = (BTreeMap<ServiceName, Change>, BTreeSet<ServiceName>);
+
 /// Every service of the file, or everything that is wrong with it.
-fn read(body: &[u8], raw_text: RawConfig) -> Result<BTreeMap<ServiceName, Change>, String> {
+fn read(body: &[u8], raw_text: RawConfig) -> Result<Read, String> {
     let export: Export = serde_json::from_slice(body)
         .map_err(|problem| format!("the body is not what export gives: {problem}"))?;
     if export.format != EXPORT_FORMAT {
@@ -67,6 +77,7 @@ fn read(body: &[u8], raw_text: RawConfig) -> Result<BTreeMap<ServiceName, Change
             export.format
         ));
     }
+    let missing = export.missing().cloned().collect();
     let mut wanted = BTreeMap::new();
     let mut problems = Vec::new();
     for document in export.services {
@@ -89,7 +100,7 @@ fn read(body: &[u8], raw_text: RawConfig) -> Result<BTreeMap<ServiceName, Change
         }
     }
     match problems.is_empty() {
-        true => Ok(wanted),
+        true => Ok((wanted, missing)),
         false => Err(problems.join("; ")),
     }
 }

@@ -77,7 +77,10 @@ fn describe(api: &Api) -> Answered {
     let degraded: Map<String, Value> = view
         .degraded()
         .iter()
-        .map(|(name, why)| (name.to_string(), why.to_string().into()))
+        .map(|(name, why)| {
+            let told = why.told(snapshot.served.get(name));
+            (name.to_string(), told.into())
+        })
         .collect();
     let quarantined: Map<String, Value> = snapshot
         .quarantined

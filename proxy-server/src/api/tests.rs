@@ -24,6 +24,7 @@ mod health;
 mod history;
 mod peer;
 mod status;
+mod unread;
 mod wait;
 mod writes;
 

@@ -59,7 +59,7 @@ impl RouteStore for Meddled {
         Ok(self.view().seq)
     }
 
-    async fn confirm(&self, _: &StoreView) -> Result<(), CommitError> {
+    async fn confirm(&self, _: &StoreView, _: &[ServiceName]) -> Result<(), CommitError> {
         Ok(())
     }
 

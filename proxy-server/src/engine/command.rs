@@ -19,6 +19,8 @@ pub(crate) struct ChangeRequest {
     pub wait: Wait,
     /// Whether what is not named goes.
     pub extent: Extent,
+    /// Of a request for the whole table: services that it does not name and that stay as they are.
+    pub spared: BTreeSet<ServiceName>,
     /// Where they are right only on top of certain services: those.
     pub only_over: Option<Vec<Over>>,
 }
@@ -204,6 +206,7 @@ impl ChangeRequest {
             changes,
             wait,
             extent: Extent::Named,
+            spared: BTreeSet::new(),
             only_over: None,
         }
     }
@@ -232,11 +235,16 @@ impl ChangeRequest {
     #[must_use]
     pub(crate) fn whole(changes: Vec<Change>, wait: Wait) -> Self {
         Self {
-            changes,
-            wait,
             extent: Extent::Whole,
-            only_over: None,
+            ..Self::new(changes, wait)
         }
+    }
+
+    /// Leaves these as they are although it does not name them.
+    #[must_use]
+    pub(crate) fn sparing(mut self, services: BTreeSet<ServiceName>) -> Self {
+        self.spared = services;
+        self
     }
 
     /// Whether a service that it was decided on is another now.
@@ -274,7 +282,8 @@ impl ChangeRequest {
         }
         let wanted: BTreeSet<_> = self.changes.iter().filter_map(put_name).collect();
         let there = view.stored.documents().map(|document| document.name());
-        let gone = there.filter(|name| !wanted.contains(name)).cloned();
+        let gone = there.filter(|name| !wanted.contains(name) && !self.spared.contains(*name));
+        let gone = gone.cloned();
         let removals: Vec<Change> = gone.map(Change::Remove).collect();
         self.changes.retain(|change| put_name(change).is_some());
         // Removals first: what they free (an ACL name) may be used by what comes.
@@ -294,7 +303,10 @@ impl ChangeRequest {
             changes.any(|change| change.service_name() == name)
         };
         let touched: Vec<ServiceName> = match (self.extent, &self.only_over) {
-            (Extent::Whole, _) => unreadable.cloned().collect(),
+            (Extent::Whole, _) => {
+                let touched = unreadable.filter(|name| !self.spared.contains(*name));
+                touched.cloned().collect()
+            }
             (Extent::Named, None) => return Ok(()),
             (Extent::Named | Extent::Restored, _) => {
                 unreadable.filter(|name| is_named(name)).cloned().collect()

@@ -8,7 +8,7 @@ use std::{
 use proxy_core::{Change, RouteTable, ServiceName, StoreView};
 use tokio::time::Instant;
 
-use super::{Engine, Quarantined};
+use super::{Engine, Quarantined, degraded};
 use crate::carrier::{Carrier, Reason};
 
 /// A change that the store holds and that is not served.
@@ -39,6 +39,7 @@ impl<C: Carrier> Engine<C> {
     /// The store shows this now. What is quarantined and not what it holds any more is forgotten: where it is tried no
     /// more, nothing else would end that, and the same stored again would not be judged.
     pub(super) fn show(&mut self, view: Arc<StoreView>) {
+        degraded::tell(&self.view, &view);
         self.view = view;
         let table = self.view.stored.table();
         self.quarantine.retain(|name, held| match &held.change {

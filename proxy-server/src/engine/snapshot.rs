@@ -90,8 +90,17 @@ impl Snapshot {
     pub(crate) fn held_back(&self, service: &ServiceName) -> Option<String> {
         match self.quarantined.get(service) {
             Some(held) => Some(held_back(Some(&held.why))),
-            None => self.unjudged.contains(service).then(|| held_back(None)),
+            None if self.unjudged.contains(service) => Some(held_back(None)),
+            None => self.degraded(service),
         }
+    }
+
+    /// Why something else of a service is served than the store's log says, or nothing, where that is so
+    /// because the store's version cannot be read here.
+    fn degraded(&self, service: &ServiceName) -> Option<String> {
+        let why = self.view.degraded().get(service)?;
+        let served = self.served.get(service);
+        (why.is_behind() || served.is_none()).then(|| why.told(served))
     }
 
     /// Whether a table was loaded at all.

@@ -3,7 +3,7 @@
 //! plan -> check (render and validate) -> store -> make live here and tell the peers -> publish ->
 //! answer. What the store's watch brings takes the same way and skips the store and the peers.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use proxy_core::{Change, CommitError, CommitRecord, Order, plan};
 
@@ -231,7 +231,11 @@ impl<C: Carrier> Engine<C> {
         if !open.iter().any(|pending| pending.unchanged) {
             return Ok(());
         }
-        let confirmed = self.store.confirm(&self.view).await;
+        let unchanged = open.iter().filter(|pending| pending.unchanged);
+        let asked = unchanged.flat_map(Pending::rest);
+        let asked: BTreeSet<_> = asked.map(Change::service_name).cloned().collect();
+        let asked: Vec<_> = asked.into_iter().collect();
+        let confirmed = self.store.confirm(&self.view, &asked).await;
         if let Err(CommitError::LostRace { view }) = confirmed {
             self.metrics.lost_race();
             self.show(view);

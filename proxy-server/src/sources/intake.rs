@@ -240,7 +240,7 @@ impl Intake {
     /// Makes sure that the table is the store's newest, as far as the store can say so now.
     async fn catch_up(&self) {
         for _ in 0..MOST_TRIES {
-            match self.way.store.confirm(&self.way.store.view()).await {
+            match self.way.store.confirm(&self.way.store.view(), &[]).await {
                 Err(CommitError::LostRace { .. }) => {}
                 Err(error) => {
                     let from = self.from();

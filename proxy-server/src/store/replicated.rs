@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use proxy_core::{
     Change, CommitError, CommitId, CommitRecord, Committed, Counting, HistoryError, InstanceId,
     Named, OfferError, Order, Outcome, RegisterError, RegisterSet, RereadError, Revision,
-    RouteStore, StoreCondition, StoreView, StoredTable, ViewSeq, record_changes,
+    RouteStore, ServiceName, StoreCondition, StoreView, StoredTable, ViewSeq, record_changes,
 };
 use tokio::sync::{Notify, watch};
 
@@ -268,7 +268,7 @@ impl RouteStore for ReplicatedStore {
     }
 
     /// What is held here is all that there is to ask; what others wrote comes and is merged.
-    async fn confirm(&self, base: &StoreView) -> Result<(), CommitError> {
+    async fn confirm(&self, base: &StoreView, _: &[ServiceName]) -> Result<(), CommitError> {
         self.view().confirm(base)
     }
 

@@ -1,5 +1,7 @@
 //! What the state makes of what it hears, case by case; [`model`] has every order of it.
 
+use std::collections::BTreeMap;
+
 use proxy_core::{
     Document, Epoch, InstanceId, Params, RecordedChange, ServiceName, StoreTrouble, ViewSeq,
     parse_reconfigure,
@@ -55,7 +57,7 @@ fn all(head: HeadSeen, names: &[&str]) -> AllRead {
         head: Some(head),
         shown: names.len() as u64,
         documents: names.iter().map(|name| document(name, 1)).collect(),
-        unreadable: BTreeSet::new(),
+        unreadable: BTreeMap::new(),
     }
 }
 

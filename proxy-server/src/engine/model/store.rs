@@ -9,8 +9,8 @@ use std::{
 use async_trait::async_trait;
 use proxy_core::{
     Change, CommitError, CommitId, CommitRecord, Committed, Epoch, HistoryError, InstanceId,
-    OfferError, Outcome, RereadError, Revision, RouteStore, StoreCondition, StoreView, StoredTable,
-    ViewSeq, record_changes,
+    OfferError, Outcome, RereadError, Revision, RouteStore, ServiceName, StoreCondition, StoreView,
+    StoredTable, ViewSeq, record_changes,
 };
 use tokio::sync::watch;
 
@@ -244,7 +244,7 @@ impl RouteStore for Sight {
         Ok(Committed::new(view, taken, record))
     }
 
-    async fn confirm(&self, base: &StoreView) -> Result<(), CommitError> {
+    async fn confirm(&self, base: &StoreView, _: &[ServiceName]) -> Result<(), CommitError> {
         if self.state().cut {
             return Err(CommitError::Unavailable {
                 why: "cut off".into(),

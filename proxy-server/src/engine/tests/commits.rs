@@ -42,8 +42,8 @@ impl RouteStore for Interrupted {
         self.store.offer(record).await
     }
 
-    async fn confirm(&self, base: &StoreView) -> Result<(), CommitError> {
-        self.store.confirm(base).await
+    async fn confirm(&self, base: &StoreView, services: &[ServiceName]) -> Result<(), CommitError> {
+        self.store.confirm(base, services).await
     }
 
     async fn outcome(&self, id: CommitId) -> Outcome {

@@ -105,7 +105,7 @@ impl Model {
             head: Some(self.head.clone()),
             shown: self.documents.len() as u64,
             documents: self.documents.values().cloned().collect(),
-            unreadable: BTreeSet::new(),
+            unreadable: BTreeMap::new(),
         }
     }
 

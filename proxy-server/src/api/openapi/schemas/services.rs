@@ -110,6 +110,7 @@ pub(super) fn export() -> Described {
             schema_or_null(object(stored, &["epoch", "revision", "id"])),
         ),
         ("services", list(document)),
+        ("degraded", map(text())),
     ];
     object(fields, &["format", "services"])
 }
