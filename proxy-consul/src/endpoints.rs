@@ -79,6 +79,31 @@ pub enum AddressError {
 /// How an address is written.
 const SHAPE: &str = "host:port, http://host:port or https://host:port";
 
+/// What follows `/v1` in Consul's API.
+const API: [&str; 21] = [
+    "acl",
+    "agent",
+    "catalog",
+    "config",
+    "connect",
+    "coordinate",
+    "discovery-chain",
+    "event",
+    "health",
+    "internal",
+    "kv",
+    "namespace",
+    "namespaces",
+    "operator",
+    "peering",
+    "query",
+    "session",
+    "snapshot",
+    "status",
+    "txn",
+    "validate",
+];
+
 /// The addresses in order, and which of them failed just now.
 pub struct Endpoints {
     list: Arc<[Address]>,
@@ -132,9 +157,11 @@ impl FromStr for Address {
                 host: url.host_str().unwrap_or_default().to_owned(),
             });
         }
-        let mut parts = url.path().trim_end_matches('/').split('/').skip(1);
+        let path = url.path().trim_end_matches('/');
+        let parts: Vec<&str> = path.split('/').skip(1).collect();
         // Who asks Consul through another server may need a path, and writes a whole URL.
-        if parts.any(|part| !has_scheme || part.is_empty() || part == "v1") {
+        let is_stray = parts.iter().any(|part| !has_scheme || part.is_empty());
+        if is_stray || is_of_the_api(&parts) {
             return Err(AddressError::Path {
                 address: without_user(text),
             });
@@ -174,6 +201,15 @@ fn without_user(text: &str) -> String {
         Some((_, after)) => format!("…@{after}"),
         None => text.to_owned(),
     }
+}
+
+/// Whether a path holds that of Consul's API. A gate may have a `v1` of its own before Consul's place behind it.
+fn is_of_the_api(parts: &[&str]) -> bool {
+    let is_last = parts.last() == Some(&"v1");
+    is_last
+        || parts
+            .windows(2)
+            .any(|pair| matches!(pair, ["v1", next] if API.contains(next)))
 }
 
 // === impl Endpoints ===
@@ -342,6 +378,12 @@ mod tests {
             ("http://10.0.0.1", "http://10.0.0.1"),
             ("https://10.0.0.1", "https://10.0.0.1"),
             ("https://gate/consul/", "https://gate/consul"),
+            // A gate whose own API is another's v1.
+            ("https://gate/v1/consul", "https://gate/v1/consul"),
+            (
+                "https://gate/api/v1/kv-store/",
+                "https://gate/api/v1/kv-store",
+            ),
         ] {
             assert_eq!(text.parse::<Address>().unwrap().as_str(), meant, "{text}");
         }
@@ -357,6 +399,8 @@ mod tests {
             "http://10.0.0.1:8500/v1",
             "http://10.0.0.1:8500/v1/",
             "https://gate/consul/v1/kv",
+            "https://gate/v1/consul/v1",
+            "http://10.0.0.1:8500/v1/kv/docker-flow",
             "http://gate//consul",
         ] {
             let error = bad.parse::<Address>().unwrap_err();
