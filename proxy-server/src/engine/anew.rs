@@ -5,7 +5,12 @@ use std::collections::BTreeMap;
 
 use proxy_core::{Change, RouteTable, ServiceName};
 
-use super::{Engine, Refused, isolate::Checking, isolate::Searched, live::Ready};
+use super::{
+    Engine, Refused,
+    isolate::{Checking, Searched},
+    live::Ready,
+    quarantine::is_stored,
+};
 use crate::{
     carrier::{Carrier, CarrierCondition, CheckError},
     culprits::isolate,
@@ -29,16 +34,15 @@ impl Anew {
             self.whole
                 .apply(&Change::Remove(change.service_name().clone()));
         }
+        self.culprits
+            .retain(|_, (refused, _)| is_stored(stored, refused));
         self
     }
 
-    /// What is left to judge.
+    /// What is left to judge of what it is about.
     fn rest(&self, stored: &RouteTable) -> Vec<Change> {
         let mut rest = stored.changes_since(&self.whole);
-        rest.retain(|change| {
-            let culprit = self.culprits.get(change.service_name());
-            culprit.is_none_or(|(refused, _)| refused != change)
-        });
+        rest.retain(|change| !self.culprits.contains_key(change.service_name()));
         rest
     }
 }
@@ -109,3 +113,42 @@ type Step<T> = (
     BTreeMap<ServiceName, (Change, String)>,
     Vec<Change>,
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::service;
+
+    #[test]
+    fn what_was_found_of_an_older_version_is_said_of_no_newer_one() {
+        let put = |name, path| {
+            Change::Put(service(&format!(
+                "serviceName={name}&servicePath={path}&port=80"
+            )))
+        };
+        let mut stored = RouteTable::new();
+        for name in ["bad", "good", "mended", "other", "gone"] {
+            stored.apply(&put(name, "/"));
+        }
+        let refused = |name| (put(name, "/"), "no".to_owned());
+        let culprits = ["bad", "mended", "gone"].map(|name| (name.parse().unwrap(), refused(name)));
+        let mut found = Anew {
+            whole: RouteTable::new(),
+            culprits: culprits.into(),
+        };
+        for name in ["good", "other"] {
+            found.whole.apply(&put(name, "/"));
+        }
+        stored.apply(&put("mended", "/mended"));
+        stored.apply(&put("other", "/other"));
+        stored.apply(&Change::Remove("gone".parse().unwrap()));
+
+        let found = found.of(&stored);
+        let names: Vec<_> = found.culprits.keys().map(ServiceName::as_str).collect();
+        assert_eq!(names, ["bad"]);
+        let whole: Vec<_> = found.whole.iter().map(|s| s.name().to_string()).collect();
+        assert_eq!(whole, ["good"]);
+        let rest = found.rest(&stored);
+        assert_eq!(rest, [put("mended", "/mended"), put("other", "/other")]);
+    }
+}

@@ -42,10 +42,8 @@ impl<C: Carrier> Engine<C> {
         degraded::tell(&self.view, &view);
         self.view = view;
         let table = self.view.stored.table();
-        self.quarantine.retain(|name, held| match &held.change {
-            Change::Put(service) => table.get(name) == Some(service),
-            _ => table.get(name).is_none(),
-        });
+        self.quarantine
+            .retain(|_, held| is_stored(table, &held.change));
     }
 
     /// Whether all that the store has was judged: what was not may be served yet.
@@ -142,5 +140,14 @@ impl<C: Carrier> Engine<C> {
                 held.due = held.due.min(held.early);
             }
         }
+    }
+}
+
+/// Whether this is what the store holds of the service.
+pub(super) fn is_stored(table: &RouteTable, change: &Change) -> bool {
+    let stored = table.get(change.service_name());
+    match change {
+        Change::Put(service) => stored == Some(service),
+        _ => stored.is_none(),
     }
 }
