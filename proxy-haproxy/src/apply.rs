@@ -295,7 +295,15 @@ impl<R: Reload> Applier<R> {
     /// # Errors
     /// When it does not. Where something else stood there than HAProxy serves, what it serves is written over it.
     pub async fn reload_again(&mut self) -> Result<Reloaded, ApplyError> {
-        let active = self.on_disk(|dir| dir.active_config()).await?;
+        let read = self.on_disk(|dir| dir.active_config()).await;
+        let active = match (read, self.running.as_ref().and_then(|it| it.config.clone())) {
+            // What HAProxy would read is not there.
+            (Err(_) | Ok(None), Some(served)) => {
+                self.write_over(served.clone()).await?;
+                Some(served)
+            }
+            (read, _) => read?,
+        };
         let before = self.running.take();
         match self.reload.reload().await {
             Ok(reloaded) => {

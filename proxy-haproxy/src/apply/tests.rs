@@ -163,6 +163,10 @@ async fn what_somebody_wrote_and_haproxy_does_not_load_is_written_over() {
     assert!(matches!(error, ApplyError::Reload(_)), "{error:?}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "a\n");
     assert_eq!(applier.running(), Some(config("a").digest()));
+
+    std::fs::remove_file(root.path().join("current/haproxy.cfg")).unwrap();
+    applier.reload_again().await.unwrap();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "a\n");
 }
 
 #[tokio::test]

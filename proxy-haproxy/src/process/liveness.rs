@@ -1,27 +1,34 @@
 //! Whether HAProxy's processes still answer: one that hangs ends by itself never, and holds the ports.
 
-use std::{collections::BTreeMap, fmt, io, path::Path, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    fmt, io,
+    path::Path,
+    time::Duration,
+};
 
-use tokio::{task::JoinSet, time::sleep};
+use tokio::time::sleep;
 
 use super::{HaproxyState, Shared};
 use crate::master;
 
 /// So many questions in a row are not answered before something is held to hang. HAProxy answers within
 /// milliseconds; on a machine without time to spare, clients are not answered for as long either.
-pub(super) const SILENT_LOOKS: u32 = 4;
+const SILENT_LOOKS: u32 = 4;
 
-/// The most old workers that are asked at a time; `mworker-max-reloads` keeps them below this.
-const MOST_OLD: usize = 32;
+/// So many refusals in a row before a master is held to be lost: one that replaces itself refuses for as long as it reads
+/// its configuration.
+const REFUSED_LOOKS: u32 = 12;
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Finding {
     /// The worker that takes new connections hangs.
     Worker(u32),
-    /// Workers that were replaced hang. One that hung when it was replaced did not give its ports away, and the
+    /// A worker that was replaced hangs. One that hung when it was replaced did not give its ports away, and the
     /// kernel goes on to give it its part of the connections.
-    OldWorkers(Vec<u32>),
+    OldWorker(u32),
     /// The worker serves, and nobody reaches the master: reloads and changes would fail.
     Master(Unreachable),
 }
@@ -31,6 +38,8 @@ pub(super) enum Finding {
 pub(super) enum Unreachable {
     /// It hangs.
     Silent,
+    /// Nobody listens on its socket.
+    Refused,
     /// Its socket, or that of its worker, was removed.
     SocketGone,
 }
@@ -40,18 +49,25 @@ pub(super) enum Unreachable {
 enum Heard {
     Answer,
     Silence,
+    Refusal,
     /// There is no socket.
     Gone,
-    /// It replaces itself, or it ended: others see that.
+    /// It ended, or too many ask at once: nothing is known.
     Nothing,
 }
 
 /// How often in a row each process was not heard.
 #[derive(Debug, Default)]
 pub(super) struct Liveness {
-    master: u32,
-    gone: u32,
     silent: BTreeMap<u32, u32>,
+    master_silent: u32,
+    master_refused: u32,
+    gone: u32,
+    /// Workers that were ended already. One that the kernel does not end is not asked again: each question would stay
+    /// with the master, which lets about ten wait.
+    ended: BTreeSet<u32>,
+    /// The socket of the worker was there once. An operator's template need not have it.
+    had_worker_socket: bool,
 }
 
 // === impl Unreachable ===
@@ -60,6 +76,7 @@ impl fmt::Display for Unreachable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Silent => "it is asked and does not answer",
+            Self::Refused => "nobody listens on its socket",
             Self::SocketGone => "a socket of it is gone; somebody emptied RUN_PATH",
         })
     }
@@ -74,7 +91,14 @@ impl Liveness {
             sleep(shared.settings.look_interval).await;
             if let Some(finding) = self.look(shared).await {
                 // What is done about it takes effect before it is found again.
-                *self = Self::default();
+                *self = Self {
+                    ended: std::mem::take(&mut self.ended),
+                    had_worker_socket: self.had_worker_socket,
+                    ..Self::default()
+                };
+                if let Finding::Worker(pid) | Finding::OldWorker(pid) = finding {
+                    self.ended.insert(pid);
+                }
                 return finding;
             }
         }
@@ -84,56 +108,77 @@ impl Liveness {
         let HaproxyState::Running { worker_pids, .. } = shared.state.borrow().clone() else {
             return None;
         };
-        let deadline = shared.settings.look_interval;
         let settings = &shared.settings;
-        let worker_socket = settings.run().worker_socket();
+        let deadline = settings.look_interval;
+        let worker_socket = Path::new(settings.run().worker_socket());
         let (worker, processes) = tokio::join!(
-            heard(Path::new(worker_socket), "show info", deadline),
+            heard(worker_socket, "show info", deadline),
             master::processes(settings.master_socket(), deadline),
         );
         let master = match &processes {
             Ok(_) => Heard::Answer,
-            Err(error) => silence(error),
+            Err(error) => unheard(error),
         };
-        let old = processes.map(|it| it.old).unwrap_or_default();
-        let old = ask_old(settings.master_socket(), old, deadline).await;
-        let mut silent: Vec<u32> = Vec::new();
-        let current = worker_pids.first().map(|pid| (*pid, worker));
-        for (pid, heard) in old.into_iter().chain(current) {
-            let count = self.silent.entry(pid).or_default();
-            *count = next(*count, heard, Heard::Silence);
-            if *count >= SILENT_LOOKS {
-                silent.push(pid);
-            }
-        }
-        self.master = next(self.master, master, Heard::Silence);
+        // After a reload that failed, 3.x lists the worker that serves among the old ones.
+        let mut old = processes.map(|it| it.old).unwrap_or_default();
+        old.retain(|pid| !worker_pids.contains(pid) && !self.ended.contains(pid));
+        self.silent
+            .retain(|pid, _| old.contains(pid) || worker_pids.contains(pid));
+        let old = self.ask_old(settings.master_socket(), old, deadline).await;
+
+        self.had_worker_socket |= worker == Heard::Answer;
         let either = match worker {
-            Heard::Gone => worker,
+            Heard::Gone if self.had_worker_socket => worker,
             _ => master,
         };
         self.gone = next(self.gone, either, Heard::Gone);
-        match silent.last() {
-            Some(pid) if worker_pids.contains(pid) => Some(Finding::Worker(*pid)),
-            Some(_) => Some(Finding::OldWorkers(silent)),
-            None if self.gone >= SILENT_LOOKS => Some(Finding::Master(Unreachable::SocketGone)),
-            None if self.master >= SILENT_LOOKS => Some(Finding::Master(Unreachable::Silent)),
+        self.master_silent = next(self.master_silent, master, Heard::Silence);
+        self.master_refused = next(self.master_refused, master, Heard::Refusal);
+        if let Some(pid) = worker_pids.first()
+            && self.hangs(*pid, worker)
+        {
+            return Some(Finding::Worker(*pid));
+        }
+        let unreachable = |why| Some(Finding::Master(why));
+        match old {
+            Some(pid) => Some(Finding::OldWorker(pid)),
+            None if self.gone >= SILENT_LOOKS => unreachable(Unreachable::SocketGone),
+            None if self.master_silent >= SILENT_LOOKS => unreachable(Unreachable::Silent),
+            None if self.master_refused >= REFUSED_LOOKS => unreachable(Unreachable::Refused),
             None => None,
         }
     }
-}
 
-/// Asks workers that were replaced, through the master.
-async fn ask_old(socket: &Path, mut old: Vec<u32>, deadline: Duration) -> Vec<(u32, Heard)> {
-    old.truncate(MOST_OLD);
-    let mut asked = JoinSet::new();
-    for pid in old {
-        let socket = socket.to_owned();
-        asked.spawn(async move {
-            let question = format!("@!{pid} show info");
-            (pid, heard(&socket, &question, deadline).await)
-        });
+    /// Asks workers that were replaced, through the master. One after another and no further than the first that is
+    /// silent, which the next look begins with: a question that is not answered takes one of the few places of the
+    /// master's socket for as long as the worker hangs. Gives one that hangs.
+    async fn ask_old(
+        &mut self,
+        socket: &Path,
+        mut old: Vec<u32>,
+        deadline: Duration,
+    ) -> Option<u32> {
+        old.sort_by_key(|pid| Reverse(self.silent.get(pid).copied().unwrap_or_default()));
+        for pid in old {
+            let heard = match heard(socket, &format!("@!{pid} show info"), deadline).await {
+                Heard::Refusal | Heard::Gone => Heard::Nothing,
+                heard => heard,
+            };
+            if self.hangs(pid, heard) {
+                return Some(pid);
+            }
+            if heard == Heard::Silence {
+                break;
+            }
+        }
+        None
     }
-    asked.join_all().await
+
+    fn hangs(&mut self, pid: u32, heard: Heard) -> bool {
+        let count = self.silent.entry(pid).or_default();
+        *count = next(*count, heard, Heard::Silence);
+        *count >= SILENT_LOOKS
+    }
 }
 
 fn next(count: u32, heard: Heard, counted: Heard) -> u32 {
@@ -148,15 +193,16 @@ async fn heard(socket: &Path, question: &str, deadline: Duration) -> Heard {
     match master::ask(socket, question, deadline).await {
         Ok(answer) if answer.trim().is_empty() => Heard::Nothing,
         Ok(_) => Heard::Answer,
-        Err(error) => silence(&error),
+        Err(error) => unheard(&error),
     }
 }
 
-fn silence(error: &io::Error) -> Heard {
+fn unheard(error: &io::Error) -> Heard {
     match error.kind() {
-        // So many wait at its socket already that no more may.
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Heard::Silence,
+        io::ErrorKind::TimedOut => Heard::Silence,
+        io::ErrorKind::ConnectionRefused => Heard::Refusal,
         io::ErrorKind::NotFound => Heard::Gone,
+        // So many wait at its socket already that no more may: that says nothing of who is asked for.
         _ => Heard::Nothing,
     }
 }

@@ -71,6 +71,14 @@ impl MasterProcess {
         }
     }
 
+    /// Whether it has ended.
+    pub(super) fn has_ended(&mut self) -> bool {
+        match self {
+            Self::Child(child) => !matches!(child.try_wait(), Ok(None)),
+            Self::Adopted { pid, .. } => test_kill_process(*pid).is_err(),
+        }
+    }
+
     /// Has it take no new connections and end once those that it has are finished.
     pub(super) fn finish(&self) {
         self.signal(Signal::USR1);

@@ -6,7 +6,7 @@ use backon::{BackoffBuilder as _, ExponentialBuilder};
 use rustix::process::Signal;
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -18,6 +18,9 @@ use super::{
 
 /// A master that ran this long was healthy: its next start is at once again.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
+
+/// So long a master has to end after the worker that served.
+const MASTER_GRACE: Duration = Duration::from_secs(2);
 
 /// The owner of the master process.
 #[derive(Debug)]
@@ -84,7 +87,7 @@ impl Supervisor {
     /// from now on, and the order to stop where that came meanwhile.
     async fn mend(
         &mut self,
-        master: MasterProcess,
+        mut master: MasterProcess,
         finding: Finding,
     ) -> Result<MasterProcess, (MasterProcess, StopOrder)> {
         match finding {
@@ -94,15 +97,17 @@ impl Supervisor {
                     "the worker of HAProxy hangs: it is asked and does not answer, and nothing is served; it is ended and HAProxy started again"
                 );
                 self.end_worker(&master, pid);
-            }
-            Finding::OldWorkers(pids) => {
-                for pid in pids {
-                    tracing::error!(
-                        worker = pid,
-                        "a worker of HAProxy that was replaced hangs: it is asked and does not answer, and may hold connections and ports; it is ended"
-                    );
-                    self.end_worker(&master, pid);
+                // It goes with its worker, but waits for replaced ones, of which another may hang.
+                if timeout(MASTER_GRACE, master.exited()).await.is_err() {
+                    master.signal(Signal::KILL);
                 }
+            }
+            Finding::OldWorker(pid) => {
+                tracing::error!(
+                    worker = pid,
+                    "a worker of HAProxy that was replaced hangs: it is asked and does not answer, and may hold connections and ports; it is ended"
+                );
+                self.end_worker(&master, pid);
             }
             Finding::Master(why) => {
                 tracing::error!(
@@ -128,6 +133,7 @@ impl Supervisor {
         let settings = self.shared.settings.clone();
         // Whoever removed the sockets may have removed their folder.
         let _ = std::fs::create_dir_all(settings.run().folder());
+        self.retiring.retain_mut(|master| !master.has_ended());
         let others = std::slice::from_ref(&master);
         let started = tokio::select! {
             started = launch::launch(&settings, others) => started,

@@ -6,10 +6,11 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use proxy_haproxy::{Applier, Haproxy, Reload as _};
+use proxy_haproxy::{Applier, Haproxy, Reload as _, RenderedConfig};
 use testkit::haproxy::{DemoBackend, get};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
-use crate::bench::{Bench, at, equal, eventually, running};
+use crate::bench::{Bench, at, equal, eventually, running, silent};
 
 fn send(signal: Signal, pid: u32) {
     kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
@@ -81,6 +82,41 @@ async fn a_worker_that_hung_when_it_was_replaced_takes_no_connections_for_long()
     haproxy.shutdown(Duration::from_secs(5)).await;
 }
 
+/// More than the places in the queue of the master's socket.
+#[tokio::test]
+async fn many_workers_that_finish_connections_are_left_alone() {
+    const OLD: usize = 16;
+    let bench = Bench::new();
+    let silent = silent().await;
+    let config = bench.render(&[at("slow", "/slow", silent)]);
+    let mut dir = bench.dir();
+    let staged = dir.stage(&config).unwrap();
+    dir.activate(staged).unwrap();
+    let settings = bench.process_settings(&dir);
+    let settings = settings.with_look_interval(Duration::from_secs(1));
+    let haproxy = Haproxy::start(settings).await.unwrap();
+    let mut open = Vec::new();
+    for _ in 0..OLD {
+        let mut stream = TcpStream::connect(bench.address()).await.unwrap();
+        let request = "GET /slow HTTP/1.1\r\nHost: acme.com\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        // The worker has it, so it stays for it.
+        eventually("it is being served", async || {
+            let sessions = bench.say("show sess\n").await;
+            match sessions.contains("be=slow") {
+                true => Ok(()),
+                false => Err(sessions),
+            }
+        })
+        .await;
+        haproxy.reload().await.unwrap();
+        open.push(stream);
+    }
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    assert_eq!(haproxy.old_workers().await.unwrap().count, OLD);
+    haproxy.shutdown(Duration::ZERO).await;
+}
+
 #[tokio::test]
 async fn sockets_that_were_removed_come_back_and_the_master_is_not_missed() {
     let bench = Bench::new();
@@ -125,5 +161,50 @@ async fn a_master_that_hangs_is_replaced_while_its_worker_serves() {
         equal(bench.sandbox.masters(), vec![again])
     })
     .await;
+    haproxy.shutdown(Duration::from_secs(5)).await;
+}
+
+/// The master waits for the old one, and nobody would be served.
+#[tokio::test]
+async fn a_worker_that_hangs_beside_an_old_one_that_does_is_ended_with_it() {
+    let bench = Bench::new();
+    let demo = DemoBackend::start("demo").await.unwrap();
+    let (haproxy, _applier) = watched(&bench, &demo).await;
+    let (master, workers) = running(&haproxy, None).await;
+    // It has a connection to finish.
+    let _open = TcpStream::connect(bench.address()).await.unwrap();
+    send(Signal::SIGSTOP, workers[0]);
+    let reloaded = haproxy.reload().await.unwrap();
+    send(Signal::SIGSTOP, reloaded.worker_pid);
+    let (again, _) = running(&haproxy, Some(master)).await;
+    eventually("one master", async || {
+        equal(bench.sandbox.masters(), vec![again])
+    })
+    .await;
+    for _ in 0..20 {
+        assert_eq!(bench.get("/demo").await.status, 200);
+    }
+    haproxy.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_configuration_without_the_socket_of_the_worker_is_left_alone() {
+    let bench = Bench::new();
+    let text = bench.render::<&str>(&[]).main_text().to_owned();
+    let lines = text
+        .lines()
+        .filter(|line| !line.trim().starts_with("stats socket"));
+    let without = RenderedConfig::new(lines.collect::<Vec<_>>().join("\n"));
+    assert_ne!(without.main_text(), text);
+    let mut dir = bench.dir();
+    let staged = dir.stage(&without).unwrap();
+    dir.activate(staged).unwrap();
+    let settings = bench.process_settings(&dir);
+    let settings = settings.with_look_interval(Duration::from_millis(300));
+    let haproxy = Haproxy::start(settings).await.unwrap();
+    let before = running(&haproxy, None).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(running(&haproxy, None).await, before);
+    assert_eq!(bench.sandbox.masters(), [before.0]);
     haproxy.shutdown(Duration::from_secs(5)).await;
 }
