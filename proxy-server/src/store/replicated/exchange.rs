@@ -167,7 +167,7 @@ impl Exchange {
             true => some_of(found.peers(), MOST_OF_ALL),
             false => some_of(found.peers(), MOST_ASKED),
         };
-        let everybody =
+        let mut everybody =
             asked.len() == found.peers().len() && matches!(found.condition(), Condition::Current);
         let digest = match call(&RegisterCall::Digest) {
             Ok(call) => call,
@@ -186,14 +186,23 @@ impl Exchange {
         for row in report.rows() {
             let (instance, address) = (row.instance(), row.address());
             let is_led = self.turns.note(instance, address);
-            match is_led.and_then(|()| heard.once(instance, address)) {
-                Ok(Seen::ByOtherFamily) => continue,
-                Ok(Seen::First) if matches!(row.outcome(), Outcome::Myself(_)) => continue,
-                Ok(Seen::First) => others += 1,
-                Err(why) => {
-                    // Who is at this address was not asked.
+            let is_myself = matches!(row.outcome(), Outcome::Myself(_));
+            match (is_led, heard.once(instance, address)) {
+                (Ok(()), Ok(Seen::ByOtherFamily)) => continue,
+                (Ok(()), Ok(Seen::First)) if is_myself => continue,
+                (Ok(()), Ok(Seen::First)) => others += 1,
+                (Err(why), Ok(Seen::First)) => {
+                    // Who else is behind this address was not asked; who answered may be met nowhere else.
                     others += 1;
-                    doubled = Some((row.address(), why));
+                    everybody = false;
+                    doubled = Some((address, why));
+                    if is_myself {
+                        continue;
+                    }
+                }
+                (Err(why), _) | (Ok(()), Err(why)) => {
+                    others += 1;
+                    doubled = Some((address, why));
                     continue;
                 }
             }

@@ -65,6 +65,10 @@ async fn an_address_that_leads_to_the_caller_now_and_to_others_then_does_not_sta
         rounds.push(exchange.round().await.everybody);
     }
     assert_eq!(rounds, [true, true, false, false]);
+    // Who answers there is compared with all the same: it may be met nowhere else.
+    change(&cluster.store("b"), &[put("late")]).await;
+    assert!(!exchange.round().await.everybody);
+    assert_eq!(names(&cluster.store("a")), ["late"]);
 }
 
 #[tokio::test(start_paused = true)]
