@@ -219,6 +219,13 @@ pub enum CommitError {
         #[source]
         why: BoxError,
     },
+    /// The store does not let this replica do it. Nothing was changed; it may, once somebody gives it the right.
+    #[error("the store denied the change; nothing was changed")]
+    Denied {
+        /// Why.
+        #[source]
+        why: BoxError,
+    },
     /// No store could be asked. Nothing was changed; try again once one answers.
     #[error("no store could be asked; nothing was changed; try again")]
     Unavailable {

@@ -1,6 +1,7 @@
 //! Making a commit: one transaction, and the certainty of how it ended.
 
 use std::{
+    iter::successors,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -108,7 +109,7 @@ impl Shared {
                 Ok(Err(why)) => Err(why.of_commit()),
                 Err(_) => Err(unavailable(self.out_of_time())),
             },
-            Sealed::Refused(why) => Err(CommitError::Refused { why }),
+            Sealed::Refused(why) => Err(refused(why)),
             Sealed::NotSent(why) => Err(CommitError::Unavailable { why }),
             Sealed::Unknown(why) => {
                 let id = revision.id;
@@ -352,8 +353,21 @@ pub(super) fn unix_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Why nothing was committed that Consul will not take: as it is, or from this token.
 pub(super) fn refused(why: impl Into<BoxError>) -> CommitError {
-    CommitError::Refused { why: why.into() }
+    let why = why.into();
+    let first: &(dyn std::error::Error + 'static) = &*why;
+    match successors(Some(first), |error| error.source()).any(is_denial) {
+        true => CommitError::Denied { why },
+        false => CommitError::Refused { why },
+    }
+}
+
+/// Whether this is what is said of a token without the right.
+fn is_denial(error: &(dyn std::error::Error + 'static)) -> bool {
+    let of_a_commit = matches!(error.downcast_ref(), Some(Trouble::Denied(_)));
+    let of_a_call = matches!(error.downcast_ref(), Some(ClientError::Denied { .. }));
+    of_a_commit || of_a_call
 }
 
 pub(super) fn unavailable(why: impl Into<BoxError>) -> CommitError {

@@ -10,7 +10,7 @@ use tokio::time::timeout_at;
 
 use super::{
     Shared,
-    commit::{told, unavailable},
+    commit::{refused, told, unavailable},
     fill::{FillError, Filled},
     keys::LOG_PAGE,
     read::{Caught, ReadError},
@@ -105,7 +105,7 @@ impl Shared {
         let before = self.view();
         let filled = self.fill_with_nothing(blank).await;
         let filled = filled.map_err(|why| match why {
-            FillError::Refused(why) => CommitError::Refused { why },
+            FillError::Refused(why) => refused(why),
             FillError::Unknown { id, why } => CommitError::Unknown { id, why },
             why => unavailable(why),
         })?;

@@ -4,7 +4,7 @@ use proxy_core::{CommitError, CommitRecord, StoreTrouble};
 
 use super::{
     Shared,
-    commit::{refused, told, unavailable},
+    commit::{told, unavailable},
     keys::{AllRead, HeadSeen},
     step::Step,
 };
@@ -105,7 +105,7 @@ impl ReadError {
     /// Why nothing was committed.
     pub(super) fn of_commit(self) -> CommitError {
         match self.is_denied() {
-            true => refused(self),
+            true => CommitError::Denied { why: self.into() },
             false => unavailable(self),
         }
     }

@@ -351,7 +351,7 @@ async fn a_token_without_rights_empties_nothing() {
         .await;
         assert_eq!(names(&two.view()), ["a", "b"]);
         match two.commit(&two.view(), &[put("c", 1)]).await {
-            Err(CommitError::Unavailable { .. } | CommitError::Refused { .. }) => {}
+            Err(CommitError::Unavailable { .. } | CommitError::Denied { .. }) => {}
             other => panic!("{other:?}"),
         }
         assert!(cluster.get("proxy/services/a").await.unwrap().is_some());
@@ -368,7 +368,7 @@ async fn a_token_without_rights_empties_nothing() {
     assert_eq!(names(&view), ["a", "b"]);
     assert_eq!(view.degraded().keys().next().unwrap().as_str(), "b");
     match two.commit(&view, &[put("c", 1)]).await {
-        Err(CommitError::Refused { why }) => assert!(why.to_string().contains("Permission denied")),
+        Err(CommitError::Denied { why }) => assert!(why.to_string().contains("Permission denied")),
         other => panic!("{other:?}"),
     }
     cluster.set_rules("proxy", all).await.unwrap();

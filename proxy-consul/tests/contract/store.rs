@@ -204,7 +204,7 @@ async fn what_consul_refuses_is_refused() {
         .always(On::Writes, Fault::Answer(403, "ACL not found".into()));
     let refused = store.commit(&base, &[put("a", 1)]).await;
     assert!(
-        matches!(refused, Err(CommitError::Refused { .. })),
+        matches!(refused, Err(CommitError::Denied { .. })),
         "{refused:?}"
     );
     fake.server(0).heal();
@@ -212,7 +212,7 @@ async fn what_consul_refuses_is_refused() {
     fake.kv().allow("", "proxy/", Right::Read);
     fake.kv().allow("", "proxy/head", Right::Write);
     match store.commit(&store.view(), &[put("a", 1)]).await {
-        Err(CommitError::Refused { why }) => assert!(why.to_string().contains("Permission denied")),
+        Err(CommitError::Denied { why }) => assert!(why.to_string().contains("Permission denied")),
         other => panic!("{other:?}"),
     }
     assert!(fake.kv().list("proxy/services/").is_empty());

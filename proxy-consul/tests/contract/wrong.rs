@@ -87,7 +87,7 @@ async fn a_token_without_rights_empties_nothing() {
     for store in [&two, &three] {
         let refused = store.commit(&store.view(), &[put("d", 1)]).await;
         assert!(
-            matches!(refused, Err(CommitError::Refused { .. })),
+            matches!(refused, Err(CommitError::Denied { .. })),
             "{refused:?}"
         );
     }

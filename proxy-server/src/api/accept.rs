@@ -95,7 +95,7 @@ fn meant(params: &Params) -> Result<Option<Meant>, Answered> {
 /// Why an empty store is not accepted, or is not known to be. The latter is no refusal.
 fn not_accepted(error: &CommitError) -> Result<Answered, Answered> {
     let status = match error {
-        CommitError::Refused { .. } => StatusCode::FORBIDDEN,
+        CommitError::Refused { .. } | CommitError::Denied { .. } => StatusCode::FORBIDDEN,
         CommitError::LostRace { .. } => {
             let message = "the store is not empty any more: it was restored or filled again meanwhile; nothing was changed";
             return Err(Answered::refused(StatusCode::CONFLICT, message));

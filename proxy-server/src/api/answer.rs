@@ -273,7 +273,8 @@ impl From<ChangeError> for Answered {
             ChangeError::Plan { commits, .. } => (StatusCode::CONFLICT, *commits),
             ChangeError::Overtaken | ChangeError::Unreadable { .. } => (StatusCode::CONFLICT, 0),
             ChangeError::Rejected { commits, .. } => (StatusCode::BAD_REQUEST, *commits),
-            ChangeError::StoreRefused { commits, .. } => (StatusCode::FORBIDDEN, *commits),
+            ChangeError::StoreRefused { commits, .. }
+            | ChangeError::StoreDenied { commits, .. } => (StatusCode::FORBIDDEN, *commits),
             ChangeError::Unknown { commits, .. } => (StatusCode::GATEWAY_TIMEOUT, *commits),
             ChangeError::Lost => (StatusCode::INTERNAL_SERVER_ERROR, 0),
             ChangeError::Unable { commits, .. }

@@ -115,6 +115,9 @@ pub(crate) enum ChangeError {
     /// The store will not take it.
     #[error("{why}; {}", extent(*commits))]
     StoreRefused { why: String, commits: usize },
+    /// The store does not let this replica store it, until somebody gives it the right.
+    #[error("{why}; {}", extent(*commits))]
+    StoreDenied { why: String, commits: usize },
     /// No store could be asked.
     #[error("{why}; {}; try again", extent(*commits))]
     Unavailable { why: String, commits: usize },

@@ -398,6 +398,10 @@ fn store_refusal(error: &CommitError, commits: usize) -> ChangeError {
             why: format!("the store refused the change: {}", chain(&**why)),
             commits,
         },
+        CommitError::Denied { why } => ChangeError::StoreDenied {
+            why: format!("the store denied the change: {}", chain(&**why)),
+            commits,
+        },
         _ => ChangeError::StoreRefused {
             why: chain(error),
             commits,
@@ -421,8 +425,9 @@ mod tests {
         let why = || "no server".into();
         let refusals = |commits| {
             let refused = CommitError::Refused { why: why() };
+            let denied = CommitError::Denied { why: why() };
             let unavailable = CommitError::Unavailable { why: why() };
-            [refused, unavailable].map(|error| store_refusal(&error, commits).to_string())
+            [refused, denied, unavailable].map(|error| store_refusal(&error, commits).to_string())
         };
         for text in refusals(0) {
             assert_eq!(text.matches("nothing was changed").count(), 1, "{text}");

@@ -1,9 +1,10 @@
 //! The one way from elsewhere into the engine.
 
+mod refused;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 
 use futures_util::future::join_all;
@@ -12,6 +13,7 @@ use proxy_core::{
 };
 use tokio::time::Instant;
 
+use self::refused::{By, REFUSED_FOR, REST, Refused, Stuck, until};
 use super::{
     Intent, Rules,
     claim::{Look, is_due},
@@ -20,12 +22,6 @@ use crate::engine::{Answer, ChangeError, ChangeRequest, EngineHandle, Wait};
 
 /// Changes that are sent at once. The engine takes four times as many, so that callers find room too.
 const MOST_AT_ONCE: usize = 1_000;
-/// How long what was refused is left alone while nobody changes it: HAProxy's judgement of one service may
-/// depend on the others, and costs a check each time. A removal is tried sooner if the table changes, anything
-/// else if something that was in the table may have stood in its way.
-const REFUSED_FOR: Duration = Duration::from_secs(600);
-/// How long it is left alone at least, at first; twice as long with each refusal of the same.
-const REST: Duration = Duration::from_secs(2);
 /// How often a list is held to the table again because somebody else changed a service of it meanwhile.
 const MOST_TRIES: usize = 4;
 
@@ -79,27 +75,8 @@ pub(super) struct Intake {
     stuck: BTreeMap<ServiceName, Stuck>,
     /// The table at the last look.
     looked_at: Option<Revision>,
-}
-
-/// What was refused.
-#[derive(Debug)]
-struct Refused {
-    params: Params,
-    /// The table beside which it was refused.
-    beside: RouteTable,
-    since: Instant,
-    /// How long it is left alone at least.
-    rest: Duration,
-    why: String,
-}
-
-/// A removal that was refused.
-#[derive(Debug)]
-struct Stuck {
-    /// The table that was refused without the service.
-    on: Option<Revision>,
-    since: Instant,
-    why: String,
+    /// When that was.
+    looked: Instant,
 }
 
 /// What a list says of a service.
@@ -127,27 +104,11 @@ pub(super) enum Taken {
 enum End {
     /// It is so, or another's word stands.
     Settled,
-    Refused(String),
+    Refused(By, String),
     /// To be tried with the next look.
     Again,
     /// To be decided anew at once.
     Overtaken,
-}
-
-// === impl Refused ===
-
-impl Refused {
-    /// Whether it is worth another try.
-    fn is_due(&self, table: &RouteTable, now: Instant) -> bool {
-        now >= self.since + REFUSED_FOR || (now >= self.since + self.rest && self.is_freed(table))
-    }
-
-    /// Whether a service is gone, or is another, that may have stood in its way.
-    fn is_freed(&self, table: &RouteTable) -> bool {
-        let changes = table.changes_since(&self.beside);
-        let mut changed = changes.iter().map(Change::service_name);
-        changed.any(|name| self.beside.get(name).is_some())
-    }
 }
 
 // === impl Wanted ===
@@ -182,6 +143,7 @@ impl Intake {
             refused: BTreeMap::new(),
             stuck: BTreeMap::new(),
             looked_at: None,
+            looked: Instant::now(),
         }
     }
 
@@ -219,17 +181,29 @@ impl Intake {
     }
 
     /// Waits until something that was refused may be taken: a removal if the table is another one since the
-    /// last look, anything else if what may have stood in its way is. Cancel safe.
+    /// last look, anything else if what may have stood in its way is; either once it was left alone for long
+    /// enough. Cancel safe.
     pub(super) async fn unstuck(&self) {
         let mut view = self.way.store.view();
         while self.stuck.is_empty() || self.looked_at == view.revision {
             let table = view.stored.table();
             let freed = self.refused.values().filter(|it| it.is_freed(table));
-            if let Some(at) = freed.map(|refused| refused.since + refused.rest).min() {
-                return tokio::time::sleep_until(at).await;
+            let freed = freed.map(|refused| refused.since + refused.rest);
+            let at = freed.chain(self.rested()).min();
+            tokio::select! {
+                () = until(at) => return,
+                newer = self.way.store.changed(view.seq) => view = newer,
             }
-            view = self.way.store.changed(view.seq).await;
         }
+    }
+
+    /// When the next of what was not tried at the last look was left alone for long enough.
+    fn rested(&self) -> Option<Instant> {
+        let refused = self.refused.values().map(|refused| refused.since);
+        let since = refused.chain(self.stuck.values().map(|stuck| stuck.since));
+        let rested = since.map(|since| since + REFUSED_FOR);
+        // What was due at that look and is here still is for its list to bring up.
+        rested.filter(|at| *at > self.looked).min()
     }
 
     /// The table as it is stored.
@@ -263,6 +237,7 @@ impl Intake {
         self.looked_at = view.revision;
         let mut brought = Brought::default();
         let now = Instant::now();
+        self.looked = now;
         let listed: BTreeSet<_> = list.iter().map(|wanted| wanted.called.clone()).collect();
         self.refused.retain(|called, _| listed.contains(called));
         let mut wishes = Wishes::new();
@@ -277,7 +252,7 @@ impl Intake {
                 Ok(wish) => {
                     wishes.insert(wanted.name.clone(), (wanted, wish));
                 }
-                Err(why) => self.refuse(&wanted, why),
+                Err(why) => self.refuse(&wanted, By::Judgement, why),
             }
         }
         for _ in 0..MOST_TRIES {
@@ -307,6 +282,7 @@ impl Intake {
         let again = self.hold_to_the_table(&mut wishes, Look::OfItself).await;
         // It is in no list, so nothing else was refused under this name.
         match self.refused.remove(name.as_str()) {
+            Some(Refused { by: By::Rights, .. }) => Taken::Again,
             Some(Refused { why, .. }) => {
                 let stuck = Stuck {
                     on,
@@ -383,7 +359,10 @@ impl Intake {
                     self.before.insert(name, service);
                 }
                 (End::Settled, _) => drop(self.before.remove(&name)),
-                (End::Refused(why), Some((wanted, _))) => self.refuse(&wanted, why),
+                (End::Refused(by, why), Some((wanted, _))) => {
+                    again |= by == By::Rights;
+                    self.refuse(&wanted, by, why);
+                }
                 _ => again = true,
             }
         }
@@ -433,7 +412,10 @@ impl Intake {
                 End::Settled
             }
             Err(ChangeError::Overtaken) => End::Overtaken,
-            Err(error) if is_final(&error) => End::Refused(error.to_string()),
+            Err(error @ ChangeError::StoreDenied { .. }) => {
+                End::Refused(By::Rights, error.to_string())
+            }
+            Err(error) if is_final(&error) => End::Refused(By::Judgement, error.to_string()),
             Err(error) => {
                 tracing::warn!(from, %service, %error, "a service from elsewhere is tried again");
                 End::Again
@@ -441,7 +423,7 @@ impl Intake {
         }
     }
 
-    fn refuse(&mut self, wanted: &Wanted, why: String) {
+    fn refuse(&mut self, wanted: &Wanted, by: By, why: String) {
         let before = self.refused.get(&wanted.called);
         let before = before.filter(|refused| refused.params == wanted.params);
         // What is tried again and refused in the same words is not said again.
@@ -457,7 +439,8 @@ impl Intake {
             params: wanted.params.clone(),
             beside: self.table(),
             since: Instant::now(),
-            rest: before.map_or(REST, |refused| (refused.rest * 2).min(REFUSED_FOR)),
+            rest: before.map_or(REST, |refused| refused.next_rest(by)),
+            by,
             why,
         };
         self.refused.insert(wanted.called.clone(), refused);

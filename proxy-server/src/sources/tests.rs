@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod bench;
+mod denied;
 mod lacking;
 mod refused;
 

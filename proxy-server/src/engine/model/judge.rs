@@ -304,6 +304,7 @@ fn untouched(error: &ChangeError) -> bool {
         | ChangeError::Rejected { commits, .. }
         | ChangeError::Unable { commits, .. }
         | ChangeError::StoreRefused { commits, .. }
+        | ChangeError::StoreDenied { commits, .. }
         | ChangeError::Unavailable { commits, .. }
         | ChangeError::Contended { commits, .. } => *commits == 0,
         ChangeError::Starting { .. } | ChangeError::Busy | ChangeError::ShuttingDown => true,

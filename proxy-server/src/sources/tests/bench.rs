@@ -6,6 +6,8 @@ pub(in crate::sources) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(in crate::sources) struct Bench {
     pub(super) store: Arc<MemoryStore>,
+    /// The same, as everybody else sees it.
+    seen: Arc<dyn RouteStore>,
     pub(in crate::sources) carrier: Arc<Scripted>,
     pub(super) engine: EngineHandle,
     pub(in crate::sources) stop: CancellationToken,
@@ -29,11 +31,17 @@ impl Bench {
     }
 
     fn on(store: Arc<MemoryStore>) -> Self {
+        let seen = Arc::clone(&store) as Arc<dyn RouteStore>;
+        Self::seen_as(store, seen)
+    }
+
+    /// On a store that everybody else sees as another.
+    pub(super) fn seen_as(store: Arc<MemoryStore>, seen: Arc<dyn RouteStore>) -> Self {
         let carrier = Arc::new(Scripted::default());
         let stop = CancellationToken::new();
         let (engine, handle) = Engine::new(Parts {
             served: proxy_core::RouteTable::new(),
-            store: Arc::clone(&store) as Arc<dyn RouteStore>,
+            store: Arc::clone(&seen),
             carrier: Arc::clone(&carrier),
             announce: Arc::new(Notes::default()),
             metrics: Arc::new(crate::metrics::Metrics::new()),
@@ -42,6 +50,7 @@ impl Bench {
         tokio::spawn(engine.run());
         Self {
             store,
+            seen,
             carrier,
             engine: handle,
             stop,
@@ -53,10 +62,7 @@ impl Bench {
         let (sources, tasks) = start(
             settings.sources,
             ParameterRules::default(),
-            (
-                &self.engine,
-                &(Arc::clone(&self.store) as Arc<dyn RouteStore>),
-            ),
+            (&self.engine, &self.seen),
             &self.stop,
         )
         .unwrap();
@@ -67,7 +73,7 @@ impl Bench {
     pub(super) fn way(&self) -> Way {
         Way {
             engine: self.engine.clone(),
-            store: Arc::clone(&self.store) as Arc<dyn RouteStore>,
+            store: Arc::clone(&self.seen),
             rules: Rules::default(),
         }
     }

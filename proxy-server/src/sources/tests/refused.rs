@@ -3,7 +3,7 @@
 use super::*;
 
 /// A place from which everything is gone.
-struct Gone;
+pub(super) struct Gone;
 
 #[async_trait::async_trait]
 impl follow::List for Gone {
@@ -63,7 +63,7 @@ async fn a_removal_that_was_refused_is_tried_again_when_the_table_changes() {
 }
 
 /// A place that names one service.
-struct Names(&'static str);
+pub(super) struct Names(pub(super) &'static str);
 
 #[async_trait::async_trait]
 impl follow::List for Names {
@@ -112,12 +112,17 @@ async fn what_was_refused_is_tried_again_when_what_stood_in_its_way_is_gone_and_
         .unwrap();
     bench.reconfigure("c", 80).await;
     let checks = bench.carrier.checks.load(SeqCst);
-    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    tokio::time::sleep(Duration::from_secs(500)).await;
     assert_eq!(
         bench.carrier.checks.load(SeqCst),
         checks,
         "nothing changed for it"
     );
+    // It is left alone for long, and not for ever.
+    tokio::time::sleep(Duration::from_secs(3_100)).await;
+    let tries = bench.carrier.checks.load(SeqCst) - checks;
+    assert!((5..=6 * 3).contains(&tries), "{tries} checks for tries");
+    let checks = bench.carrier.checks.load(SeqCst);
     // Another that goes is worth a try, and each try is followed by a longer rest.
     for port in 81..101 {
         bench.reconfigure("b", port).await;
@@ -166,4 +171,26 @@ async fn a_service_of_the_environment_comes_when_what_stood_in_its_way_is_gone()
     bench.remove("a").await;
     bench.until(|services| services.contains_key("one")).await;
     assert_eq!(bench.names(), ["one"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_of_the_environment_is_tried_again_after_a_while_whatever_the_table_is() {
+    let bench = Bench::new().await;
+    bench.reconfigure("a", 80).await;
+    *bench.carrier.clash.lock().unwrap() = Some(["a", "one"]);
+    let sources = bench.start(&[
+        ("DFP_SERVICE_1_SERVICE_NAME", "one"),
+        ("DFP_SERVICE_1_SERVICE_PATH", "/one"),
+        ("DFP_SERVICE_1_PORT", "81"),
+    ]);
+    let mut reports = sources.reports_of(Source::Environment);
+    let refused = reports.wait_for(|report| report.refused.count == 1);
+    tokio::time::timeout(PATIENCE, refused)
+        .await
+        .unwrap()
+        .unwrap();
+    // Something elsewhere that HAProxy reads is another now.
+    *bench.carrier.clash.lock().unwrap() = None;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    bench.until(|services| services.contains_key("one")).await;
 }
