@@ -92,6 +92,11 @@ pub(crate) trait Carrier: Send + Sync + 'static {
         DEFAULT_BEARS
     }
 
+    /// Whether something carries traffic, also what an earlier run left and this one has not taken over yet.
+    fn serves(&self) -> bool {
+        self.condition() == CarrierCondition::Running
+    }
+
     /// How the carrier is, in words for `status`.
     fn condition(&self) -> CarrierCondition;
 }

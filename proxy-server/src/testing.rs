@@ -49,6 +49,8 @@ pub(crate) struct Scripted {
     pub(crate) clash: Mutex<Option<[&'static str; 2]>>,
     pub(crate) unable: AtomicBool,
     pub(crate) broken: AtomicBool,
+    /// What an earlier run left carries traffic until something is live.
+    pub(crate) left: AtomicBool,
     /// Nothing carries traffic, whatever was live.
     pub(crate) down: AtomicBool,
     pub(crate) checks: AtomicUsize,
@@ -171,6 +173,14 @@ impl Carrier for Scripted {
 
     fn bears(&self) -> usize {
         self.bears.lock().unwrap().unwrap_or(20)
+    }
+
+    fn serves(&self) -> bool {
+        let is_before = self.live.lock().unwrap().is_none();
+        match is_before {
+            true => self.left.load(SeqCst),
+            false => self.condition() == CarrierCondition::Running,
+        }
     }
 
     fn condition(&self) -> CarrierCondition {

@@ -360,6 +360,14 @@ impl Carrier for HaproxyCarrier {
         haproxy.statistics().await.map_err(|error| chain(&error))
     }
 
+    fn serves(&self) -> bool {
+        let was_begun = self.shown().haproxy.is_some();
+        match was_begun {
+            true => self.condition() == CarrierCondition::Running,
+            false => self.is_left(),
+        }
+    }
+
     fn condition(&self) -> CarrierCondition {
         let shown = self.shown();
         let Some(haproxy) = &shown.haproxy else {

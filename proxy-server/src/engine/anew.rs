@@ -12,7 +12,7 @@ use super::{
     quarantine::is_stored,
 };
 use crate::{
-    carrier::{Carrier, CarrierCondition, CheckError},
+    carrier::{Carrier, CheckError},
     culprits::isolate,
 };
 
@@ -70,7 +70,7 @@ impl<C: Carrier> Engine<C> {
         };
         let (ready, culprits, left) = searched?;
         found.culprits.extend(culprits);
-        if !left.is_empty() && self.carrier.condition() == CarrierCondition::Running {
+        if !left.is_empty() && self.carrier.serves() {
             let (judged, refused) = (ready.table.len(), found.culprits.len());
             tracing::warn!(
                 judged,

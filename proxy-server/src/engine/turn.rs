@@ -55,8 +55,9 @@ impl<C: Carrier> Engine<C> {
         let mut stored = Vec::new();
         let own = OwnEnding::new();
         let before = self.served.clone();
-        // Nobody is served before the first time, and what is not judged would be missing then.
-        self.first = (!self.proven).then(Bound::first);
+        // Nobody is served before the first time, and what is not judged would be missing then. Where that took longer
+        // all the same, who asks for something waits no longer for the rest than at any other time.
+        self.first = (!self.proven && self.anew.is_none()).then(Bound::first);
         let mut tries = 0;
         loop {
             // Each round has a bound of its own; how many are needed is up to what the store holds.
@@ -288,6 +289,10 @@ impl<C: Carrier> Engine<C> {
                 return Ok(Checked::All(ready));
             }
         }
+        // What an earlier run left serves something of which nothing is known: it goes on until all is judged.
+        if self.served.is_empty() && !self.proven && !incoming.is_empty() && self.carrier.serves() {
+            return self.judge_anew().await;
+        }
         let asked: Vec<&[Change]> = open.iter().map(Pending::rest).collect();
         let sorted = match sort(
             &Checking(&*self.carrier),
@@ -305,8 +310,7 @@ impl<C: Carrier> Engine<C> {
                     why = words,
                     "what is served does not pass any more; looking for the culprits"
                 );
-                let ready = self.check_anew().await?;
-                return Ok(ready.map_or(Checked::NotYet, Checked::StoredAlone));
+                return self.judge_anew().await;
             }
             sorted => sorted?,
         };
@@ -330,6 +334,11 @@ impl<C: Carrier> Engine<C> {
         self.wait_on(unjudged);
         let ready = Ready::checked(sorted.candidate, sorted.table);
         Ok(Checked::All(ready))
+    }
+
+    async fn judge_anew(&mut self) -> Result<Checked<C::Candidate>, CheckError> {
+        let ready = self.check_anew().await?;
+        Ok(ready.map_or(Checked::NotYet, Checked::StoredAlone))
     }
 
     /// Leaves what was not come to for the next batch, in front of what came after it; who has waited too long is told.

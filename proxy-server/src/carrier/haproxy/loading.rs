@@ -4,8 +4,6 @@
 //! on (a reload that fails leaves the worker and, on disk, the configuration before it), and the table is
 //! checked.
 
-use std::os::unix::net::UnixStream;
-
 use proxy_core::RouteTable;
 
 use super::{Candidate, HaproxyCarrier, Stage, written::Written};
@@ -23,7 +21,7 @@ impl HaproxyCarrier {
             return self.judge_by_loading(table).await;
         }
         // One that is taken over goes on with what it has unless this is known to be good.
-        if UnixStream::connect(self.settings.run.master_socket()).is_ok() {
+        if self.is_left() {
             return Ok(self.check(table).await?);
         }
         let is_new = !self.certificates.is_begun();

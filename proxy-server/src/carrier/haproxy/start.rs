@@ -30,7 +30,7 @@ impl HaproxyCarrier {
         };
         let CarrierSettings { program, run, .. } = &self.settings;
         let process = ProcessSettings::new(program.clone(), dir.main_path(), run.clone());
-        let runs = UnixStream::connect(run.master_socket()).is_ok();
+        let runs = self.is_left();
         let has_config = dir.active().is_ok_and(|active| active.is_some());
         let mut staged = candidate.staged;
         if !(runs && has_config) {
@@ -83,6 +83,11 @@ impl HaproxyCarrier {
         *stage = Stage::Running(applier);
         loaded?;
         Ok(Applied::Started)
+    }
+
+    /// Whether the HAProxy of an earlier run is there to be taken over.
+    pub(super) fn is_left(&self) -> bool {
+        UnixStream::connect(self.settings.run.master_socket()).is_ok()
     }
 
     /// Whether the binds can be made. HAProxy's own check does not see a port in use, and a reload

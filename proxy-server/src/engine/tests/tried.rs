@@ -84,6 +84,42 @@ async fn a_replica_that_served_nothing_yet_serves_what_passed_before_it_is_ended
     }
 }
 
+/// A partial table in its place would be less than what it serves.
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_run_left_serves_on_until_all_is_judged() {
+    for is_known in [false, true] {
+        let (store, names, carrier) = sixty(40, Duration::from_secs(1)).await;
+        let served = match is_known {
+            false => RouteTable::new(),
+            true => store.view().stored.table().clone(),
+        };
+        carrier.left.store(true, SeqCst);
+        let began = tokio::time::Instant::now();
+        let replica = Replica::after(&store, carrier, served);
+        let first = loop {
+            let live = replica.carrier.live.lock().unwrap().clone();
+            if let Some(live) = live {
+                break live;
+            }
+            assert!(began.elapsed() < Duration::from_secs(3_600));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        let first: Vec<_> = first.iter().map(|s| s.name().to_string()).collect();
+        assert_eq!(first, names[40..], "known: {is_known}");
+        assert!(
+            began.elapsed() > Duration::from_secs(25),
+            "all in the first turn"
+        );
+        replica.serves(&names[40..]).await;
+        let snapshot = replica.handle.snapshot();
+        assert_eq!(
+            (snapshot.quarantined.len(), snapshot.unjudged.len()),
+            (40, 0)
+        );
+        assert_eq!(snapshot.applied, store.view().seq);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_replica_that_is_to_end_does_not_judge_the_rest_first() {
     let (store, _, carrier) = sixty(40, Duration::from_millis(50)).await;
