@@ -14,9 +14,9 @@ mod reconfigure;
 
 pub(crate) use self::{cert::Cert, reconfigure::Reconfigure};
 
-/// Longer than the server's own `WAIT_TIMEOUT` of 10 s, so that it is the server
-/// that says who did not confirm.
-const DEFAULT_TIMEOUT: &str = "15s";
+/// Longer than twice the server's own `WAIT_TIMEOUT` of 10 s, which a change may wait to be judged and then for
+/// the other replicas, so that it is the server that says who did not confirm.
+const DEFAULT_TIMEOUT: &str = "25s";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -216,7 +216,9 @@ pub(crate) struct Waiting {
     /// half of the replicas, or on all.
     #[arg(long, value_enum, value_name = "FOR")]
     pub(crate) wait: Option<WaitFor>,
-    /// How long to wait for the other replicas, in whole seconds; the proxy's WAIT_TIMEOUT if absent.
+    /// How long to wait for the other replicas, in whole seconds; the proxy's WAIT_TIMEOUT if absent. As long at
+    /// most it waits before that to be judged behind others that HAProxy would not take; the answer is waited
+    /// for through both.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..=300))]
     pub(crate) wait_timeout: Option<u16>,
     /// Only say what it would do: whether it would be taken, what would be different in HAProxy's
@@ -262,8 +264,8 @@ impl Waiting {
             .collect()
     }
 
-    /// How long the proxy may take to answer, where that is said.
-    pub(crate) fn most(&self) -> Option<Duration> {
+    /// How long the proxy may wait each time, where that is said.
+    pub(crate) fn each(&self) -> Option<Duration> {
         self.wait_timeout
             .map(|seconds| Duration::from_secs(seconds.into()))
     }

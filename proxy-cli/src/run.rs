@@ -17,8 +17,11 @@ use crate::verdict::{Intent, Verdict};
 /// The longest file that is imported; what is longer is none of ours.
 const MAX_IMPORT_BYTES: u64 = 256 * 1024 * 1024;
 
-/// What the proxy's answer takes beyond the wait for its replicas.
+/// What the proxy's answer takes beyond its waits: the check, the store, the way.
 const WAY_BACK: Duration = Duration::from_secs(5);
+
+/// How often a change may wait for so long: to be judged, and then for the other replicas.
+const WAITS: u32 = 2;
 
 /// How an answer is shown to a human reader.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +44,15 @@ struct Plan {
     view: View,
 }
 
+/// How long an answer is waited for: the proxy says who did not confirm, and is heard out.
+fn deadline(cli: &Cli) -> Duration {
+    let timeout = cli.global.timeout;
+    match cli.command.waiting().and_then(Waiting::each) {
+        Some(each) => timeout.max(each * WAITS + WAY_BACK),
+        None => timeout,
+    }
+}
+
 /// Runs one command.
 pub(crate) async fn run(cli: Cli) -> Result<Verdict> {
     if let Command::Completions { shell } = cli.command {
@@ -54,11 +66,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Verdict> {
         clap_mangen::generate_to(Cli::command(), folder)?;
         return Ok(Verdict::Done);
     }
-    // The proxy says who did not confirm; it is heard out.
-    let deadline = match cli.command.waiting().and_then(Waiting::most) {
-        Some(most) => cli.global.timeout.max(most + WAY_BACK),
-        None => cli.global.timeout,
-    };
+    let deadline = deadline(&cli);
     let client = Client::new(
         cli.global.address.clone(),
         deadline,
@@ -394,4 +402,28 @@ fn print_bytes(bytes: &[u8]) -> Result<()> {
 /// What went wrong goes to standard error.
 fn complain(text: &str) {
     eprintln!("proxyctl: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[test]
+    fn a_change_is_given_both_its_waits_and_the_way_back() {
+        for (arguments, seconds) in [
+            // Both waits of a proxy that has the default of 10 s.
+            (&["remove", "a"][..], 25),
+            (&["remove", "a", "--wait-timeout=1"], 25),
+            (&["remove", "a", "--wait-timeout=30"], 65),
+            (&["--timeout=1s", "remove", "a", "--wait-timeout=30"], 65),
+            (&["--timeout=90s", "remove", "a", "--wait-timeout=30"], 90),
+            (&["--timeout=1s", "remove", "a"], 1),
+            (&["--timeout=1s", "status"], 1),
+        ] {
+            let cli = Cli::try_parse_from([&["proxyctl"], arguments].concat()).unwrap();
+            assert_eq!(deadline(&cli).as_secs(), seconds, "{arguments:?}");
+        }
+    }
 }

@@ -104,7 +104,7 @@ pub(super) fn manner() -> Vec<Parameter> {
         ),
         optional(
             "timeout",
-            "Seconds to wait for the other replicas, and before that for those asked for earlier that HAProxy would not take; WAIT_TIMEOUT unless given.",
+            "Seconds to wait for the other replicas, and, once more as long at most, before that for those asked for earlier that HAProxy would not take; the whole call may take twice as long, and the check and the store besides. WAIT_TIMEOUT unless given.",
             number(1, most),
         ),
         dry_run(),
