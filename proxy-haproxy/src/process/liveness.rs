@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::{HaproxyState, Shared};
 use crate::master;
@@ -66,8 +66,8 @@ pub(super) struct Liveness {
     /// Workers that were ended already. One that the kernel does not end is not asked again: each question would stay
     /// with the master, which lets about ten wait.
     ended: BTreeSet<u32>,
-    /// The socket of the worker was there once. An operator's template need not have it.
-    had_worker_socket: bool,
+    /// Whether the worker is to have its socket, once that is known: an operator's template need not give it one.
+    has_socket: Option<bool>,
 }
 
 // === impl Unreachable ===
@@ -93,7 +93,7 @@ impl Liveness {
                 // What is done about it takes effect before it is found again.
                 *self = Self {
                     ended: std::mem::take(&mut self.ended),
-                    had_worker_socket: self.had_worker_socket,
+                    has_socket: self.has_socket,
                     ..Self::default()
                 };
                 if let Finding::Worker(pid) | Finding::OldWorker(pid) = finding {
@@ -126,9 +126,8 @@ impl Liveness {
             .retain(|pid, _| old.contains(pid) || worker_pids.contains(pid));
         let old = self.ask_old(settings.master_socket(), old, deadline).await;
 
-        self.had_worker_socket |= worker == Heard::Answer;
         let either = match worker {
-            Heard::Gone if self.had_worker_socket => worker,
+            Heard::Gone if self.wants_socket(shared).await => worker,
             _ => master,
         };
         self.gone = next(self.gone, either, Heard::Gone);
@@ -172,6 +171,20 @@ impl Liveness {
             }
         }
         None
+    }
+
+    /// Whether the worker was told to listen on its socket.
+    async fn wants_socket(&mut self, shared: &Shared) -> bool {
+        if let Some(known) = self.has_socket {
+            return known;
+        }
+        let config = shared.settings.config().to_owned();
+        let socket = shared.settings.run().worker_socket().to_owned();
+        let read = move || Some(std::fs::read_to_string(config).ok()?.contains(&socket));
+        let read = tokio::task::spawn_blocking(read);
+        let read = timeout(shared.settings.look_interval, read).await;
+        self.has_socket = read.ok().and_then(|read| read.ok()?);
+        self.has_socket == Some(true)
     }
 
     fn hangs(&mut self, pid: u32, heard: Heard) -> bool {

@@ -96,6 +96,10 @@ impl ProcessSettings {
         &self.program
     }
 
+    pub(super) fn config(&self) -> &Path {
+        &self.config
+    }
+
     pub(super) fn run(&self) -> &RunPath {
         &self.run
     }
