@@ -208,6 +208,10 @@ impl<C: Carrier> Engine<C> {
         }
         let is_spent = loading.is_spent();
         if let Some(live) = loading.live() {
+            if live != base {
+                // What is left of the search is tried with it.
+                self.retry.has_new_worker();
+            }
             (self.live, self.proven) = (live, true);
         }
         match isolated {
@@ -218,9 +222,13 @@ impl<C: Carrier> Engine<C> {
                     }
                 }
                 let left = changes.get(isolated.judged..).unwrap_or_default();
-                match is_spent {
-                    true => self.hold_unasked(left, &words),
-                    false => self.put_aside(left),
+                match (is_spent, left) {
+                    // Nothing else came with it.
+                    (true, [one]) if changes.len() == 1 => {
+                        self.hold(one.clone(), words, Refused::AtLoad);
+                    }
+                    (true, left) => self.hold_unasked(left, &words),
+                    (false, left) => self.put_aside(left),
                 }
                 self.served = isolated.whole;
                 self.unloadable = false;

@@ -8,8 +8,8 @@ use std::{
 use proxy_core::{Change, RouteTable, ServiceName, StoreView};
 use tokio::time::Instant;
 
-use super::{Engine, Quarantined, degraded};
-use crate::carrier::{Carrier, Reason};
+use super::{Engine, Quarantined, degraded, retry::LOAD_MOST};
+use crate::carrier::{Carrier, Reason, Reload};
 
 /// A change that the store holds and that is not served.
 pub(super) struct Held {
@@ -31,6 +31,8 @@ pub(super) enum Refused {
     AtCheck,
     /// Only when it was to load it.
     AtLoad,
+    /// It may not even be what HAProxy did not load: it came together with that.
+    Unasked,
 }
 
 // === impl Engine ===
@@ -54,12 +56,42 @@ impl<C: Carrier> Engine<C> {
     /// Tries again what is quarantined, what could not be checked, and what failed to go live.
     pub(super) async fn try_again(&mut self) {
         let until = self.retry.begin(&self.quarantine);
+        let Ok(alone) = self.next_alone(until).await else {
+            return;
+        };
         // What is not due stays where it is: a try may cost traffic.
         let all = std::mem::take(&mut self.quarantine).into_iter();
         let is_due = |held: &Held| held.due <= until && self.retry.tries(held);
-        (self.tried, self.quarantine) = all.partition(|(_, held)| is_due(held));
+        (self.tried, self.quarantine) = match &alone {
+            Some(alone) => all.partition(|(name, _)| name == alone),
+            None => all.partition(|(_, held)| is_due(held)),
+        };
         self.render_moved(Reason::Retry).await;
         self.tried.clear();
+    }
+
+    /// Where HAProxy bears no more tries of many: the next that is held back for what came together with it. It is tried
+    /// alone, so that each try ends with a service that is served or to blame, and the others wait for the next.
+    async fn next_alone(&mut self, until: Instant) -> Result<Option<ServiceName>, Broken> {
+        if !self.retry.is_tired() {
+            return Ok(None);
+        }
+        let mut alone = None;
+        let next = Instant::now() + LOAD_MOST;
+        for (name, held) in &mut self.quarantine {
+            if held.refused == Refused::Unasked && held.due <= until {
+                held.due = next;
+                alone.get_or_insert_with(|| name.clone());
+            }
+        }
+        if alone.is_some() && self.retry.loads_left() == 0 {
+            // With another worker before it, the one that serves is not ended for a reload that fails.
+            self.reason = Reason::Retry;
+            let renewed = self.render_again(Reload::Always).await;
+            renewed.map_err(|_| Broken)?;
+            self.retry.was_renewed();
+        }
+        Ok(alone)
     }
 
     /// What is said of what is not served.
@@ -99,10 +131,17 @@ impl<C: Carrier> Engine<C> {
     /// Holds back what HAProxy may load or not, where to find out would cost more reloads than it bears.
     pub(super) fn hold_unasked(&mut self, changes: &[Change], words: &str) {
         for change in changes {
+            let before = self.tried.remove(change.service_name());
+            let before = before.filter(|it| it.refused == Refused::AtLoad && it.change == *change);
+            if let Some(why) = before.and_then(|held| held.why) {
+                // It was found out before.
+                self.hold(change.clone(), why, Refused::AtLoad);
+                continue;
+            }
             let why = format!(
                 "HAProxy would not load what came together with it ({words}), and to find out which is to blame takes more reloads than `mworker-max-reloads` allows"
             );
-            self.hold(change.clone(), why, Refused::AtLoad);
+            self.hold(change.clone(), why, Refused::Unasked);
         }
     }
 
@@ -142,6 +181,9 @@ impl<C: Carrier> Engine<C> {
         }
     }
 }
+
+/// What runs could not be loaded again. The engine says why.
+struct Broken;
 
 /// Whether this is what the store holds of the service.
 pub(super) fn is_stored(table: &RouteTable, change: &Change) -> bool {

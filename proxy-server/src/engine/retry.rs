@@ -17,7 +17,7 @@ const MOST: Duration = Duration::from_secs(60);
 /// And at least and at most, where HAProxy would not load a service: a reload that fails on a port in
 /// use refuses connections for two seconds, and who stores a better version does not wait for this.
 const LOAD_FIRST: Duration = Duration::from_secs(60);
-const LOAD_MOST: Duration = Duration::from_secs(600);
+pub(super) const LOAD_MOST: Duration = Duration::from_secs(600);
 
 /// This part of the reloads that HAProxy bears may come of what it would not load before that is not tried again by
 /// itself while one worker serves: after `mworker-max-reloads` of those that fail and of those of what runs HAProxy ends
@@ -81,6 +81,7 @@ impl Retry {
         let (first, most) = match refused {
             Refused::AtCheck => (FIRST, MOST),
             Refused::AtLoad => (LOAD_FIRST, LOAD_MOST),
+            Refused::Unasked => (LOAD_MOST, LOAD_MOST),
         };
         let before = self.waits.get(name);
         let wait = before.map_or(first, |before| (*before * 2).clamp(first, most));
@@ -89,7 +90,7 @@ impl Retry {
         let early = match refused {
             Refused::AtCheck => first.max(wait / EARLY),
             // Each try is a reload that fails, and nothing says that what changed stood in its way.
-            Refused::AtLoad => wait,
+            Refused::AtLoad | Refused::Unasked => wait,
         };
         (now + wait, now + early)
     }
@@ -115,7 +116,7 @@ impl Retry {
 
     /// Whether a service is tried again by itself.
     pub(super) fn tries(&self, held: &Held) -> bool {
-        held.refused == Refused::AtCheck || !self.is_tired()
+        held.refused != Refused::AtLoad || !self.is_tired()
     }
 
     /// So many reloads came of what HAProxy would not load, which bears so many.
@@ -137,13 +138,18 @@ impl Retry {
     }
 
     /// Whether there were as many as may be of what is tried by itself.
-    fn is_tired(&self) -> bool {
+    pub(super) fn is_tired(&self) -> bool {
         self.loads > 0 && self.loads >= self.bears / TRIED
     }
 
     /// HAProxy was reloaded with something that it took.
     pub(super) fn has_new_worker(&mut self) {
         self.loads = 0;
+    }
+
+    /// It was reloaded with what it ran: that is no reason to try again what it would not load.
+    pub(super) fn was_renewed(&mut self) {
+        self.loads = self.bears / TRIED;
     }
 
     fn first_due(&self, quarantine: &BTreeMap<ServiceName, Held>) -> Option<Instant> {
