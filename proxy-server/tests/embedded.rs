@@ -4,11 +4,14 @@ use std::{net::TcpListener, path::Path, time::Duration};
 
 use proxy_server::{MapSource, Server, Settings, SettingsErrors};
 
+/// An address of its own: a port that is let go here, no other test takes.
+const HOST: &str = "127.62.0.1";
+
 /// A replica whose HAProxy never starts: nothing here needs one.
 fn settings(home: &Path, port: u16) -> Result<Settings, SettingsErrors> {
     let below = |name: &str| home.join(name).display().to_string();
     let source = MapSource::new([
-        ("IP", "127.0.0.1".to_owned()),
+        ("IP", HOST.to_owned()),
         ("PORT", port.to_string()),
         ("DEFAULT_PORTS", "1".to_owned()),
         ("HAPROXY_BIN", below("no-haproxy")),
@@ -23,7 +26,7 @@ fn settings(home: &Path, port: u16) -> Result<Settings, SettingsErrors> {
 #[tokio::test]
 async fn a_replica_that_was_dropped_leaves_its_port_and_folders() {
     let home = tempfile::tempdir().unwrap();
-    let reserved = TcpListener::bind("127.0.0.1:0").unwrap();
+    let reserved = TcpListener::bind((HOST, 0)).unwrap();
     let port = reserved.local_addr().unwrap().port();
     drop(reserved);
     let start = || Server::start(settings(home.path(), port).unwrap());

@@ -124,11 +124,12 @@ mod tests {
 
     #[test]
     fn a_port_that_cannot_be_had_is_refused_and_says_whose_it_is() {
-        let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+        // At an address of its own: what is let go here, no other test takes.
+        let holder = TcpListener::bind("127.61.0.1:0").unwrap();
         let used = holder.local_addr().unwrap().port();
-        let local = "127.0.0.1".parse().unwrap();
+        let local = "127.61.0.1".parse().unwrap();
         let web = Bind::plain(local, port(80));
-        let ports = EntryPorts::new(vec![web], "127.0.0.1:8080".parse().unwrap());
+        let ports = EntryPorts::new(vec![web], "127.61.0.1:8080".parse().unwrap());
         let none = BTreeSet::new();
         for (asked, held, why) in [
             (80, &none, "DEFAULT_PORTS"),
