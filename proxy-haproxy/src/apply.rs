@@ -296,11 +296,12 @@ impl<R: Reload> Applier<R> {
     /// When it does not. Where something else stood there than HAProxy serves, what it serves is written over it.
     pub async fn reload_again(&mut self) -> Result<Reloaded, ApplyError> {
         let read = self.on_disk(|dir| dir.active_config()).await;
-        let active = match (read, self.running.as_ref().and_then(|it| it.config.clone())) {
+        let served = self.served();
+        let active = match (read, &served) {
             // What HAProxy would read is not there.
             (Err(_) | Ok(None), Some(served)) => {
                 self.write_over(served.clone()).await?;
-                Some(served)
+                Some(served.clone())
             }
             (read, _) => read?,
         };
@@ -311,14 +312,13 @@ impl<R: Reload> Applier<R> {
                 Ok(reloaded)
             }
             Err(reload) => {
-                let good = before.as_ref().and_then(|before| before.config.clone());
                 if reload.serving() == Serving::Previous {
                     self.running = before;
                 }
-                let Some(good) = good else {
+                let Some(served) = served else {
                     return Err(ApplyError::Reload(reload));
                 };
-                match self.write_over(good).await {
+                match self.write_over(served).await {
                     Ok(_) => Err(ApplyError::Reload(reload)),
                     Err(ApplyError::Disk(restore)) => {
                         Err(ApplyError::NotRestored { reload, restore })
@@ -336,10 +336,15 @@ impl<R: Reload> Applier<R> {
     /// # Errors
     /// When it cannot be written.
     pub async fn put_back(&mut self) -> Result<Option<Active>, ApplyError> {
-        match self.running.as_ref().and_then(|it| it.config.clone()) {
+        match self.served() {
             Some(served) => self.write_over(served).await,
             None => Ok(None),
         }
+    }
+
+    /// What HAProxy is known to serve, where all of it is.
+    fn served(&self) -> Option<RenderedConfig> {
+        self.running.as_ref()?.config.clone()
     }
 
     /// Makes a configuration that was checked before the one on disk, whatever stands there.
