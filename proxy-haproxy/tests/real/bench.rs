@@ -22,7 +22,7 @@ use testkit::{
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, UnixStream},
+    net::{TcpListener, TcpStream, UnixStream},
 };
 
 /// A sandbox with one port to bind.
@@ -66,6 +66,9 @@ pub(crate) fn load_plan(bench: &Bench, connections: Connections) -> LoadPlan {
         connections,
     }
 }
+
+/// A request that is under way.
+pub(crate) type Answering = tokio::task::JoinHandle<std::io::Result<HttpAnswer>>;
 
 impl Bench {
     pub(crate) fn new() -> Self {
@@ -112,13 +115,41 @@ impl Bench {
         queries: &[Q],
     ) -> (Arc<Haproxy>, Applier<Arc<Haproxy>>) {
         let config = self.render(queries);
-        let mut dir = self.dir();
-        let staged = dir.stage(&config).unwrap();
-        dir.activate(staged).unwrap();
-        let haproxy = Haproxy::start(self.process_settings(&dir)).await.unwrap();
-        let haproxy = Arc::new(haproxy);
+        let (haproxy, dir) = self.start(&config, |settings| settings).await;
         let applier = Applier::new(dir, Arc::clone(&haproxy)).with_running(config.digest());
         (haproxy, applier)
+    }
+
+    /// A HAProxy that serves this, with these settings, and its folder.
+    pub(crate) async fn start(
+        &self,
+        config: &RenderedConfig,
+        settings: impl FnOnce(ProcessSettings) -> ProcessSettings,
+    ) -> (Arc<Haproxy>, ConfigDir) {
+        let mut dir = self.dir();
+        let staged = dir.stage(config).unwrap();
+        dir.activate(staged).unwrap();
+        let settings = settings(self.process_settings(&dir));
+        (Arc::new(Haproxy::start(settings).await.unwrap()), dir)
+    }
+
+    /// A HAProxy with a request that is under way for as long as nobody cuts it: its answer, and the connection to the
+    /// service.
+    pub(crate) async fn serve_slowly(&self) -> (Arc<Haproxy>, Answering, TcpStream) {
+        // It takes connections and never answers.
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = silent.local_addr().unwrap();
+        let (haproxy, _applier) = self.serve(&[at("slow", "/slow", address)]).await;
+        let asked = tokio::spawn(get(self.address(), "acme.com", "/slow"));
+        (haproxy, asked, silent.accept().await.unwrap().0)
+    }
+
+    /// Waits until this is the only master.
+    pub(crate) async fn until_alone(&self, master: u32) {
+        eventually("one master", async || {
+            equal(self.sandbox.masters(), vec![master])
+        })
+        .await;
     }
 
     /// Says something on the socket of the worker, as a person would.

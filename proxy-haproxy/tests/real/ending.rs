@@ -4,17 +4,12 @@ use std::time::Duration;
 
 use proxy_haproxy::Stopped;
 
-use crate::bench::{Bench, at, eventually};
+use crate::bench::{Bench, eventually};
 
 #[tokio::test]
 async fn who_asks_again_has_it_end_sooner_and_all_are_told_the_same() {
     let bench = Bench::new();
-    // It takes connections and never answers.
-    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = silent.local_addr().unwrap();
-    let (haproxy, _applier) = bench.serve(&[at("slow", "/slow", address)]).await;
-    let asked = tokio::spawn(testkit::haproxy::get(bench.address(), "acme.com", "/slow"));
-    let _held = silent.accept().await.unwrap();
+    let (haproxy, asked, _held) = bench.serve_slowly().await;
 
     let patient = {
         let haproxy = std::sync::Arc::clone(&haproxy);

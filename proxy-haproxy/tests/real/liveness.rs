@@ -2,29 +2,30 @@
 
 use std::{sync::Arc, time::Duration};
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
-use proxy_haproxy::{Applier, Haproxy, Reload as _, RenderedConfig};
+use nix::{sys::signal::Signal, unistd::Pid};
+use proxy_haproxy::{Applier, ConfigDir, Haproxy, ProcessSettings, Reload as _, RenderedConfig};
 use testkit::haproxy::{DemoBackend, get};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
-use crate::bench::{Bench, at, equal, eventually, running, silent};
+use crate::bench::{Bench, at, equal, eventually, running, send, silent};
 
-fn send(signal: Signal, pid: u32) {
-    kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
+/// As often as a machine that is busy with tests still answers in time.
+const OFTEN: Duration = Duration::from_secs(1);
+
+/// A HAProxy that serves this, and is asked so often whether it answers.
+async fn looked_at(
+    bench: &Bench,
+    config: &RenderedConfig,
+    interval: Duration,
+) -> (Arc<Haproxy>, ConfigDir) {
+    let settings = |settings: ProcessSettings| settings.with_look_interval(interval);
+    bench.start(config, settings).await
 }
 
 /// A HAProxy with one service, that is asked often whether it answers.
 async fn watched(bench: &Bench, demo: &DemoBackend) -> (Arc<Haproxy>, Applier<Arc<Haproxy>>) {
     let config = bench.render(&[at("go-demo", "/demo", demo.address())]);
-    let mut dir = bench.dir();
-    let staged = dir.stage(&config).unwrap();
-    dir.activate(staged).unwrap();
-    let settings = bench.process_settings(&dir);
-    let settings = settings.with_look_interval(Duration::from_secs(1));
-    let haproxy = Arc::new(Haproxy::start(settings).await.unwrap());
+    let (haproxy, dir) = looked_at(bench, &config, OFTEN).await;
     let applier = Applier::new(dir, Arc::clone(&haproxy)).with_running_config(config);
     (haproxy, applier)
 }
@@ -38,10 +39,7 @@ async fn a_worker_that_hangs_is_ended_and_another_serves() {
     send(Signal::SIGSTOP, workers[0]);
     let (again, _) = running(&haproxy, Some(master)).await;
     assert_eq!(bench.get("/demo").await.status, 200);
-    eventually("one master", async || {
-        equal(bench.sandbox.masters(), vec![again])
-    })
-    .await;
+    bench.until_alone(again).await;
     haproxy.shutdown(Duration::from_secs(5)).await;
 }
 
@@ -51,13 +49,8 @@ async fn a_worker_that_hung_when_it_was_replaced_takes_no_connections_for_long()
     let bench = Bench::new();
     let demo = DemoBackend::start("demo").await.unwrap();
     let config = bench.render(&[at("go-demo", "/demo", demo.address())]);
-    let mut dir = bench.dir();
-    let staged = dir.stage(&config).unwrap();
-    dir.activate(staged).unwrap();
-    let settings = bench.process_settings(&dir);
     // Looked at only after the reload, which takes as long as HAProxy waits for the sockets.
-    let settings = settings.with_look_interval(Duration::from_secs(4));
-    let haproxy = Haproxy::start(settings).await.unwrap();
+    let (haproxy, _dir) = looked_at(&bench, &config, Duration::from_secs(4)).await;
     let (master, workers) = running(&haproxy, None).await;
     send(Signal::SIGSTOP, workers[0]);
     let reloaded = haproxy.reload().await.unwrap();
@@ -89,12 +82,7 @@ async fn many_workers_that_finish_connections_are_left_alone() {
     let bench = Bench::new();
     let silent = silent().await;
     let config = bench.render(&[at("slow", "/slow", silent)]);
-    let mut dir = bench.dir();
-    let staged = dir.stage(&config).unwrap();
-    dir.activate(staged).unwrap();
-    let settings = bench.process_settings(&dir);
-    let settings = settings.with_look_interval(Duration::from_secs(1));
-    let haproxy = Haproxy::start(settings).await.unwrap();
+    let (haproxy, _dir) = looked_at(&bench, &config, OFTEN).await;
     let mut open = Vec::new();
     for _ in 0..OLD {
         let mut stream = TcpStream::connect(bench.address()).await.unwrap();
@@ -133,10 +121,7 @@ async fn sockets_that_were_removed_come_back_and_the_master_is_not_missed() {
         }
         let (again, _) = running(&haproxy, Some(master)).await;
         assert_eq!(bench.get("/demo").await.status, 200);
-        eventually("one master", async || {
-            equal(bench.sandbox.masters(), vec![again])
-        })
-        .await;
+        bench.until_alone(again).await;
         assert!(haproxy.statistics().await.unwrap().contains("go-demo"));
         haproxy.reload().await.unwrap();
     }
@@ -157,10 +142,7 @@ async fn a_master_that_hangs_is_replaced_while_its_worker_serves() {
     let (again, _) = running(&haproxy, Some(master)).await;
     assert_eq!(bench.get("/demo").await.status, 200);
     haproxy.reload().await.unwrap();
-    eventually("one master", async || {
-        equal(bench.sandbox.masters(), vec![again])
-    })
-    .await;
+    bench.until_alone(again).await;
     haproxy.shutdown(Duration::from_secs(5)).await;
 }
 
@@ -177,10 +159,7 @@ async fn a_worker_that_hangs_beside_an_old_one_that_does_is_ended_with_it() {
     let reloaded = haproxy.reload().await.unwrap();
     send(Signal::SIGSTOP, reloaded.worker_pid);
     let (again, _) = running(&haproxy, Some(master)).await;
-    eventually("one master", async || {
-        equal(bench.sandbox.masters(), vec![again])
-    })
-    .await;
+    bench.until_alone(again).await;
     for _ in 0..20 {
         assert_eq!(bench.get("/demo").await.status, 200);
     }
@@ -196,12 +175,7 @@ async fn a_configuration_without_the_socket_of_the_worker_is_left_alone() {
         .filter(|line| !line.trim().starts_with("stats socket"));
     let without = RenderedConfig::new(lines.collect::<Vec<_>>().join("\n"));
     assert_ne!(without.main_text(), text);
-    let mut dir = bench.dir();
-    let staged = dir.stage(&without).unwrap();
-    dir.activate(staged).unwrap();
-    let settings = bench.process_settings(&dir);
-    let settings = settings.with_look_interval(Duration::from_millis(300));
-    let haproxy = Haproxy::start(settings).await.unwrap();
+    let (haproxy, _dir) = looked_at(&bench, &without, Duration::from_millis(300)).await;
     let before = running(&haproxy, None).await;
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(running(&haproxy, None).await, before);

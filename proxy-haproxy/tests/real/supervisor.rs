@@ -12,7 +12,7 @@ use testkit::{
     load::{Connections, Load},
 };
 
-use crate::bench::{Bench, at, equal, eventually, load_plan, running, send, table};
+use crate::bench::{Bench, at, eventually, load_plan, running, send, table};
 
 /// One reload after the other, each before the master is done with the last: whoever asks then meets what
 /// was loaded, and nobody else.
@@ -101,10 +101,7 @@ async fn is_started_again_without(victim: impl Fn(u32, &[u32]) -> u32) {
     send(Signal::SIGKILL, victim(master, &workers));
     let (again, _) = running(&haproxy, Some(master)).await;
     assert_eq!(bench.get("/").await.status, 404);
-    eventually("one master", async || {
-        equal(bench.sandbox.masters(), vec![again])
-    })
-    .await;
+    bench.until_alone(again).await;
     haproxy.shutdown(Duration::from_secs(5)).await;
 }
 
@@ -272,12 +269,7 @@ async fn shutdown_leaves_no_process_and_no_socket() {
 #[tokio::test]
 async fn shutdown_cuts_what_is_left_at_its_deadline() {
     let bench = Bench::new();
-    // It takes connections and never answers.
-    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = silent.local_addr().unwrap();
-    let (haproxy, _applier) = bench.serve(&[at("slow", "/slow", address)]).await;
-    let asked = tokio::spawn(testkit::haproxy::get(bench.address(), "acme.com", "/slow"));
-    let _held = silent.accept().await.unwrap();
+    let (haproxy, asked, _held) = bench.serve_slowly().await;
 
     let begun = Instant::now();
     let deadline = Duration::from_millis(500);

@@ -9,7 +9,7 @@ use testkit::{
     load::{Connections, Load},
 };
 
-use crate::bench::{Bench, at, equal, eventually, load_plan, running, send};
+use crate::bench::{Bench, at, load_plan, running, send};
 
 #[tokio::test]
 async fn a_haproxy_that_is_left_is_taken_over() {
@@ -34,10 +34,7 @@ async fn a_haproxy_that_is_left_is_taken_over() {
     send(Signal::SIGKILL, master);
     let (again, _) = running(&haproxy, Some(master)).await;
     assert_eq!(bench.get("/demo").await.body, "demo");
-    eventually("one master", async || {
-        equal(bench.sandbox.masters(), vec![again])
-    })
-    .await;
+    bench.until_alone(again).await;
     assert_eq!(
         haproxy.shutdown(Duration::from_secs(5)).await,
         Stopped::Gracefully
@@ -66,10 +63,7 @@ async fn a_haproxy_with_another_command_line_is_replaced_without_a_gap() {
     assert_eq!(haproxy.started(), Start::Fresh);
     let (new, _) = running(&haproxy, None).await;
     assert_ne!(new, master);
-    eventually("one master", async || {
-        equal(bench.sandbox.masters(), vec![new])
-    })
-    .await;
+    bench.until_alone(new).await;
     let seen = load.report().answered;
     load.answered(seen + 50).await.unwrap();
     let report = load.stop().await;
@@ -91,10 +85,7 @@ async fn a_master_that_hangs_is_replaced() {
     let haproxy = Haproxy::start(bench.process_settings(&dir)).await.unwrap();
     assert_eq!(haproxy.started(), Start::Fresh);
     let (new, _) = running(&haproxy, None).await;
-    eventually("one master", async || {
-        equal(bench.sandbox.masters(), vec![new])
-    })
-    .await;
+    bench.until_alone(new).await;
     assert_eq!(bench.get("/").await.status, 404);
     haproxy.reload().await.unwrap();
     assert_eq!(
@@ -118,10 +109,7 @@ async fn a_master_without_its_socket_is_replaced() {
     let haproxy = Haproxy::start(bench.process_settings(&dir)).await.unwrap();
     let (new, _) = running(&haproxy, None).await;
     assert_ne!(new, master);
-    eventually("one master", async || {
-        equal(bench.sandbox.masters(), vec![new])
-    })
-    .await;
+    bench.until_alone(new).await;
     assert_eq!(bench.get("/").await.status, 404);
     haproxy.shutdown(Duration::from_secs(5)).await;
 }
